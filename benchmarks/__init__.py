@@ -1,0 +1,1 @@
+"""Programs that produce the numbers of docs/benchmarks.md: ``python -m benchmarks``."""

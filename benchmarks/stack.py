@@ -1,0 +1,85 @@
+"""The processes under test: a model server and a gateway in front of it, started as a user starts them."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+START_LIMIT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A running service and how to reach it."""
+
+    url: str
+    process: psutil.Popen
+
+    def cpu_s(self) -> float:
+        """User and system CPU seconds of the process so far."""
+        times = self.process.cpu_times()
+        return float(times.user + times.system)
+
+
+def free_port() -> int:
+    """A loopback port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of ``url`` is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:  # noqa: S310 - loopback http only
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+@contextmanager
+def started(module: str, environment: dict[str, str], ready: str = "/readyz") -> Iterator[Server]:
+    """Runs ``python -m module`` on a free port until the block ends.
+
+    Raises:
+        RuntimeError: the process ended or was not ready within ``START_LIMIT_S``.
+    """
+    port = free_port()
+    settings = {**os.environ, "FALX_HOST": "127.0.0.1", "FALX_PORT": str(port), "FALX_LOG_LEVEL": "warning"}
+    process = psutil.Popen([sys.executable, "-m", module], env={**settings, **environment})
+    server = Server(f"http://127.0.0.1:{port}", process)
+    try:
+        give_up_at = time.monotonic() + START_LIMIT_S
+        while not answers(server.url + ready):
+            if process.poll() is not None or time.monotonic() > give_up_at:
+                raise RuntimeError(f"{module} did not become ready")
+            time.sleep(0.1)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except (psutil.TimeoutExpired, subprocess.TimeoutExpired):
+            process.kill()
+
+
+@contextmanager
+def stack(models_dir: Path, precision: str) -> Iterator[tuple[Server, Server]]:
+    """A classifier and a gateway over it; the gateway is alive but not ready, since no segmenter is needed here."""
+    with started(
+        "classifier_service", {"FALX_MODELS_DIR": str(models_dir), "FALX_PRECISION": precision}
+    ) as model_server:
+        upstreams = {"FALX_CLASSIFIER_URL": model_server.url, "FALX_SEGMENTER_URL": model_server.url}
+        with started("gateway", upstreams, ready="/livez") as gateway:
+            yield model_server, gateway

@@ -1,0 +1,106 @@
+"""``POST /v1/classifications``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from classifier_service import openapi
+from classifier_service.model import Prepared, finish, prepare
+from classifier_service.settings import ClassifierSettings
+from core.contracts.classification import Classification
+from core.contracts.common import TimingMs
+from core.contracts.manifest import ClassificationPreprocessing
+from core.imaging.limits import ImageLimits
+from core.serving.batcher import Ticket
+from core.serving.bodies import Upload
+from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
+from core.serving.openapi import MODEL_DESCRIPTION, query_parameters
+from core.serving.requests import request_id_of
+from core.serving.slice_requests import answer_slices, image_limits, read_query
+
+PART = "file"
+
+
+class ClassificationQuery(BaseModel):
+    """The query of a classification; anything else in it is refused, so that a typo never passes silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(default=None, description=MODEL_DESCRIPTION, examples=["tumor-classifier"])
+    explain: Literal["cam"] | None = Field(
+        default=None, description="Add the evidence for the predicted class as a heat map over the image."
+    )
+
+
+def classification_router(registry: ModelRegistry, settings: ClassifierSettings) -> APIRouter:
+    """The one route of this service; ``registry`` holds classification models."""
+    router = APIRouter()
+    limits = image_limits(settings)
+
+    @router.post(
+        "/v1/classifications",
+        tags=["slices"],
+        summary=openapi.SUMMARY,
+        description=openapi.DESCRIPTION,
+        responses=openapi.RESPONSES,
+        openapi_extra={"requestBody": openapi.BODY, "parameters": query_parameters(ClassificationQuery)},
+    )
+    async def classify(request: Request) -> Response:
+        query = read_query(ClassificationQuery, request)
+        served = registry.resolve(query.model)
+
+        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Classification:
+            return await _classify(
+                registry, served, limits, uploads[PART], ticket, request_id_of(request), explain=query.explain == "cam"
+            )
+
+        answer = await answer_slices(request, served.batcher, settings, (PART,), work)
+        # Already validated by its type: writing it out here spares FastAPI's second validation and its encoder.
+        hidden = {"explanation"} if answer.explanation is None else None
+        return Response(answer.model_dump_json(exclude=hidden), media_type="application/json")
+
+    return router
+
+
+async def _classify(
+    registry: ModelRegistry,
+    served: ServedModel,
+    limits: ImageLimits,
+    upload: Upload,
+    ticket: Ticket[RowOutputs],
+    request_id: str,
+    *,
+    explain: bool,
+) -> Classification:
+    manifest = served.bundle.manifest
+    assert isinstance(manifest.preprocessing, ClassificationPreprocessing)  # noqa: S101  the registry's task
+    prepared, decode_s = await registry.decode(_timed_prepare, upload, limits, manifest.preprocessing)
+    outcome = await ticket.submit(prepared.tensor)
+    timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)
+
+    def answer() -> Classification:
+        return finish(
+            prepared,
+            outcome.value,
+            manifest,
+            identity=served.identity,
+            timing=timing,
+            request_id=request_id,
+            with_explanation=explain,
+        )
+
+    # Probabilities take microseconds, less than a change of threads; a picture would hold up the event loop.
+    return await registry.offload(answer) if explain else answer()
+
+
+def _timed_prepare(upload: Upload, limits: ImageLimits, spec: ClassificationPreprocessing) -> tuple[Prepared, float]:
+    started = time.perf_counter()
+    prepared = prepare(upload.data, upload.media_type, limits, spec)
+    return prepared, time.perf_counter() - started

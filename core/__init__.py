@@ -1,0 +1,1 @@
+"""The shared kernel: errors, contracts, imaging, runtime, serving and telemetry."""

@@ -1,0 +1,34 @@
+"""The answer of ``POST /v1/segmentations``."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from core.contracts.base import DISCLAIMER, Contract
+from core.contracts.common import ModelIdentity, TimingMs
+
+
+class CocoRle(Contract):
+    """COCO run-length encoding of the mask: ``size`` is (height, width), ``counts`` the compressed string."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Segmentation(Contract):
+    """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner."""
+
+    size: tuple[int, int]
+    tumor_pixels: int = Field(ge=0)
+    area_mm2: float | None
+    mask: CocoRle
+    contours: tuple[tuple[tuple[int, int], ...], ...]
+    bounding_box: tuple[int, int, int, int] | None
+    max_probability: float = Field(ge=0, le=1)
+    threshold: float = Field(gt=0, lt=1)
+    sequences: tuple[str, ...]
+    model: ModelIdentity
+    timing_ms: TimingMs
+    warnings: tuple[str, ...] = ()
+    request_id: str
+    disclaimer: str = DISCLAIMER

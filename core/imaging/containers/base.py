@@ -1,0 +1,29 @@
+"""What every raster container answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """A raster file seen from outside.
+
+    ``height`` and ``width`` are in pixels as stored, before ``orientation`` (1 to 8, as in EXIF) is applied.
+    ``frames`` counts frames or pages. ``end`` is the offset in bytes at which the image ends, None where the format
+    has no end. ``essence`` is the file without whatever makes no pixels (texts, profiles, previews, later pages): only
+    that reaches a decoder, so that nothing hidden in metadata is ever parsed or inflated.
+    """
+
+    height: int
+    width: int
+    essence: bytes
+    frames: int = 1
+    orientation: int = 1
+    end: int | None = None
+    # Grey values are stored with white as 0, and the decoder will not turn them.
+    white_is_zero: bool = False
+
+
+class BrokenContainer(Exception):
+    """The file contradicts its own format; the message names the fault and never quotes the file."""

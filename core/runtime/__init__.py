@@ -1,0 +1,1 @@
+"""Model bundles and the ONNX Runtime session that runs them."""

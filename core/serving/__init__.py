@@ -1,0 +1,1 @@
+"""What every HTTP service shares: app shell, problems, batching, Open Inference V2."""

@@ -1,0 +1,212 @@
+"""What the model servers share: loading, warm-up, the batcher of each model, decode threads, who is served."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, ParamSpec, TypeVar
+
+import cv2
+import numpy.typing as npt
+import structlog
+from fastapi import APIRouter
+
+from core.contracts.service import DependencyState, ModelList, ModelSummary
+from core.errors import BundleCorrupt, NotReady, UnknownModel
+from core.runtime.bundle import Bundle, Task, find_bundles, version_key
+from core.runtime.cpus import usable_cpus
+from core.runtime.providers import CPU
+from core.runtime.session import Session, open_session
+from core.serving.batcher import Batcher
+from core.serving.schedule import Limits
+from core.serving.served_model import (
+    MetricsObserver,
+    RowOutputs,
+    ServedModel,
+    check_tensors,
+    row_forward,
+    typical_row,
+)
+from core.serving.settings import ModelServingSettings
+from core.serving.warmup import WarmUp, powers_of_two, run_sizes, warm_up
+from core.telemetry.metrics import ModelMetrics
+
+__all__ = ["ModelRegistry", "RowOutputs", "ServedModel", "models_router"]
+
+Array = npt.NDArray[Any]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+logger = structlog.get_logger("falx.models")
+
+# Batches tried at warm-up; a GPU still gains where a CPU core has long been saturated.
+LARGEST_BATCH_CPU = 8
+LARGEST_BATCH_CUDA = 32
+MAX_DECODE_THREADS = 4
+
+
+class ModelRegistry:
+    """All models of one task that this process serves. Empty, and not ready, until ``load`` has returned.
+
+    ``metrics`` is where everything that they do is counted.
+    """
+
+    def __init__(self, settings: ModelServingSettings, task: Task, metrics: ModelMetrics) -> None:
+        self._settings = settings
+        self._task: Task = task
+        self.metrics = metrics
+        self._models: tuple[ServedModel, ...] = ()
+        self._pool = ThreadPoolExecutor(
+            settings.decode_threads or min(MAX_DECODE_THREADS, usable_cpus()), thread_name_prefix="decode"
+        )
+        cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own threads would fight with it
+
+    @property
+    def task(self) -> Task:
+        """What all of its models do."""
+        return self._task
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model is loaded, warmed up and on the provider that it must be on."""
+        return bool(self._models)
+
+    @property
+    def models(self) -> tuple[ServedModel, ...]:
+        """Every version of every model, the default model first, newest version first."""
+        return self._models
+
+    def load(self) -> None:
+        """Load, check, warm up and start every model. Blocks for seconds: call it off the event loop.
+
+        Raises BundleCorrupt when there is no model or one is not sound, ProviderMissing under FALX_REQUIRE_CUDA.
+        """
+        bundles = find_bundles(self._settings.models_dir, self._task, self._settings.models)
+        if not bundles:
+            raise BundleCorrupt(f"{self._settings.models_dir.resolve()} holds no {self._task} bundle.")
+        bundles.sort(key=version_key, reverse=True)
+        bundles.sort(key=lambda bundle: self._rank(bundle.manifest.name))
+        self._models = tuple(self._serve(bundle) for bundle in bundles)
+
+    def resolve(self, model: str | None = None) -> ServedModel:
+        """The model called ``NAME`` (its newest version) or ``NAME@VERSION``; None is the default model.
+
+        Raises UnknownModel, naming those there are, and NotReady while loading.
+        """
+        if not self._models:
+            raise NotReady("The models are still being loaded.", retry_after_s=2)
+        if model is None:
+            return self._models[0]
+        name, _, version = model.partition("@")
+        for served in self._models:
+            if served.name == name and version in ("", served.version):
+                return served
+        known = ", ".join(f"{served.name}@{served.version}" for served in self._models)
+        raise UnknownModel(f"No such model is served here. Known: {known}.")
+
+    def summaries(self) -> ModelList:
+        """Answer of ``GET /v1/models``."""
+        return ModelList(models=tuple(served.summary() for served in self._models))
+
+    def dependencies(self) -> tuple[DependencyState, ...]:
+        """The models as ``/readyz`` shows them."""
+        if not self._models:
+            return (DependencyState(name="models", ready=False, detail="loading"),)
+        return tuple(
+            DependencyState(
+                name=served.name,
+                ready=True,
+                detail=served.file.variant,
+                provider=served.session.provider,
+                version=served.version,
+            )
+            for served in self._models
+        )
+
+    async def decode(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        """Run ``function`` on a decode thread and count its time. Take a ticket first: it bounds what waits here."""
+        return await self.offload(self._timed, function, *args, **kwargs)
+
+    async def offload(self, function: Callable[..., Result], *args: object, **kwargs: object) -> Result:
+        """Run ``function`` on one of the decode threads, uncounted: for what would hold up the event loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, partial(function, *args, **kwargs))
+
+    async def drain(self) -> None:
+        """Finish every admitted request and end all threads."""
+        await asyncio.gather(*(served.batcher.drain() for served in self._models))
+        self._pool.shutdown(wait=False)
+
+    def _timed(
+        self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
+    ) -> Result:
+        started = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.metrics.decode_seconds.observe(time.perf_counter() - started)
+
+    def _rank(self, name: str) -> tuple[int, bool, str]:
+        configured = self._settings.models
+        place = configured.index(name) if name in configured else len(configured)
+        return place, not name.startswith("tumor-"), name
+
+    def _serve(self, bundle: Bundle) -> ServedModel:
+        file, session = open_session(bundle, self._settings.precision, require_cuda=self._settings.require_cuda)
+        check_tensors(bundle, session)
+        forward = row_forward(session)
+        measured = self._warm_up(bundle, session, forward)
+        name = bundle.manifest.name
+        batcher = Batcher(
+            forward,
+            Limits(max_queue=self._settings.max_queue, max_rows=measured.max_rows),
+            runners=session.runners,
+            # Every new batch size makes CUDA choose its kernels anew; a CPU takes any size as it comes.
+            buckets=() if session.provider == CPU else measured.sizes,
+            service_s=measured.service_s,
+            observer=MetricsObserver(self.metrics, name),
+            name=name,
+        ).start()
+        self.metrics.active_provider.labels(name, session.provider).set(1)
+        self.metrics.queue_depth.labels(name).set_function(lambda: batcher.waiting)
+        logger.info(
+            "model ready",
+            model=name,
+            version=bundle.manifest.version,
+            variant=file.variant,
+            provider=session.provider,
+            runners=session.runners,
+            max_batch=measured.max_rows,
+            ms_per_image=round(measured.service_s * 1000, 2),
+        )
+        return ServedModel(bundle, file, session, batcher)
+
+    def _warm_up(self, bundle: Bundle, session: Session, forward: Callable[[Array], Sequence[RowOutputs]]) -> WarmUp:
+        row = typical_row(session.inputs[0], bundle.manifest.preprocessing.size)
+        if self._settings.max_batch is not None:
+            return run_sizes(forward, row, powers_of_two(self._settings.max_batch))
+        return warm_up(
+            forward, row, powers_of_two(LARGEST_BATCH_CPU if session.provider == CPU else LARGEST_BATCH_CUDA)
+        )
+
+
+def models_router(registry: ModelRegistry) -> APIRouter:
+    """``GET /v1/models`` and ``GET /v1/models/{name}``."""
+    router = APIRouter(prefix="/v1/models", tags=["models"])
+
+    @router.get("")
+    async def list_models() -> ModelList:
+        """Every model served here."""
+        return registry.summaries()
+
+    @router.get("/{name}")
+    async def describe_model(name: str) -> ModelSummary:
+        """One model: ``NAME`` or ``NAME@VERSION``."""
+        return registry.resolve(name).summary()
+
+    return router

@@ -1,0 +1,136 @@
+"""One model as it is served, and what binds it to its session and to the metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.common import ModelIdentity
+from core.contracts.manifest import BundleFile
+from core.contracts.service import ModelSummary
+from core.errors import BundleCorrupt
+from core.runtime.bundle import Bundle, Task
+from core.runtime.session import Session, TensorSpec
+from core.serving.batcher import Batcher
+from core.serving.schedule import DropReason
+from core.telemetry.metrics import ModelMetrics
+
+Array = npt.NDArray[Any]
+RowOutputs = dict[str, Array]
+"""All outputs of the network for one row, by name, without the batch axis."""
+
+# Input name and the outputs that the services read, per task.
+TENSORS: dict[Task, tuple[str, frozenset[str]]] = {
+    "classification": ("image", frozenset({"logits", "cam", "energy", "features", "distance"})),
+    "segmentation": ("images", frozenset({"probability"})),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServedModel:
+    """One model that answers: its verified bundle, the file in use, the session, and the batcher in front of it."""
+
+    bundle: Bundle
+    file: BundleFile
+    session: Session
+    batcher: Batcher[RowOutputs]
+
+    @property
+    def name(self) -> str:
+        """Name of the bundle."""
+        return self.bundle.manifest.name
+
+    @property
+    def version(self) -> str:
+        """Version of the bundle."""
+        return self.bundle.manifest.version
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """What an answer says of the model that gave it."""
+        return ModelIdentity(
+            name=self.name,
+            version=self.version,
+            sha256=self.file.sha256,
+            provider=self.session.provider,
+            variant=self.file.variant,
+        )
+
+    def summary(self) -> ModelSummary:
+        """What ``/v1/models`` says of it."""
+        manifest = self.bundle.manifest
+        return ModelSummary(
+            name=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            title=manifest.title,
+            architecture=manifest.architecture,
+            labels=manifest.labels,
+            provider=self.session.provider,
+            variant=self.file.variant,
+            sha256=self.file.sha256,
+            ready=True,  # a model is listed only once it is loaded and warmed up
+            metrics=manifest.metrics,
+            data_sets=manifest.data_sets,
+            licence=manifest.licence,
+            intended_use=manifest.intended_use,
+        )
+
+
+class MetricsObserver:
+    """Puts what a batcher does into Prometheus; the children are looked up once, as they are on the hot path."""
+
+    def __init__(self, metrics: ModelMetrics, model: str) -> None:
+        self._metrics = metrics
+        self._model = model
+        self._queue_seconds = metrics.queue_seconds.labels(model)
+        self._inference_seconds = metrics.inference_seconds.labels(model)
+        self._batch_size = metrics.batch_size.labels(model)
+
+    def ran(self, *, rows: int, queue_s: Sequence[float], inference_s: float) -> None:
+        for seconds in queue_s:
+            self._queue_seconds.observe(seconds)
+        self._inference_seconds.observe(inference_s)
+        self._batch_size.observe(rows)
+
+    def dropped(self, reason: DropReason) -> None:
+        self._metrics.dropped.labels(self._model, reason).inc()
+
+
+def row_forward(session: Session) -> Callable[[Array], list[RowOutputs]]:
+    """``session`` as the batcher wants it: rows (n, ...) of its one input to n records of outputs."""
+    name = session.inputs[0].name
+
+    def forward(rows: Array) -> list[RowOutputs]:
+        outputs = session.run({name: rows})
+        return [{key: values[row] for key, values in outputs.items()} for row in range(len(rows))]
+
+    return forward
+
+
+def check_tensors(bundle: Bundle, session: Session) -> None:
+    """Raise BundleCorrupt unless the network takes and returns what its task promises."""
+    manifest = bundle.manifest
+    wanted_input, wanted_outputs = TENSORS[manifest.task]
+    inputs = tuple(spec.name for spec in session.inputs)
+    if inputs != (wanted_input,):
+        raise BundleCorrupt(f"{bundle.path}: the network takes {inputs}, its task needs ({wanted_input!r},).")
+    outputs = {spec.name: spec for spec in session.outputs}
+    missing = wanted_outputs - outputs.keys()
+    if missing:
+        raise BundleCorrupt(f"{bundle.path}: the network lacks the outputs {', '.join(sorted(missing))}.")
+    if session.inputs[0].shape[0] is not None:
+        raise BundleCorrupt(f"{bundle.path}: the batch axis of {wanted_input} must be free.")
+    logits = outputs.get("logits")
+    if logits is not None and logits.shape[-1] not in (None, len(manifest.labels)):
+        raise BundleCorrupt(f"{bundle.path}: {logits.shape[-1]} logits for {len(manifest.labels)} labels.")
+
+
+def typical_row(spec: TensorSpec, size: int) -> Array:
+    """Noise in [0, 1] in the shape of one row; free sides of the image become ``size`` pixels."""
+    shape = tuple(size if side is None else side for side in spec.shape[1:])
+    return np.random.default_rng(0).random(shape).astype(spec.dtype)

@@ -1,0 +1,1 @@
+"""Structured logs without patient data, and Prometheus metrics."""

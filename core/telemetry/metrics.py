@@ -1,0 +1,103 @@
+"""Prometheus metrics, in seconds and counts. Every service owns one registry object; nothing is global.
+
+Labels hold route templates, model names and error codes only: never a path, a file name or anything of a patient.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+
+METRICS_MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# A small image on a GPU answers in a millisecond, a batch on a busy CPU in tens of seconds: three steps a decade.
+SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """What every HTTP service measures. ``registry`` is this service's own.
+
+    ``requests`` and ``request_seconds`` are filled by the shell's middleware, ``rejections`` (by error code) where
+    errors become problems: code elsewhere has no need to touch them.
+    """
+
+    def __init__(self) -> None:
+        # Start times of counters double the series and Prometheus does without them.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
+        self.registry = CollectorRegistry(auto_describe=True)
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            "falx_requests",
+            "Requests answered; status 499 means that the client hung up first.",
+            ["route", "method", "status"],
+            registry=self.registry,
+        )
+        self.request_seconds = self._seconds(
+            "falx_request_seconds", "From the head of the request to the end of the answer.", "route"
+        )
+        self.rejections = Counter(
+            "falx_rejections", "Requests answered with a problem, by its code.", ["reason"], registry=self.registry
+        )
+
+    def _seconds(self, name: str, documentation: str, *labels: str) -> Histogram:
+        return Histogram(name, documentation, labels, buckets=SECONDS_BUCKETS, registry=self.registry)
+
+    def render(self) -> bytes:
+        """Everything in the Prometheus text format, media type ``METRICS_MEDIA_TYPE``."""
+        return generate_latest(self.registry)
+
+
+class ModelMetrics(Metrics):
+    """What a model server measures on top; ``model`` is the name of the bundle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decode_seconds = self._seconds("falx_decode_seconds", "From the bytes of one image to its pixels.")
+        self.queue_seconds = self._seconds("falx_queue_seconds", "From admission to the start of the batch.", "model")
+        self.inference_seconds = self._seconds("falx_inference_seconds", "One run of a batch.", "model")
+        self.batch_size = Histogram(
+            "falx_batch_size",
+            "Images in one run.",
+            ["model"],
+            buckets=BATCH_SIZE_BUCKETS,
+            registry=self.registry,
+        )
+        self.queue_depth = Gauge(
+            "falx_queue_depth", "Images admitted and not yet running.", ["model"], registry=self.registry
+        )
+        self.dropped = Counter(
+            "falx_dropped",
+            "Images dropped before they ran; reason is expired or cancelled.",
+            ["model", "reason"],
+            registry=self.registry,
+        )
+        self.active_provider = Gauge(
+            "falx_active_provider",
+            "1 for the execution provider that really runs the model.",
+            ["model", "provider"],
+            registry=self.registry,
+        )
+
+
+class UpstreamMetrics(Metrics):
+    """What the gateway measures on top; ``upstream`` is the name of a model server."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.upstream_seconds = self._seconds(
+            "falx_upstream_seconds", "From sending a request to a model server to the end of its answer.", "upstream"
+        )
+        self.circuit_open = Gauge(
+            "falx_circuit_open", "1 while a model server is not tried.", ["upstream"], registry=self.registry
+        )

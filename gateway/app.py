@@ -1,0 +1,152 @@
+"""Puts the gateway together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.contracts.base import Contract
+from core.serving.shell import create_shell
+from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
+from gateway.auth import Authenticator, authenticator
+from gateway.body import BodyLimits
+from gateway.catalogue import Catalogue
+from gateway.circuit import Circuit
+from gateway.forward import Policy, client_address
+from gateway.keys import Scope
+from gateway.openapi.document import openapi_document
+from gateway.pages import add_pages
+from gateway.rates import rate_limit
+from gateway.settings import GatewaySettings
+from gateway.slices import CLASSIFIER, SEGMENTER, slice_routes
+from gateway.upstream import Connections, Upstream
+from gateway.watch import Watch
+
+# What scripts of another origin may send and read, once that origin is allowed at all.
+CORS_REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "X-API-Key",
+    "X-Request-ID",
+    "X-Request-Timeout-Ms",
+    "traceparent",
+)
+CORS_ANSWER_HEADERS = ("Retry-After", "X-Request-ID")
+
+
+def create_app(settings: GatewaySettings) -> FastAPI:
+    """The gateway's application.
+
+    Raises:
+        UnsafeConfiguration: it would serve other machines without keys, or the key file is unusable.
+    """
+    auth = authenticator(settings)
+    metrics = UpstreamMetrics()
+    connections = Connections(settings)
+    upstreams = _upstreams(settings, connections, metrics)
+    watch = Watch(tuple(upstreams.values()), settings.readiness_interval_s, settings.probe_timeout_s)
+
+    async def start() -> None:
+        await connections.open()
+        await watch.start()
+
+    async def stop() -> None:
+        await watch.stop()
+        await connections.close()
+
+    # The shell's own OpenAPI and its reference page (which loads from a public CDN) stay off; ours replace them.
+    app = create_shell(
+        "gateway", readiness=watch.readiness, metrics=metrics, on_start=start, on_stop=stop, openapi=False
+    )
+    if auth.needs_key and not settings.metrics_public:
+        _guard_metrics(app, auth, metrics)
+    app.router.routes[:0] = slice_routes(upstreams, _policy(settings, auth))  # the busiest first
+    _add_models(app, auth, Catalogue(tuple(upstreams.values()), settings.catalogue_ttl_s, settings.probe_timeout_s))
+    if settings.openapi:
+        _add_openapi(app)
+    add_pages(app, settings.problems_file, reference=settings.openapi)
+    _allow_origins(app, settings.cors_origins)
+    return app
+
+
+def _upstreams(settings: GatewaySettings, connections: Connections, metrics: UpstreamMetrics) -> Mapping[str, Upstream]:
+    urls = {CLASSIFIER: settings.classifier_url, SEGMENTER: settings.segmenter_url}
+
+    def upstream(name: str, url: str) -> Upstream:
+        circuit = Circuit(
+            name,
+            settings.circuit_failures,
+            settings.circuit_reset_s,
+            on_change=lambda is_open: metrics.circuit_open.labels(name).set(is_open),
+        )
+        return Upstream(name, url, connections, circuit, metrics.upstream_seconds.labels(name))
+
+    return {name: upstream(name, str(url)) for name, url in urls.items()}
+
+
+def _policy(settings: GatewaySettings, auth: Authenticator) -> Policy:
+    return Policy(
+        auth=auth,
+        rate_limit=rate_limit(settings.rate_limit),
+        body_limits=BodyLimits(settings.max_request_bytes, settings.replay_limit_bytes),
+        default_timeout_s=settings.request_timeout_s,
+        max_timeout_s=settings.max_request_timeout_s,
+    )
+
+
+def _require(auth: Authenticator, request: Request, scope: Scope) -> None:
+    auth.require(request.headers, client_address(request.scope), scope)
+
+
+def _guard_metrics(app: FastAPI, auth: Authenticator, metrics: UpstreamMetrics) -> None:
+    @app.get("/metrics", include_in_schema=False)
+    async def guarded_metrics(request: Request) -> Response:
+        _require(auth, request, Scope.ADMIN)
+        return Response(metrics.render(), media_type=METRICS_MEDIA_TYPE)
+
+    _to_the_front(app)
+
+
+def _to_the_front(app: FastAPI) -> None:
+    """Make the route added last the first to match, before the shell's own of the same path."""
+    app.router.routes.insert(0, app.router.routes.pop())
+
+
+def _add_models(app: FastAPI, auth: Authenticator, catalogue: Catalogue) -> None:
+    @app.get("/v1/models", include_in_schema=False)
+    async def list_models(request: Request) -> Response:
+        _require(auth, request, Scope.INFER)
+        return _json(await catalogue.models())
+
+    @app.get("/v1/models/{name}", include_in_schema=False)
+    async def describe_model(request: Request, name: str) -> Response:
+        _require(auth, request, Scope.INFER)
+        return _json(await catalogue.model(name))
+
+
+def _json(contract: Contract) -> Response:
+    return Response(contract.model_dump_json(), media_type="application/json")
+
+
+def _add_openapi(app: FastAPI) -> None:
+    document = openapi_document(app.version)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def openapi() -> Response:
+        return Response(document, media_type="application/json")
+
+
+def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
+    if not origins:
+        return
+    app.add_middleware(
+        CORSMiddleware,
+        allow_origins=origins,
+        allow_methods=["GET", "POST"],
+        allow_headers=CORS_REQUEST_HEADERS,
+        expose_headers=CORS_ANSWER_HEADERS,
+    )

@@ -1,0 +1,86 @@
+"""Who calls, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from core.errors import Forbidden, Unauthorized, UnsafeConfiguration
+from gateway.keys import KeyRecord, KeyRing, Scope, presented_key
+from gateway.settings import GatewaySettings
+
+CHALLENGE = {"WWW-Authenticate": 'Bearer realm="falx"'}
+CHALLENGE_INVALID = {"WWW-Authenticate": 'Bearer realm="falx", error="invalid_token"'}
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """The caller, as far as rate limits need to know: ``key:<id>`` or ``address:<ip>``."""
+
+    name: str
+
+
+class Authenticator:
+    """Checks keys; with no key ring everybody may call, which ``authenticator`` grants on loopback alone."""
+
+    def __init__(self, ring: KeyRing | None) -> None:
+        self._ring = ring
+
+    @property
+    def needs_key(self) -> bool:
+        return self._ring is not None
+
+    def require(self, headers: Mapping[str, str], address: str, scope: Scope) -> Principal:
+        """The caller of a request that needs ``scope``.
+
+        Raises:
+            Unauthorized: no key, or one that is unknown, wrong or expired.
+            Forbidden: the key lacks the scope; the problem names it.
+        """
+        if self._ring is None:
+            return Principal(f"address:{address}")
+        record = self._recognise(self._ring, headers)
+        if not record.allows(scope):
+            held = ", ".join(sorted(record.scopes))
+            raise Forbidden(f"This needs the scope '{scope}'; the key '{record.id}' has: {held}.")
+        return Principal(f"key:{record.id}")
+
+    @staticmethod
+    def _recognise(ring: KeyRing, headers: Mapping[str, str]) -> KeyRecord:
+        key = presented_key(headers)
+        if key is None:
+            raise Unauthorized(
+                "Send an API key as 'Authorization: Bearer KEY' or 'X-API-Key: KEY'.",
+                headers=CHALLENGE,
+            )
+        record = ring.find(key)
+        if record is None:
+            raise Unauthorized("The API key is not valid here: unknown, wrong or expired.", headers=CHALLENGE_INVALID)
+        return record
+
+
+def authenticator(settings: GatewaySettings) -> Authenticator:
+    """The authenticator that the settings ask for.
+
+    Raises:
+        UnsafeConfiguration: the listener is open to other machines and no key protects it, or the key file is unusable.
+    """
+    ring = KeyRing(settings.api_keys_file) if settings.api_keys_file else None
+    if not ring and not is_loopback(settings.host) and not settings.allow_anonymous:
+        raise UnsafeConfiguration(
+            f"FALX_HOST={settings.host} can be reached from other machines and no API key is configured. Make one with "
+            "'python -m gateway keys create --id NAME --scope infer --file keys.toml' and set FALX_API_KEYS_FILE, "
+            "or listen on 127.0.0.1."
+        )
+    return Authenticator(ring)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a listener on ``host`` can be reached from this machine only."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,130 @@
+"""``POST /v1/segmentations``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from core.contracts.common import TimingMs
+from core.contracts.manifest import SegmentationPreprocessing
+from core.imaging.limits import ImageLimits
+from core.serving.batcher import Ticket
+from core.serving.bodies import Upload
+from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
+from core.serving.openapi import MODEL_DESCRIPTION, query_parameters
+from core.serving.requests import request_id_of
+from core.serving.slice_requests import answer_slices, image_limits, read_query
+from segmenter_service import openapi
+from segmenter_service.answers import build_answer
+from segmenter_service.model import SINGLE_PART, Prepared, prepare
+from segmenter_service.negotiation import Representation, negotiate
+from segmenter_service.settings import SegmenterSettings
+
+# For a bundle whose manifest names none.
+DEFAULT_THRESHOLD: Final = 0.5
+
+
+class SegmentationQuery(BaseModel):
+    """The query of a segmentation; anything else in it is refused, so that a typo never passes silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(default=None, description=MODEL_DESCRIPTION, examples=["tumor-segmenter"])
+    threshold: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        allow_inf_nan=False,
+        description="Probability above which a pixel counts as tumour; by default the one from validation.",
+    )
+    render: Literal["overlay"] | None = Field(
+        default=None, description="Answer with the image and the tumour's border in red, whatever Accept says."
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """What one caller asked for."""
+
+    served: ServedModel
+    threshold: float
+    representation: Representation
+    request_id: str
+
+
+def segmentation_router(registry: ModelRegistry, settings: SegmenterSettings) -> APIRouter:
+    """The one route of this service; ``registry`` holds segmentation models."""
+    router = APIRouter()
+    limits = image_limits(settings)
+
+    @router.post(
+        "/v1/segmentations",
+        tags=["slices"],
+        summary=openapi.SUMMARY,
+        description=openapi.DESCRIPTION,
+        responses=openapi.RESPONSES,
+        openapi_extra={"requestBody": openapi.BODY, "parameters": query_parameters(SegmentationQuery)},
+    )
+    async def segment(request: Request) -> Response:
+        query = read_query(SegmentationQuery, request)
+        wish = _read_wish(request, query, registry)
+
+        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
+            return await _segment(registry, wish, limits, uploads, ticket)
+
+        names = (SINGLE_PART, *_spec(wish.served).sequences)
+        return await answer_slices(request, wish.served.batcher, settings, names, work)
+
+    return router
+
+
+def _read_wish(request: Request, query: SegmentationQuery, registry: ModelRegistry) -> _Wish:
+    """Everything that can be refused without reading the body."""
+    accept = ", ".join(request.headers.getlist("accept")) or None
+    representation = negotiate(accept, query.render)
+    served = registry.resolve(query.model)
+    threshold = query.threshold or served.bundle.manifest.threshold or DEFAULT_THRESHOLD
+    return _Wish(served, threshold, representation, request_id_of(request))
+
+
+def _spec(served: ServedModel) -> SegmentationPreprocessing:
+    spec = served.bundle.manifest.preprocessing
+    assert isinstance(spec, SegmentationPreprocessing)  # noqa: S101  the registry's task
+    return spec
+
+
+async def _segment(
+    registry: ModelRegistry,
+    wish: _Wish,
+    limits: ImageLimits,
+    uploads: Mapping[str, Upload],
+    ticket: Ticket[RowOutputs],
+) -> Response:
+    prepared, decode_s = await registry.decode(_timed_prepare, uploads, limits, _spec(wish.served))
+    outcome = await ticket.submit(prepared.tensor)
+    timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)
+    return await registry.offload(
+        build_answer,
+        prepared,
+        outcome.value["probability"][0],
+        wish.threshold,
+        wish.representation,
+        identity=wish.served.identity,
+        timing=timing,
+        request_id=wish.request_id,
+    )
+
+
+def _timed_prepare(
+    uploads: Mapping[str, Upload], limits: ImageLimits, spec: SegmentationPreprocessing
+) -> tuple[Prepared, float]:
+    started = time.perf_counter()
+    prepared = prepare(uploads, limits, spec)
+    return prepared, time.perf_counter() - started

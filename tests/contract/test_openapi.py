@@ -1,0 +1,103 @@
+"""The gateway keeps its OpenAPI document: schemathesis against real processes, model servers included.
+
+Bounded on purpose: a few dozen generated requests per operation find what a document promises and a server breaks;
+the limits of the inputs themselves have tables of their own elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from schemathesis.checks import load_all_checks
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from gateway.openapi.document import openapi_document
+from tests.fixtures.images import make_dicom, make_jpeg, make_png
+from tests.fixtures.servers import Server, running
+
+Json = dict[str, Any]
+
+VERSION = "0.1.0"
+IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/webp", "image/bmp", "application/dicom")
+SOUND_IMAGES = (make_png(64, 64), make_jpeg(64, 64), make_dicom())
+# Long enough for a busy machine: a deadline that passes is right, but it is not what is looked for here.
+PATIENCE_MS = 30_000
+
+# Noise, and sound images under right and wrong names.
+for media_type in (*IMAGE_MEDIA_TYPES, "application/octet-stream"):
+    schemathesis.openapi.media_type(media_type, st.one_of(st.sampled_from(SOUND_IMAGES), st.binary(max_size=400)))
+
+load_all_checks()
+DOCUMENT: Json = json.loads(openapi_document(VERSION))
+schema = schemathesis.openapi.from_dict(DOCUMENT)
+
+
+@pytest.fixture(scope="module")
+def stack(tiny_models: Path) -> Iterator[tuple[Server, Server, Server]]:
+    """Gateway, classifier, segmenter."""
+    env = {"FALX_MODELS_DIR": str(tiny_models), "FALX_MAX_BATCH": "1", "FALX_LOG_LEVEL": "warning"}
+    with ExitStack() as servers:
+        classifier = servers.enter_context(running("classifier_service", env))
+        segmenter = servers.enter_context(running("segmenter_service", env))
+        urls = {"FALX_CLASSIFIER_URL": classifier.base_url, "FALX_SEGMENTER_URL": segmenter.base_url}
+        yield servers.enter_context(running("gateway", urls)), classifier, segmenter
+
+
+@pytest.fixture(scope="module")
+def gateway(stack: tuple[Server, Server, Server]) -> Server:
+    return stack[0]
+
+
+@schema.parametrize()
+@settings(
+    max_examples=20,
+    deadline=None,
+    derandomize=True,
+    phases=(Phase.explicit, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_keep_the_document(case: schemathesis.Case[Any], gateway: Server) -> None:
+    be_patient(case)
+    # Bytes of an image type need not be an image, so what fits the schema may well be refused.
+    case.call_and_validate(base_url=gateway.base_url, excluded_checks=[positive_data_acceptance], timeout=60)
+
+
+def be_patient(case: schemathesis.Case[Any]) -> None:
+    """Stretch a deadline that is sound but too short to keep."""
+    name = "X-Request-Timeout-Ms"
+    value = str(case.headers.get(name, "")) if case.headers else ""
+    if value.isascii() and value.isdigit() and 1 <= int(value) < PATIENCE_MS:
+        case.headers[name] = str(PATIENCE_MS)
+
+
+def test_document_is_the_one_served(gateway: Server) -> None:
+    assert gateway.request("GET", "/openapi.json").json() == DOCUMENT
+
+
+def test_model_servers_take_the_same_query(stack: tuple[Server, Server, Server]) -> None:
+    _, classifier, segmenter = stack
+    for server, path in ((classifier, "/v1/classifications"), (segmenter, "/v1/segmentations")):
+        theirs = server.request("GET", "/openapi.json").json()["paths"][path]["post"]
+        assert query_of(theirs) == query_of(DOCUMENT["paths"][path]["post"])
+
+
+def query_of(operation: Json) -> set[str]:
+    """Names of the query parameters."""
+    parameters = (_resolved(parameter) for parameter in operation.get("parameters", ()))
+    return {parameter["name"] for parameter in parameters if parameter["in"] == "query"}
+
+
+def _resolved(parameter: Json) -> Json:
+    if "$ref" not in parameter:
+        return parameter
+    name = parameter["$ref"].rpartition("/")[2]
+    found: Json = DOCUMENT["components"]["parameters"][name]
+    return found

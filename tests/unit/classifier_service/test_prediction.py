@@ -1,0 +1,68 @@
+"""Probabilities and prediction sets."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from classifier_service.prediction import predict, softmax
+from core.contracts.manifest import Calibration
+
+LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
+
+logit_rows = st.lists(st.floats(-80, 80, width=32), min_size=4, max_size=4).map(lambda row: np.array(row, np.float32))
+
+
+def logits_of(*probabilities: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    return np.log(np.array(probabilities, np.float64))
+
+
+def conformal(quantile: float) -> Calibration:
+    return Calibration(temperature=1.3, conformal_quantile=quantile, coverage=0.95)
+
+
+@given(logit_rows)
+def test_probabilities_sum_to_one(logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> None:
+    probabilities = softmax(logits)
+    assert probabilities.dtype == np.float64
+    assert math.isclose(probabilities.sum(), 1.0, abs_tol=1e-12)
+    assert (probabilities >= 0).all()
+    assert probabilities[np.argmax(logits)] == probabilities.max()
+
+
+def test_softmax_by_hand() -> None:
+    assert softmax(np.array([0.0, math.log(3.0)], np.float32)).tolist() == pytest.approx([0.25, 0.75])
+
+
+@given(logit_rows, st.floats(0, 1))
+def test_the_set_follows_its_definition_and_holds_the_winner(
+    logits: np.ndarray[tuple[int, ...], np.dtype[np.float32]], quantile: float
+) -> None:
+    prediction = predict(logits, LABELS, conformal(quantile))
+    expected = {label for label, p in zip(LABELS, prediction.probabilities, strict=True) if 1.0 - p <= quantile}
+    assert set(prediction.prediction_set) == expected | {LABELS[prediction.index]}
+    assert prediction.prediction_set[0] == LABELS[prediction.index]
+
+
+def test_a_sure_answer_stands_alone_and_a_doubtful_one_does_not() -> None:
+    sure = predict(logits_of(0.01, 0.97, 0.01, 0.01), LABELS, conformal(0.7))
+    doubtful = predict(logits_of(0.35, 0.45, 0.15, 0.05), LABELS, conformal(0.7))
+    assert sure.prediction_set == ("meningioma",)
+    assert doubtful.prediction_set == ("meningioma", "glioma")
+    assert doubtful.coverage == 0.95
+
+
+def test_the_set_is_never_empty() -> None:
+    prediction = predict(logits_of(0.3, 0.25, 0.25, 0.2), LABELS, conformal(0.1))
+    assert prediction.prediction_set == ("glioma",)
+
+
+@pytest.mark.parametrize("calibration", [None, Calibration(temperature=1.0, coverage=0.95)])
+def test_without_a_quantile_nothing_is_promised(calibration: Calibration | None) -> None:
+    prediction = predict(logits_of(0.3, 0.5, 0.1, 0.1), LABELS, calibration)
+    assert prediction.prediction_set == ("meningioma",)
+    assert prediction.coverage is None

@@ -1,0 +1,118 @@
+"""The document is complete, consistent and true to the routes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import jsonschema_rs
+import pytest
+
+from core.contracts.problem import PROBLEM_MEDIA_TYPE
+from gateway.app import create_app
+from gateway.openapi.document import openapi_document
+from gateway.settings import GatewaySettings
+from gateway.slices import SLICE_ROUTES
+
+Json = dict[str, Any]
+
+DOCUMENT: Json = json.loads(openapi_document("1.2.3"))
+OPERATIONS = {
+    f"{method} {path}": operation for path, item in DOCUMENT["paths"].items() for method, operation in item.items()
+}
+
+
+def references(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if "$ref" in node:
+            yield node["$ref"]
+        for value in node.values():
+            yield from references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from references(value)
+
+
+def resolve(reference: str) -> Any:
+    node: Any = DOCUMENT
+    for part in reference.removeprefix("#/").split("/"):
+        node = node[part]
+    return node
+
+
+def check(schema: Json, example: object) -> None:
+    jsonschema_rs.validate({**schema, "components": DOCUMENT["components"]}, example)
+
+
+def test_version_and_dialect() -> None:
+    assert DOCUMENT["openapi"].startswith("3.1")
+    assert DOCUMENT["info"]["version"] == "1.2.3"
+    assert "Research use only. Not a medical device." in DOCUMENT["info"]["description"]
+
+
+def test_references_lead_somewhere() -> None:
+    found = set(references(DOCUMENT))
+    assert len(found) > 10
+    for reference in found:
+        assert resolve(reference), reference
+
+
+def test_operations_are_named_once() -> None:
+    ids = [operation["operationId"] for operation in OPERATIONS.values()]
+    assert len(ids) == len(set(ids)) >= 9
+    assert all(operation["summary"] for operation in OPERATIONS.values())
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_has_a_valid_example(name: str) -> None:
+    for status, response in OPERATIONS[name]["responses"].items():
+        for media_type, content in response["content"].items():
+            if media_type == "image/png":
+                continue
+            examples = (
+                [content["example"]] if "example" in content else [e["value"] for e in content["examples"].values()]
+            )
+            assert examples, (status, media_type)
+            for example in examples:
+                check(content["schema"], example)
+                if media_type == PROBLEM_MEDIA_TYPE:
+                    assert example["status"] == int(status)
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATIONS if name.startswith("post")])
+def test_every_body_has_a_valid_example(name: str) -> None:
+    content = OPERATIONS[name]["requestBody"]["content"]
+    check(content["application/json"]["schema"], content["application/json"]["example"])
+    assert {"multipart/form-data", "image/png", "application/dicom"} <= content.keys()
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_headers_that_belong_to_a_status(name: str) -> None:
+    wanted = {
+        "401": "WWW-Authenticate",
+        "405": "Allow",
+        "415": "Accept-Post",
+        "429": "Retry-After",
+        "503": "Retry-After",
+    }
+    for status, response in OPERATIONS[name]["responses"].items():
+        assert "X-Request-ID" in response["headers"]
+        if header := wanted.get(status):
+            assert header in response["headers"], status
+
+
+@pytest.mark.parametrize("route", SLICE_ROUTES, ids=lambda route: route.path)
+def test_slice_operations_are_true_to_their_routes(route: Any) -> None:
+    operation = OPERATIONS[f"post {route.path}"]
+    documented = [resolve(p["$ref"]) if "$ref" in p else p for p in operation["parameters"]]
+    assert {p["name"] for p in documented if p["in"] == "query"} == route.parameters
+    assert operation["responses"]["200"]["content"].keys() == route.media_types
+    assert {"400", "401", "403", "404", "405", "413", "415", "422", "429", "502", "503", "504"} <= operation[
+        "responses"
+    ].keys()
+
+
+def test_every_documented_path_is_served() -> None:
+    served = {getattr(route, "path", None) for route in create_app(GatewaySettings()).routes}
+    assert DOCUMENT["paths"].keys() <= served

@@ -1,0 +1,132 @@
+"""A miniature of every data set, drawn here: discs of different brightness in heads of different sources."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+UInt8Array = npt.NDArray[np.uint8]
+BoolArray = npt.NDArray[np.bool_]
+
+LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
+# Where the lesion of each label sits (row, column) and how bright it is: learnable, and no two alike.
+LESIONS: Mapping[str, tuple[float, float, float]] = {
+    "glioma": (0.35, 0.35, 0.95),
+    "meningioma": (0.35, 0.65, 0.95),
+    "pituitary": (0.6, 0.5, 0.95),
+}
+
+
+def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
+    """A filled disc, all in shares of the side."""
+    rows, columns = (np.mgrid[:side, :side] + 0.5) / side
+    return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= radius**2)
+
+
+def draw(label: str, generator: np.random.Generator, side: int = 96) -> tuple[UInt8Array, BoolArray]:
+    """A noisy head with its label's lesion, and the lesion's mask."""
+    head = disc(side, 0.5, 0.5, 0.42)
+    grey = np.where(head, 0.45 + 0.05 * generator.standard_normal((side, side)), 0.0)
+    lesion = np.zeros((side, side), bool)
+    if label in LESIONS:
+        row, column, brightness = LESIONS[label]
+        lesion = disc(side, row, column, 0.09)
+        grey = np.where(lesion, brightness, grey)
+    return np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8), lesion
+
+
+def add_image(archive: tarfile.TarFile, name: str, pixels: UInt8Array) -> None:
+    """Store pixels losslessly under a name."""
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, format="PNG")
+    member = tarfile.TarInfo(name)
+    member.size = stream.tell()
+    stream.seek(0)
+    archive.addfile(member, stream)
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """Rows of one shape as CSV."""
+    with path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _write_slices(folder: Path, generator: np.random.Generator) -> None:
+    rows: list[Mapping[str, object]] = []
+    with (
+        tarfile.open(folder / "slices_figshare.tar", "w") as outlined,
+        tarfile.open(folder / "slices_other.tar", "w") as other,
+    ):
+        for split, count in (("train", 6), ("val", 4), ("test", 3)):
+            for label in LABELS:
+                for index in range(count):
+                    source = "sartaj" if label == "no_tumor" else "figshare"
+                    # Numbers far from those of the listed CT heads.
+                    stem = f"slices/{source}_{label}_{split}{index}"
+                    pixels, lesion = draw(label, generator)
+                    add_image(other if label == "no_tumor" else outlined, f"{stem}.jpg", pixels)
+                    mask = ""
+                    if lesion.any():
+                        mask = f"{stem}_mask.png"
+                        add_image(outlined, mask, lesion.astype(np.uint8) * 255)
+                    rows.append(
+                        {"image": f"{stem}.jpg", "mask": mask, "label": label, "split": split, "source": source}
+                        | {"sequence": "", "group": f"p{split}{index // 2}", "original_size": "96x96"}
+                    )
+        name = "slices/sartaj_no_tumor_0001.jpg"
+        add_image(other, name, draw("no_tumor", generator)[0])
+        common = {"mask": "", "label": "no_tumor", "source": "sartaj", "sequence": "", "group": "", "original_size": ""}
+        rows += [{"image": name, "split": split} | common for split in ("train", "val")]
+    write_csv(folder / "slices.csv", rows)
+
+
+def _write_lgg(folder: Path, generator: np.random.Generator) -> None:
+    rows: list[Mapping[str, object]] = []
+    with tarfile.open(folder / "lgg.tar", "w") as archive:
+        for split, patients in (("train", 3), ("val", 2), ("test", 2)):
+            for patient in range(patients):
+                for index in (10, 9, 2):
+                    label = "no_tumor" if index == 2 else "glioma"
+                    panels = [draw(label, generator)[0] for _ in range(3)]
+                    lesion = draw(label, generator)[1]
+                    stem = f"lgg/{split}{patient}_{index:03d}"
+                    add_image(archive, f"{stem}.webp", np.concatenate(panels, axis=1))
+                    add_image(archive, f"{stem}_mask.png", lesion.astype(np.uint8) * 255)
+                    rows.append(
+                        {"image": f"{stem}.webp", "mask": f"{stem}_mask.png", "patient": f"{split}{patient}"}
+                        | {"site": "CS", "slice": index, "split": split, "tumor_pixels": int(lesion.sum())}
+                    )
+    write_csv(folder / "lgg.csv", rows)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with slices.csv and lgg.csv and their archives; no BraTS case."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(7)
+    _write_slices(folder, generator)
+    _write_lgg(folder, generator)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's array cache and runs go, so that nothing is written into the repository."""
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture
+def in_workspace(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work inside ``workspace``: the cache folder is relative to the working directory."""
+    monkeypatch.chdir(workspace)
+    return workspace

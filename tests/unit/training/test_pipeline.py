@@ -1,0 +1,79 @@
+"""From data to verified bundles through the command line, in miniature."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
+
+from typer.testing import CliRunner
+
+from core.runtime.bundle import load_bundle
+from training import cli, quantize
+from training.checkpoints import load_trained
+from training.config import Phase, ScheduleConfig
+from training.records import Evaluate, Export, Quantize
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+TINY = ScheduleConfig(phases=(Phase(64, 16, 8),), epoch_images=8)
+
+
+def falx(*arguments: str | Path) -> str:
+    """Run ``python -m training`` in this process; what it printed."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped configurations with a schedule of sixteen slices, and one try at quantisation."""
+    for name in ("ClassifierConfig", "SegmenterConfig"):
+        shipped = getattr(cli, name)()
+        smaller = dataclasses.replace(shipped, schedule=TINY)
+        monkeypatch.setattr(cli, name, lambda smaller=smaller: smaller)
+    monkeypatch.setattr(quantize, "CALIBRATION_SLICES", 8)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize(("kind", "name"), [("classifier", "tumor-classifier"), ("segmenter", "tumor-segmenter")])
+def test_a_bundle_from_scratch(kind: str, name: str, data: Path, in_workspace: Path, tmp_path: Path) -> None:
+    run = tmp_path / kind
+    assert "100.0%" in falx("train", kind, "--data", data, "--run", run)
+    # A finished run has nothing left to do.
+    assert "%" not in falx("train", kind, "--data", data, "--run", run).replace("100%", "")
+    assert "parity with torch" in falx("export", "--data", data, "--run", run, "--size", "64")
+    falx("quantize", "--data", data, "--run", run)
+    falx("evaluate", "--data", data, "--run", run, "--split", "test")
+    falx("bundle", "--run", run, "--out", tmp_path / "models")
+
+    export, quantized, evaluated = Export.read(run), Quantize.read(run), Evaluate.read(run)
+    assert export.parity <= 1e-4
+    assert export.images_seen == 16
+    assert quantized.calibration_images >= 6
+    falx("train", kind, "--data", data, "--run", tmp_path / "again", "--start-from", run)
+    assert load_trained(tmp_path / "again").images_seen == 32
+    assert {metric.split for metric in evaluated.reference} == {"test"}
+    assert [metric.name for metric in evaluated.int8] == [metric.name for metric in evaluated.reference]
+
+    bundle = load_bundle(tmp_path / "models" / name / "1")
+    assert bundle.manifest.preprocessing.size == 64
+    assert {file.variant for file in bundle.manifest.files} == {"reference", "int8"}
+    assert bundle.manifest.metrics == evaluated.reference
+    card = (tmp_path / "models" / name / "1" / "CARD.md").read_text()
+    assert "Research use only. Not a medical device." in card
+    for metric in evaluated.reference:
+        assert metric.name in card
+    assert json.loads((tmp_path / "models" / name / "1" / "manifest.json").read_text())["schema_version"] == 1
+
+
+def test_steps_out_of_order_name_the_missing_one(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["bundle", "--run", str(tmp_path)])
+    assert result.exit_code != 0
+    assert "python -m training export" in str(result.exception)

@@ -1,0 +1,66 @@
+"""Batched augmentation in torch: geometry in one resampling, then grey values. Runs wherever the batch is."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from training.config import Augmentation
+
+
+def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
+    return torch.empty(count, device=like.device).uniform_(low, high)
+
+
+def resample(stack: Tensor, settings: Augmentation) -> Tensor:
+    """Rotation, zoom, shift and flip of images and masks together: (N, C, S, S) -> (N, C, S, S), black outside."""
+    count = len(stack)
+    angle = _uniform(count, -settings.rotation_deg, settings.rotation_deg, stack) * (math.pi / 180)
+    scale = 1 / _uniform(count, *settings.zoom, stack)
+    mirror = torch.where(_uniform(count, 0, 1, stack) < settings.flip, -1.0, 1.0)
+    cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
+    # affine_grid works in [-1, 1], so a shift of the side by a share is twice that share.
+    across = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
+    down = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
+    rows = [torch.stack([cosine * mirror, -sine, across], 1), torch.stack([sine * mirror, cosine, down], 1)]
+    grid = functional.affine_grid(torch.stack(rows, 1), list(stack.shape), align_corners=False)
+    return functional.grid_sample(stack, grid, align_corners=False)
+
+
+def change_greys(images: Tensor, settings: Augmentation) -> Tensor:
+    """Gamma, brightness and noise for each slice and channel; (N, C, S, S) in [0, 1] -> the same."""
+    count, channels = images.shape[:2]
+    shape = (count, channels, 1, 1)
+    gamma = torch.exp(torch.randn(shape, device=images.device) * settings.gamma)
+    factor = 1 + torch.randn(shape, device=images.device) * settings.brightness
+    deviation = _uniform(count, 0, settings.noise, images).view(count, 1, 1, 1)
+    changed = images.clamp(min=1e-4) ** gamma * factor + torch.randn_like(images) * deviation
+    return changed.clamp(0, 1)
+
+
+def black_border(images: Tensor, settings: Augmentation) -> Tensor:
+    """Edges blacked out to random depths on a random part of the batch; (N, C, S, S) -> the same."""
+    count, _, size, _ = images.shape
+    chosen = (_uniform(count, 0, 1, images) < settings.border).float()
+    position = (torch.arange(size, device=images.device) + 0.5) / size
+    keep = torch.ones(count, size, size, device=images.device)
+    for axis in (0, 1):
+        line = position.view(1, -1, 1) if axis == 0 else position.view(1, 1, -1)
+        first = (_uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
+        last = (_uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
+        keep = keep * (line >= first) * (line <= 1 - last)
+    return images * keep[:, None]
+
+
+def augment(images: Tensor, masks: Tensor, settings: Augmentation) -> tuple[Tensor, Tensor]:
+    """Images (N, C, S, S) and masks (N, 1, S, S), both in [0, 1], changed together where geometry is concerned."""
+    channels = images.shape[1]
+    moved = resample(torch.cat([images, masks], dim=1), settings)
+    images, masks = moved[:, :channels], moved[:, channels:]
+    images = change_greys(images, settings)
+    if settings.border > 0:
+        images = black_border(images, settings)
+    return images, masks

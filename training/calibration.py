@@ -1,0 +1,55 @@
+"""From validation logits to honest probabilities: temperature, conformal sets, acceptance thresholds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+COVERAGE = 0.95
+ACCEPTANCE = 0.99
+
+
+def negative_log_likelihood(logits: FloatArray, labels: IntArray) -> float:
+    """Mean over the slices; logits (n, K)."""
+    return float(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: FloatArray, labels: IntArray) -> float:
+    """The divisor of the logits that makes the true labels likeliest (Guo 2017)."""
+    result = minimize_scalar(
+        lambda log_t: negative_log_likelihood(logits / math.exp(log_t), labels),
+        bounds=(math.log(0.05), math.log(20)),
+        method="bounded",
+    )
+    return math.exp(float(result.x))
+
+
+def conformal_quantile(logits: FloatArray, labels: IntArray, coverage: float = COVERAGE) -> float:
+    """Split-conformal threshold on 1 - p(true label) for calibrated logits (Sadinle 2019, LAC).
+
+    Sets {label: 1 - p(label) <= threshold} hold the truth with at least ``coverage`` on exchangeable data.
+    """
+    count = len(labels)
+    scores = np.sort(1 - softmax(logits.astype(np.float64), axis=1)[np.arange(count), labels])
+    rank = math.ceil((count + 1) * coverage)
+    return float(scores[rank - 1]) if rank <= count else 1.0
+
+
+def acceptance_threshold(scores: FloatArray, acceptance: float = ACCEPTANCE) -> float:
+    """The score that this share of the slices does not exceed."""
+    return float(np.quantile(scores, acceptance, method="higher"))
+
+
+def group_halves(groups: Sequence[str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Two halves (n,) that share no group: one to fit on, one for the conformal scores."""
+    order = {name: index for index, name in enumerate(sorted(set(groups)))}
+    first = np.array([order[name] % 2 == 0 for name in groups])
+    return first, ~first

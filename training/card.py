@@ -1,0 +1,152 @@
+"""``CARD.md``: what a model is, what it was measured on, and what it must not be used for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from core.contracts.manifest import Manifest, Metric
+from training.records import Evaluate, Export, Quantize
+
+_METHOD: Final = {
+    "classifier": """\
+A ResNet50 for one grey channel, trained from scratch on the `train` split at growing input sizes. A second output
+(dropped from the shipped graph) learnt the tumour's outline where it is known. The slice is cut to the head, padded
+square, resized and stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out
+of training. Temperature and input size were chosen on `val`; the threshold of the prediction sets comes from a half
+of `val` that shares no patient or cluster with the half that the temperature was fitted on.""",
+    "segmenter": """\
+A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
+the outlined Figshare slices of `train`, and axial slices of five BraTS 2021 cases. Sequences were dropped at random,
+so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the FLAIR
+abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. Threshold and input size were
+chosen on the `val` split of TCGA-LGG. All BraTS cases were used in training: there is no measurement on them.""",
+}
+
+_LIMITS: Final = {
+    "classifier": (
+        "Four classes only. Any other finding is forced into one of them; see the input check and the prediction set.",
+        "`no_tumor` comes from other sources than most tumours: a part of what separates it may be the source.",
+        "Figshare is T1 post-contrast only; pituitary tumours were seen in no other source.",
+        "Patients of two of the sources are unknown; their intervals resample clusters of near-duplicates instead.",
+        "The validation split is small and was used for several choices; the stated coverage of the prediction sets is "
+        "an aim there, and a measurement on `test`.",
+        "The published splits contain CT heads in `val` (one); `test` stays as it was given.",
+    ),
+    "segmenter": (
+        "T2 was seen in five BraTS cases only, and those are skull-stripped.",
+        "What counts as tumour differs between the training sets (see above): with T1 post-contrast alone the outline "
+        "is likely to be that of the enhancing part.",
+        "Slices are treated one by one; nothing smooths the outline between neighbours.",
+        "In some TCGA-LGG patients a channel repeats FLAIR because the sequence was missing; used as published.",
+        "Slices without tumour come from patients with one: healthy heads were not measured.",
+    ),
+}
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [_row(header), _row("---" for _ in header), *(_row(row) for row in rows)]
+    return "\n".join(lines)
+
+
+def _interval(metric: Metric) -> str:
+    return f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
+
+
+def _figures(evaluated: Evaluate | None) -> str:
+    if evaluated is None:
+        return "Not evaluated: an intermediate state for development."
+    int8 = {(metric.name, metric.data_set): metric.value for metric in evaluated.int8}
+    rows = []
+    for metric in evaluated.reference:
+        other = int8.get((metric.name, metric.data_set))
+        shown = "" if other is None else f"{other:.3f}"
+        count = f"{metric.count} {metric.count_unit}"
+        rows.append([metric.name, metric.data_set, count, f"{metric.value:.3f}", _interval(metric), shown])
+    head = ["figure", "data", "n", "reference", "95 % interval", "int8"]
+    note = (
+        f"Split `{evaluated.split}`. Intervals: bootstrap, whole patients (where unknown: whole clusters of "
+        "near-duplicates) drawn with replacement."
+    )
+    return f"{note}\n\n{_table(head, rows)}"
+
+
+def _confusion(evaluated: Evaluate | None, labels: tuple[str, ...]) -> str:
+    if evaluated is None or not evaluated.confusion:
+        return ""
+    rows = [[label, *map(str, row)] for label, row in zip(labels, evaluated.confusion, strict=True)]
+    return "\n\nConfusion (rows: truth, columns: answer)\n\n" + _table(["", *labels], rows)
+
+
+def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> str:
+    rows = [[f"`{file.name}`", file.variant, f"{file.size_bytes / 2**20:.1f} MiB"] for file in manifest.files]
+    text = _table(["file", "variant", "size"], rows)
+    text += (
+        f"\n\nThe reference stores its weights as fp16 and computes in float32. It agrees with torch to "
+        f"{export.parity:.1e} with the same weights; rounding them to fp16 changes outputs by at most "
+        f"{export.rounding:.1e}."
+    )
+    if quantized:
+        verdict = "may be the CPU's default" if quantized.passes_gate else "is not the CPU's default"
+        agreement = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in quantized.agreement.items())
+        text += f" Against it on `val`, int8 has: {agreement}; it {verdict}."
+    return text
+
+
+def _operating_point(export: Export) -> str:
+    lines = [f"- input: {export.size} x {export.size} pixels (chosen on validation: {export.sizes})"]
+    if export.temperature is not None:
+        lines.append(f"- temperature {export.temperature:.3f}, folded into the logits")
+        lines.append(
+            f"- prediction sets: 1 - p <= {export.conformal_quantile:.4f}, aimed at {export.coverage:.0%} coverage"
+        )
+        lines.append(f"- input check: distance <= {export.max_distance:.2f}, energy <= {export.max_energy:.2f}")
+    if export.threshold is not None:
+        lines.append(f"- a pixel is tumour from a probability of {export.threshold:.2f} on")
+    lines.append(f"- {export.images_seen} augmented slices seen in training")
+    return "\n".join(lines)
+
+
+def model_card(manifest: Manifest, export: Export, quantized: Quantize | None, evaluated: Evaluate | None) -> str:
+    """The card as Markdown."""
+    limits = "\n".join(f"- {limit}" for limit in _LIMITS[export.kind])
+    data_sets = "\n".join(f"- {name}" for name in manifest.data_sets)
+    return f"""# {manifest.title}
+
+**{manifest.intended_use}**
+
+`{manifest.name}` version {manifest.version}, labels: {", ".join(manifest.labels)}.
+
+## How it was made
+
+{_METHOD[export.kind]}
+
+{_operating_point(export)}
+
+## Data
+
+{data_sets}
+
+None of the images is part of this project. Near-duplicates were clustered over all sources and no cluster or known
+patient crosses a split.
+
+## Figures
+
+{_figures(evaluated)}{_confusion(evaluated, manifest.labels)}
+
+## Files
+
+{_files(manifest, export, quantized)}
+
+## Limits
+
+{limits}
+
+## Licence
+
+{manifest.licence}
+"""

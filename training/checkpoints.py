@@ -1,0 +1,49 @@
+"""Trained networks out of run folders."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from training.models.resnet import ResNetClassifier
+from training.models.unet import UNet
+from training.trainer import CHECKPOINT
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network with its averaged weights in evaluation mode, what it was trained with, and its history."""
+
+    kind: str
+    model: ResNetClassifier | UNet
+    config: dict[str, Any]
+    images_seen: int
+    history: tuple[dict[str, float], ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, or the one region."""
+        return tuple(self.config["labels"]) if self.kind == "classifier" else ("tumor",)
+
+
+def _images_seen(content: dict[str, Any]) -> int:
+    """Slices shown in a run and, where it began from an earlier one that is still there, in that one too."""
+    seen = int(content["state"]["images_seen"])
+    start = content["about"].get("start")
+    if start is None or not (Path(start) / CHECKPOINT).exists():
+        return seen
+    earlier = torch.load(Path(start) / CHECKPOINT, map_location="cpu", weights_only=False)
+    return seen + _images_seen(earlier)
+
+
+def load_trained(run: Path) -> Trained:
+    """The last checkpoint of a run."""
+    content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
+    about = content["about"]
+    kind, config = about["kind"], about["config"]
+    model = ResNetClassifier(len(config["labels"])) if kind == "classifier" else UNet(width=config["width"])
+    model.load_state_dict(content["average"])
+    return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

@@ -1,0 +1,100 @@
+"""The classifier's task: slices balanced over labels and sources, with the tumour mask as a second target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.contracts.manifest import ClassificationPreprocessing
+from training.augment import augment
+from training.config import ClassifierConfig, Phase
+from training.data.slices import Slices, load_slices
+from training.losses import mask_loss
+from training.metrics import accuracy, balanced_accuracy
+from training.models.resnet import MASK_STRIDE, ClassifierOutput, ResNetClassifier
+
+Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
+
+
+def strata(slices: Slices) -> Strata:
+    """Row numbers by label and, within it, by source."""
+    sources = np.array([row.source for row in slices.rows])
+    by_label = (slices.labels == label for label in np.unique(slices.labels))
+    return [[np.flatnonzero(rows & (sources == s)) for s in np.unique(sources[rows])] for rows in by_label]
+
+
+def draw_balanced(groups: Strata, count: int) -> npt.NDArray[np.intp]:
+    """Random rows: labels evenly, and within a label its sources evenly, so that a source tells less of the label."""
+    rows = np.empty(count, np.intp)
+    for index, label in enumerate(np.random.randint(0, len(groups), count)):  # noqa: NPY002
+        sources = groups[label]
+        rows[index] = np.random.choice(sources[np.random.randint(len(sources))])  # noqa: NPY002
+    return rows
+
+
+class ClassifierTask:
+    """ResNet50, cross-entropy with label smoothing, and an auxiliary coarse mask."""
+
+    def __init__(self, config: ClassifierConfig, data: Path, device: str) -> None:
+        self.config = config
+        self.data = data
+        self.device = torch.device(device)
+        torch.manual_seed(config.schedule.seed)
+        self.model: nn.Module = ResNetClassifier(len(config.labels))
+        self._train: dict[int, Slices] = {}
+
+    def slices(self, size: int) -> Slices:
+        """The training split at one size."""
+        if size not in self._train:
+            spec = ClassificationPreprocessing(size=size)
+            self._train = {size: load_slices(self.data, "train", spec, self.config.labels)}
+        return self._train[size]
+
+    def batch(self, phase: Phase) -> tuple[Tensor, ...]:
+        """Images (N, 1, S, S), labels (N,), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,)."""
+        slices = self.slices(phase.size)
+        rows = draw_balanced(strata(slices), phase.batch)
+        images = torch.from_numpy(slices.images[rows]).to(self.device).float()[:, None] / 255
+        masks = torch.from_numpy(slices.masks[rows]).to(self.device).float()[:, None] / 255
+        images, masks = augment(images, masks, self.config.augmentation)
+        coarse = functional.avg_pool2d(masks, MASK_STRIDE)
+        labels = torch.from_numpy(slices.labels[rows]).to(self.device)
+        return images, labels, coarse, torch.from_numpy(slices.has_mask[rows]).to(self.device)
+
+    def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
+        """Class loss + weighted mask loss where a mask is known."""
+        labels, masks, has_mask = targets
+        smoothing = self.config.label_smoothing
+        loss = functional.cross_entropy(output.logits.float(), labels, label_smoothing=smoothing)
+        if bool(has_mask.any()):
+            loss = loss + self.config.mask_weight * mask_loss(output.mask_logits[has_mask], masks[has_mask])
+        return loss
+
+    def validate(self, model: nn.Module, size: int) -> dict[str, float]:
+        """Accuracy overall, balanced, and on the Figshare part."""
+        slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
+        logits = predict_logits(model, slices.images, self.device)
+        predicted = logits.argmax(axis=1)
+        figshare = np.array([row.source == "figshare" for row in slices.rows])
+        return {
+            "accuracy": accuracy(predicted, slices.labels),
+            "balanced": balanced_accuracy(predicted, slices.labels),
+            "figshare": accuracy(predicted[figshare], slices.labels[figshare]) if figshare.any() else 0.0,
+        }
+
+
+@torch.no_grad()
+def predict_logits(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+    """Logits (n, K) for uint8 inputs (n, S, S)."""
+    parts = []
+    for start in range(0, len(images), 64):
+        chunk = torch.from_numpy(np.array(images[start : start + 64])).to(device).float()[:, None] / 255
+        logits = model(chunk.contiguous(memory_format=torch.channels_last)).logits
+        parts.append(logits.cpu().numpy())
+    return np.concatenate(parts)

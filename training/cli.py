@@ -1,0 +1,169 @@
+"""Command line: train, evaluate, export, quantise and bundle."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from training.classifier import ClassifierTask
+from training.config import ClassifierConfig, ScheduleConfig, SegmenterConfig
+from training.segmenter import SegmenterTask
+from training.trainer import State, Task, Trainer
+
+app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the models that Falx serves.")
+train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
+app.add_typer(train_app, name="train")
+console = Console()
+
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
+RunOption = Annotated[Path, typer.Option("--run", help="Run folder: checkpoints and history.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves torch's own choice.")]
+LimitOption = Annotated[float | None, typer.Option("--time-limit", help="Minutes that the schedule is squeezed into.")]
+Bf16Option = Annotated[bool, typer.Option("--bf16", help="bfloat16 autocast: for CUDA and CPUs with AMX.")]
+SizeOption = Annotated[list[int] | None, typer.Option("--size", help="Input sizes to choose from on validation.")]
+SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
+ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
+StartOption = Annotated[Path | None, typer.Option("--start-from", help="Run whose averaged weights are the start.")]
+SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule to leave out at its beginning.")]
+RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the cycle, if not the preset's.")]
+
+
+@dataclasses.dataclass(frozen=True)
+class ScheduleOptions:
+    """What the command line changes of a preset's schedule."""
+
+    time_limit: float | None
+    scale: float
+    bf16: bool
+    skip: int
+    learning_rate: float | None
+
+    def applied_to(self, preset: ScheduleConfig) -> ScheduleConfig:
+        """The schedule to run."""
+        phases = tuple(
+            dataclasses.replace(phase, images=max(phase.batch, round(phase.images * self.scale)))
+            for phase in preset.phases[self.skip :]
+        )
+        rate = self.learning_rate or preset.learning_rate
+        return dataclasses.replace(
+            preset, phases=phases, time_limit_min=self.time_limit, bfloat16=self.bf16, learning_rate=rate
+        )
+
+
+def _train(
+    task: Task, schedule: ScheduleConfig, run: Path, device: str, about: Mapping[str, Any], start: Path | None
+) -> None:
+    trainer = Trainer(task, schedule, run, device, about, start)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        line = bar.add_task(run.name, total=1.0)
+        bar.update(line, completed=trainer.progress)
+
+        def report(state: State, progress: float, figures: Mapping[str, float]) -> None:
+            bar.update(line, completed=progress)
+            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
+            console.print(f"{state.elapsed_s / 60:6.1f} min  {progress:5.1%}  {shown}")
+
+        trainer.run(report)
+
+
+@train_app.command("classifier")
+def train_classifier(
+    data: DataOption,
+    run: RunOption = Path("runs/classifier"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    time_limit: LimitOption = None,
+    scale: ShareOption = 1.0,
+    bf16: Bf16Option = False,
+    start: StartOption = None,
+    skip: SkipOption = 0,
+    learning_rate: RateOption = None,
+) -> None:
+    """ResNet50 on the labelled slices."""
+    if threads:
+        torch.set_num_threads(threads)
+    config = ClassifierConfig()
+    options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
+    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
+    about = {"kind": "classifier", "config": dataclasses.asdict(config), "start": str(start) if start else None}
+    _train(ClassifierTask(config, data, device), config.schedule, run, device, about, start)
+
+
+@train_app.command("segmenter")
+def train_segmenter(
+    data: DataOption,
+    run: RunOption = Path("runs/segmenter"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    time_limit: LimitOption = None,
+    scale: ShareOption = 1.0,
+    bf16: Bf16Option = False,
+    start: StartOption = None,
+    skip: SkipOption = 0,
+    learning_rate: RateOption = None,
+) -> None:
+    """U-Net on LGG, Figshare outlines and BraTS slices."""
+    if threads:
+        torch.set_num_threads(threads)
+    config = SegmenterConfig()
+    options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
+    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
+    about = {"kind": "segmenter", "config": dataclasses.asdict(config), "start": str(start) if start else None}
+    _train(SegmenterTask(config, data, device), config.schedule, run, device, about, start)
+
+
+@app.command("export")
+def export_command(data: DataOption, run: RunOption, size: SizeOption = None) -> None:
+    """Write model.onnx: calibrated, every output in one graph, checked against torch."""
+    from training.export import export_run
+
+    record = export_run(run, data, tuple(size) if size else None)
+    console.print(
+        f"parity with torch {record.parity:.1e} (allowed 1e-4), rounding to fp16 moves outputs {record.rounding:.1e}"
+    )
+    console.print_json(record.model_dump_json())
+
+
+@app.command("quantize")
+def quantize_command(data: DataOption, run: RunOption) -> None:
+    """Write model.int8.onnx and compare it with the reference on validation."""
+    from training.quantize import quantise_run
+
+    console.print_json(quantise_run(run, data).model_dump_json())
+
+
+@app.command("evaluate")
+def evaluate_command(data: DataOption, run: RunOption, split: SplitOption = "val") -> None:
+    """Score the exported graphs on a split, with intervals over patients."""
+    from training.evaluate import evaluate_run
+
+    result = evaluate_run(run, data, split)
+    for metric in result.reference:
+        interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
+        console.print(f"{metric.name:52} {metric.data_set:22} {metric.value:.3f}  [{interval}]  n={metric.count}")
+
+
+@app.command("bundle")
+def bundle_command(
+    run: RunOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of model bundles.")] = Path("models"),
+    version: Annotated[str, typer.Option("--version", help="Version of the bundle.")] = "1",
+) -> None:
+    """Write NAME/VERSION with graphs, manifest and card."""
+    from training.bundle import bundle_run
+
+    console.print(str(bundle_run(run, out, version)))

@@ -1,0 +1,130 @@
+"""Everything that shapes a training, one frozen dataclass a task. A checkpoint carries the one it was made with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Ranges of the random changes; every one is drawn anew for each slice."""
+
+    # Degrees either way. Heads are scanned nearly upright.
+    rotation_deg: float = 15.0
+    # Magnification, drawn evenly between the two.
+    zoom: tuple[float, float] = (0.9, 1.1)
+    # Share of the side, either way.
+    shift: float = 0.04
+    # Chance of a left-right flip. Never upside down: no upload is.
+    flip: float = 0.5
+    # Exponent exp(N(0, gamma)) on grey values.
+    gamma: float = 0.25
+    # Factor 1 + N(0, brightness) on grey values.
+    brightness: float = 0.1
+    # Standard deviation of pixel noise, drawn between 0 and this.
+    noise: float = 0.03
+    # Chance that the four edges are blacked out to a random depth of up to ``border_depth`` of the side: the
+    # outermost pixels alone betray the source of a slice and with it the label.
+    border: float = 0.0
+    border_depth: float = 0.08
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of the schedule at one input size."""
+
+    # Side of the input square in pixels.
+    size: int
+    # Images shown in this phase.
+    images: int
+    # Slices a batch.
+    batch: int = 32
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """What the loop itself needs, whatever the task."""
+
+    # Run in order; cheap small inputs first.
+    phases: tuple[Phase, ...]
+    # Peak of the one-cycle learning rate.
+    learning_rate: float = 1e-3
+    # Decoupled; not on biases and normalisation.
+    weight_decay: float = 0.05
+    # Share of the schedule in which the learning rate rises.
+    warm_up: float = 0.1
+    # Decay of the averaged weights a step; shorter averages at the start. The averaged weights are what is used.
+    ema_decay: float = 0.998
+    # Gradients are scaled down to this norm at most.
+    clip_norm: float = 5.0
+    # Images between two validations and checkpoints.
+    epoch_images: int = 4096
+    # bfloat16 autocast. Pays on CUDA and on CPUs with AMX; plain AVX512 can be slower with it than without.
+    bfloat16: bool = False
+    # Everything random follows from it.
+    seed: int = 20
+    # Minutes of training after which the schedule must have ended: phases and learning rate are then compressed
+    # in time. None (only then are runs repeatable) follows the number of images alone.
+    time_limit_min: float | None = None
+
+
+@dataclass(frozen=True)
+class ClassifierConfig:
+    """ResNet50 on labelled slices."""
+
+    labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor")
+    schedule: ScheduleConfig = ScheduleConfig(
+        phases=(
+            Phase(size=64, images=60_000),
+            # Small batches: from scratch and on few cores, the number of steps is what runs out first.
+            Phase(size=96, images=120_000, batch=16),
+        ),
+    )
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(zoom=(0.85, 1.15), gamma=0.15, noise=0.015, border=0.25)
+    )
+    # Share of the target spread evenly over all classes.
+    label_smoothing: float = 0.1
+    # Weight of the auxiliary mask loss beside the class loss.
+    mask_weight: float = 0.3
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Shares of a segmentation batch by data set; they add up to 1."""
+
+    # TCGA-LGG, the set that the floor is measured on.
+    lgg: float = 0.72
+    # Figshare outlines on single T1 post-contrast slices.
+    outlined: float = 0.20
+    # The few BraTS cases: the only T2.
+    brats: float = 0.08
+
+
+@dataclass(frozen=True)
+class SequenceDropout:
+    """How often a sample shows less than all of its sequences, so that any subset is accepted later."""
+
+    # One slice of unknown sequence in all channels, as a single grey upload arrives.
+    single: float = 0.22
+    # A random non-empty subset; absent channels are zero.
+    subset: float = 0.33
+
+
+@dataclass(frozen=True)
+class SegmenterConfig:
+    """U-Net on slices of up to four sequences, whole tumour."""
+
+    # Channels of the first level; each of the five levels doubles it.
+    width: int = 16
+    schedule: ScheduleConfig = ScheduleConfig(
+        phases=(Phase(size=128, images=72_000, batch=16),),
+        learning_rate=2e-3,
+        weight_decay=0.01,
+        epoch_images=3_200,
+    )
+    augmentation: Augmentation = field(default_factory=lambda: Augmentation(noise=0.02))
+    mixture: Mixture = field(default_factory=Mixture)
+    dropout: SequenceDropout = field(default_factory=SequenceDropout)
+    # Share of each batch's LGG slices that show tumour.
+    tumour_share: float = 0.5

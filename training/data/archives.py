@@ -1,0 +1,76 @@
+"""Reading images out of tar archives, and caching prepared arrays beside the runs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+UInt8Array = npt.NDArray[np.uint8]
+FloatArray = npt.NDArray[np.float32]
+
+CACHE_FOLDER = Path(".cache/training")
+# Raise when the shape or meaning of cached arrays changes, so that old caches are not read.
+_CACHE_VERSION = 1
+
+
+class TarImages:
+    """Images of one or more tar archives, by member name."""
+
+    def __init__(self, *archives: Path) -> None:
+        self._tars = [tarfile.open(path) for path in archives]  # noqa: SIM115  (closed by __exit__)
+        self._members = {member.name: (tar, member) for tar in self._tars for member in tar.getmembers()}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for tar in self._tars:
+            tar.close()
+
+    def grey(self, name: str) -> FloatArray:
+        """The image as grey float32 (h, w) in [0, 1]."""
+        tar, member = self._members[name]
+        stream = tar.extractfile(member)
+        if stream is None:
+            raise FileNotFoundError(name)
+        with Image.open(io.BytesIO(stream.read())) as image:
+            return np.asarray(image.convert("L"), np.float32) / np.float32(255)
+
+
+def read_rows(path: Path) -> list[dict[str, str]]:
+    """A CSV file as one dictionary a row."""
+    with path.open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def to_uint8(values: FloatArray) -> UInt8Array:
+    """[0, 1] as 0 to 255."""
+    return np.rint(values * 255).astype(np.uint8)
+
+
+def cached(
+    name: str, key: Mapping[str, Any], build: Callable[[], dict[str, npt.NDArray[Any]]]
+) -> dict[str, npt.NDArray[Any]]:
+    """Arrays made by ``build`` once and read back (memory-mapped) ever after, for one name and set of parameters."""
+    text = json.dumps({"version": _CACHE_VERSION, **key}, sort_keys=True, default=str)
+    folder = CACHE_FOLDER / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    done = folder / "key.json"
+    if not done.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        for part, array in build().items():
+            np.save(folder / f"{part}.npy", array)
+        done.write_text(text)
+    return {path.stem: np.load(path, mmap_mode="r") for path in sorted(folder.glob("*.npy"))}

@@ -1,0 +1,164 @@
+"""From a run to ``model.onnx``: input size and threshold chosen on validation, calibration, one graph, parity."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.contracts.manifest import ClassificationPreprocessing
+from training.calibration import (
+    COVERAGE,
+    acceptance_threshold,
+    conformal_quantile,
+    fit_temperature,
+    group_halves,
+)
+from training.checkpoints import Trained, load_trained
+from training.data.lgg import lgg_slices
+from training.data.multisequence import SequenceSlice
+from training.data.slices import load_slices
+from training.graphs import CLASSIFIER_OUTPUTS, SEGMENTER_OUTPUTS, ClassifierGraph, FeatureSpace, SegmenterGraph
+from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, outlined_inputs, pick
+from training.metrics import accuracy, volumetric_dice
+from training.models.resnet import ResNetClassifier
+from training.models.unet import UNet
+from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
+from training.records import REFERENCE_FILE, Export
+
+CLASSIFIER_SIZES = (96, 112, 128)
+SEGMENTER_SIZES = (128, 160)
+THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
+# The exported graph must agree with torch to this on every output.
+PARITY = 1e-4
+# Training slices that the feature space is fitted on.
+FEATURE_SLICES = 1024
+
+LGG_SEQUENCES = ("t1", "t1ce", "flair")
+
+
+def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> Export:
+    """Export the last checkpoint of a run; writes ``model.onnx`` and ``export.json`` beside it."""
+    trained = load_trained(run)
+    if isinstance(trained.model, ResNetClassifier):
+        record = _export_classifier(trained, trained.model, run, data, sizes or CLASSIFIER_SIZES)
+    else:
+        record = _export_segmenter(trained, trained.model, run, data, sizes or SEGMENTER_SIZES)
+    record.write(run)
+    if record.parity > PARITY:
+        raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")
+    return record
+
+
+@torch.no_grad()
+def _run(model: nn.Module, images: np.ndarray, batch: int = 16) -> tuple[np.ndarray, ...]:
+    parts = []
+    for start in range(0, len(images), batch):
+        output = model(torch.from_numpy(images[start : start + batch]))
+        parts.append(tuple(o.numpy() for o in (output if isinstance(output, tuple) else (output,))))
+    return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
+
+
+def _choose_classifier_size(
+    model: ResNetClassifier, data: Path, labels: tuple[str, ...], sizes: tuple[int, ...]
+) -> tuple[dict[int, float], LabelledInputs, np.ndarray]:
+    """Validation accuracy by size, and inputs and raw logits at the best; ties go to the smaller, cheaper size."""
+    scores: dict[int, float] = {}
+    best: tuple[LabelledInputs, np.ndarray] | None = None
+    for size in sorted(sizes):
+        inputs = labelled_inputs(data, "val", size, labels)
+        logits = _run(model, inputs.images)[0]
+        score = accuracy(logits.argmax(axis=1), inputs.labels)
+        if best is None or score > max(scores.values()):
+            best = inputs, logits
+        scores[size] = score
+    if best is None:
+        raise ValueError("no size to choose from")
+    return scores, *best
+
+
+def _fit_feature_space(model: ResNetClassifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
+    train = load_slices(data, "train", ClassificationPreprocessing(size=size), labels)
+    step = max(1, len(train.labels) // FEATURE_SLICES)
+    images = np.array(train.images[::step], np.float32)[:, None] / np.float32(255)
+    graph = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels)))
+    features = _run(graph, images)[CLASSIFIER_OUTPUTS.index("features")]
+    return FeatureSpace.fit(features, train.labels[::step], len(labels))
+
+
+def _export_classifier(
+    trained: Trained, model: ResNetClassifier, run: Path, data: Path, sizes: tuple[int, ...]
+) -> Export:
+    labels = trained.labels
+    folded = fold_normalisation(model)
+    half = half_weights(folded)
+    scores, inputs, raw = _choose_classifier_size(half, data, labels, sizes)
+    size = inputs.images.shape[-1]
+    fitted, held_out = group_halves(inputs.groups)
+    temperature = fit_temperature(raw[fitted], inputs.labels[fitted])
+    space = _fit_feature_space(half, data, size, labels)
+    graph = ClassifierGraph(half, temperature, space)
+    path = run / REFERENCE_FILE
+    export_graph(graph, torch.from_numpy(inputs.images[:2]), path, "image", CLASSIFIER_OUTPUTS)
+    outputs = dict(zip(CLASSIFIER_OUTPUTS, _run(graph, inputs.images), strict=True))
+    sample = inputs.images[:: max(1, len(inputs.images) // 32)]
+    unrounded = ClassifierGraph(model, temperature, space)
+    return Export(
+        kind="classifier",
+        size=size,
+        labels=labels,
+        parity=largest_difference(graph, path, sample),
+        rounding=float(np.abs(_run(unrounded, sample)[0] - _run(graph, sample)[0]).max()),
+        images_seen=trained.images_seen,
+        sizes={str(candidate): score for candidate, score in scores.items()},
+        temperature=temperature,
+        conformal_quantile=conformal_quantile(outputs["logits"][held_out], inputs.labels[held_out]),
+        coverage=COVERAGE,
+        max_distance=acceptance_threshold(outputs["distance"]),
+        max_energy=acceptance_threshold(outputs["energy"]),
+    )
+
+
+def dice_by_threshold(
+    probabilities: list[np.ndarray], inputs: list[OutlinedInput], thresholds: tuple[float, ...]
+) -> Mapping[float, float]:
+    """Mean volumetric Dice per patient in original pixels for each threshold; probabilities (s, s) a slice."""
+    restored = [item.placement.restore(p) for item, p in zip(inputs, probabilities, strict=True)]
+    patients = [item.patient for item in inputs]
+    true = np.stack([item.mask for item in inputs])
+    stack = np.stack(restored)
+    return {t: float(np.mean(list(volumetric_dice(stack >= t, true, patients).values()))) for t in thresholds}
+
+
+def _export_segmenter(trained: Trained, model: UNet, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
+    folded = fold_normalisation(model)
+    half = half_weights(folded)
+    graph = SegmenterGraph(half)
+    slices: list[SequenceSlice] = list(lgg_slices(data, "val"))
+    scores: dict[int, float] = {}
+    thresholds: dict[int, float] = {}
+    samples: dict[int, np.ndarray] = {}
+    for size in sorted(sizes):
+        inputs = outlined_inputs(slices, size, pick(*LGG_SEQUENCES))
+        images = np.stack([item.image for item in inputs])
+        by_threshold = dice_by_threshold(list(_run(graph, images)[0][:, 0]), inputs, THRESHOLDS)
+        thresholds[size] = max(by_threshold, key=lambda t: by_threshold[t])
+        scores[size] = by_threshold[thresholds[size]]
+        samples[size] = images[:: max(1, len(images) // 16)]
+    size = max(scores, key=lambda candidate: scores[candidate])
+    path = run / REFERENCE_FILE
+    export_graph(graph, torch.from_numpy(samples[size][:2]), path, "images", SEGMENTER_OUTPUTS)
+    exact = _run(SegmenterGraph(model), samples[size])[0]
+    return Export(
+        kind="segmenter",
+        size=size,
+        labels=trained.labels,
+        parity=largest_difference(graph, path, samples[size]),
+        rounding=float(np.abs(exact - _run(graph, samples[size])[0]).max()),
+        images_seen=trained.images_seen,
+        sizes={str(candidate): score for candidate, score in scores.items()},
+        threshold=thresholds[size],
+    )

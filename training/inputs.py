@@ -1,0 +1,78 @@
+"""Slices as they were published, prepared for a graph exactly as a request is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
+from core.imaging.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
+from training.data.archives import FloatArray
+from training.data.multisequence import SequenceSlice
+from training.data.slices import SliceRow, open_slices, slice_rows
+
+BoolArray = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class LabelledInputs:
+    """``images`` float32 (n, 1, s, s), ``labels`` int64 (n,) and their rows."""
+
+    images: FloatArray
+    labels: npt.NDArray[np.int64]
+    rows: tuple[SliceRow, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What the bootstrap draws."""
+        return tuple(row.group for row in self.rows)
+
+    @property
+    def sources(self) -> npt.NDArray[np.str_]:
+        """Where each slice comes from."""
+        return np.array([row.source for row in self.rows])
+
+
+def labelled_inputs(data: Path, split: str, size: int, labels: tuple[str, ...]) -> LabelledInputs:
+    """Every slice of a split."""
+    rows = slice_rows(data, split, labels)
+    spec = ClassificationPreprocessing(size=size)
+    with open_slices(data) as archive:
+        images = [prepare_classification(archive.grey(row.image), spec)[0] for row in rows]
+    return LabelledInputs(np.stack(images), np.array([labels.index(row.label) for row in rows], np.int64), rows)
+
+
+@dataclass(frozen=True)
+class OutlinedInput:
+    """One slice for the segmenter: ``image`` float32 (4, s, s), where it sits, the true mask (h, w) and its patient."""
+
+    image: FloatArray
+    placement: Placement
+    mask: BoolArray
+    patient: str
+
+
+def pick(*names: str) -> Callable[[SequenceSlice], Mapping[str, FloatArray]]:
+    """Only these sequences, under their names."""
+    return lambda item: {name: item.sequences[name] for name in names}
+
+
+def alone(name: str) -> Callable[[SequenceSlice], Mapping[str, FloatArray]]:
+    """One sequence as a single grey upload whose sequence is not told."""
+    return lambda item: {ANY_SEQUENCE: item.sequences[name]}
+
+
+def outlined_inputs(
+    slices: Iterable[SequenceSlice], size: int, choose: Callable[[SequenceSlice], Mapping[str, FloatArray]]
+) -> list[OutlinedInput]:
+    """Every slice with the sequences that ``choose`` shows."""
+    spec = SegmentationPreprocessing(size=size)
+    inputs = []
+    for item in slices:
+        image, placement = prepare_segmentation(choose(item), spec)
+        inputs.append(OutlinedInput(image, placement, item.mask, item.patient))
+    return inputs

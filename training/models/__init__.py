@@ -1,0 +1,1 @@
+"""The networks: plain torch modules with no knowledge of data or loops."""

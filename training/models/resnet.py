@@ -1,0 +1,62 @@
+"""ResNet50 (He 2015) for one grey channel, with a small auxiliary tumour mask head used in training alone."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from monai.networks.nets import resnet50
+from monai.networks.nets.resnet import ResNetBottleneck
+from torch import Tensor, nn
+
+# Width of the stage (stride 16) that the auxiliary head reads, and of the last stage (stride 32).
+STAGE3_CHANNELS = 1024
+FEATURES = 2048
+# Stride of the auxiliary mask relative to the input.
+MASK_STRIDE = 16
+
+
+class ClassifierOutput(NamedTuple):
+    """``logits`` (N, K), ``mask_logits`` (N, 1, S/16, S/16)."""
+
+    logits: Tensor
+    mask_logits: Tensor
+
+
+class ResNetClassifier(nn.Module):
+    """(N, 1, S, S) in [0, 1] -> class logits and coarse mask logits.
+
+    Global average pooling and one linear layer: class activation maps are exact.
+    """
+
+    def __init__(self, classes: int, mean: float = 0.25, deviation: float = 0.25) -> None:
+        super().__init__()
+        self.mean = mean
+        self.deviation = deviation
+        # With these options MONAI's network is the 4.1 GMAC one (stride 2 in the first convolution).
+        self.backbone = resnet50(
+            spatial_dims=2,
+            n_input_channels=1,
+            num_classes=classes,
+            shortcut_type="B",
+            bias_downsample=False,
+            conv1_t_stride=2,
+        )
+        self.mask_head = nn.Conv2d(STAGE3_CHANNELS, 1, 1)
+        nn.init.constant_(self.mask_head.bias, -3.0)
+        for module in self.backbone.modules():
+            if isinstance(module, ResNetBottleneck):
+                # Each block starts as the identity (Goyal 2017), which steadies a start from scratch.
+                nn.init.zeros_(module.bn3.weight)
+
+    def stages(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature maps of stage 3 (N, 1024, S/16, S/16) and stage 4 (N, 2048, S/32, S/32)."""
+        net = self.backbone
+        x = (images - self.mean) / self.deviation
+        x = net.maxpool(net.act(net.bn1(net.conv1(x))))
+        stage3 = net.layer3(net.layer2(net.layer1(x)))
+        return stage3, net.layer4(stage3)
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        """Logits of the classes and of the coarse mask."""
+        stage3, stage4 = self.stages(images)
+        return ClassifierOutput(self.backbone.fc(stage4.mean(dim=(2, 3))), self.mask_head(stage3))

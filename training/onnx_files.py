@@ -1,0 +1,147 @@
+"""ONNX files: export from torch, storage of weights as fp16, and running them."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+OPSET = 18
+# Smaller tensors (biases, normalisation) stay float32: nothing to gain.
+_SMALLEST_HALF = 1024
+
+Array = npt.NDArray[np.float32]
+
+
+def fold_normalisation(model: nn.Module) -> nn.Module:
+    """A copy in evaluation mode with every batch normalisation folded into the convolution registered before it."""
+    folded = copy.deepcopy(model).eval()
+    for parent in list(folded.modules()):
+        before: nn.Module | None = None
+        before_name = ""
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+                setattr(parent, before_name, fuse_conv_bn_eval(before, child))
+                setattr(parent, name, nn.Identity())
+            before, before_name = child, name
+    return folded
+
+
+def half_weights(model: nn.Module) -> nn.Module:
+    """A copy whose convolution and linear weights hold only values that fp16 can store; still float32."""
+    rounded = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+    return rounded
+
+
+def export_graph(graph: nn.Module, example: torch.Tensor, path: Path, inputs: str, outputs: Sequence[str]) -> None:
+    """Write the graph with a free batch size and its weights as fp16 behind Cast nodes."""
+    batch = torch.export.Dim("batch", min=1, max=1024)
+    graph = graph.eval().to(memory_format=torch.contiguous_format)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter warns of its own internals
+        program = torch.onnx.export(
+            graph,
+            (example,),
+            input_names=[inputs],
+            output_names=list(outputs),
+            opset_version=OPSET,
+            dynamic_shapes=({0: batch},),
+            dynamo=True,
+            verbose=False,
+        )
+    if program is None:
+        raise RuntimeError("the exporter returned no program")
+    model = program.model_proto
+    store_half(model)
+    strip(model)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+def store_half(model: onnx.ModelProto) -> None:
+    """Store every large float32 initialiser that fp16 holds without loss as fp16, behind a Cast to float32."""
+    casts = []
+    for tensor in list(model.graph.initializer):
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type != TensorProto.FLOAT or values.size < _SMALLEST_HALF:
+            continue
+        with np.errstate(over="ignore"):
+            half = values.astype(np.float16)
+        if not np.array_equal(half.astype(np.float32), values):
+            continue
+        name = tensor.name
+        stored = numpy_helper.from_array(half, f"{name}_fp16")
+        model.graph.initializer.remove(tensor)
+        model.graph.initializer.append(stored)
+        casts.append(helper.make_node("Cast", [stored.name], [name], f"{name}_cast", to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    named = {value.name for value in model.graph.value_info}
+    if named:
+        kept = [value for value in model.graph.value_info if not value.name.endswith("_fp16")]
+        del model.graph.value_info[:]
+        model.graph.value_info.extend(kept)
+
+
+def strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes for its own debugging: paths and stack traces of the machine it ran on."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        value.doc_string = ""
+        del value.metadata_props[:]
+    for tensor in model.graph.initializer:
+        tensor.doc_string = ""
+        del tensor.metadata_props[:]
+    del model.graph.metadata_props[:]
+
+
+class OnnxModel:
+    """A graph file on the CPU: one array in, arrays by name out."""
+
+    def __init__(self, path: Path, threads: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._input = self._session.get_inputs()[0].name
+        self.outputs = [output.name for output in self._session.get_outputs()]
+
+    def run(self, batch: Array) -> dict[str, Array]:
+        """One batch."""
+        values = self._session.run(None, {self._input: batch})
+        return dict(zip(self.outputs, (np.asarray(value) for value in values), strict=True))
+
+    def run_all(self, inputs: Array, batch: int = 8) -> dict[str, Array]:
+        """Any number of inputs, in batches."""
+        parts = [self.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+
+def largest_difference(graph: nn.Module, path: Path, inputs: Array) -> float:
+    """Largest difference between torch and the graph file over all outputs: absolute below 1, relative above."""
+    with torch.no_grad():
+        expected = graph(torch.from_numpy(inputs))
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    actual = OnnxModel(path).run(inputs)
+    pairs = zip(expected, actual.values(), strict=True)
+    return float(max((np.abs(e.numpy() - a) / np.maximum(1, np.abs(a))).max() for e, a in pairs))

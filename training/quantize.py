@@ -1,0 +1,204 @@
+"""``model.int8.onnx``: static QDQ quantisation for the CPU, kept only where it agrees with the reference."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+
+from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
+from training.config import SequenceDropout
+from training.data.archives import FloatArray
+from training.data.lgg import lgg_slices, load_lgg
+from training.data.outlined import load_outlined
+from training.data.slices import load_slices
+from training.export import LGG_SEQUENCES, dice_by_threshold
+from training.inputs import labelled_inputs, outlined_inputs, pick
+from training.metrics import accuracy
+from training.onnx_files import OnnxModel, store_half, strip
+from training.records import INT8_FILE, REFERENCE_FILE, Export, Quantize
+from training.segmenter import drop_sequences
+
+# The int8 file may be the CPU's default only if it answers like the reference.
+SMALLEST_AGREEMENT = 0.995
+LARGEST_DICE_CHANGE = 0.005
+
+CALIBRATION_SLICES = 160
+# How the int8 graph that now lies in the run folder compares with the reference on validation.
+Comparison = Callable[[], dict[str, float]]
+
+# Only these gain from int8; the heads (Gemm, MatMul and what measures distance) stay float.
+_QUANTISED_OPERATORS = ("Conv", "Add", "MaxPool", "Concat")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One way to quantise: which range estimate, and how many of the first and last convolutions stay float."""
+
+    method: CalibrationMethod
+    first: int
+    last: int
+
+
+# Tried in order until one passes: from the fastest graph to the most careful one.
+ATTEMPTS = (
+    Attempt(CalibrationMethod.MinMax, 0, 1),
+    Attempt(CalibrationMethod.MinMax, 1, 1),
+    Attempt(CalibrationMethod.Percentile, 1, 1),
+    Attempt(CalibrationMethod.MinMax, 1, 4),
+    Attempt(CalibrationMethod.MinMax, 4, 10),
+)
+
+
+class SliceReader(CalibrationDataReader):
+    """Feeds calibration slices to the quantiser one by one."""
+
+    def __init__(self, name: str, images: FloatArray) -> None:
+        self._feeds: Iterator[Mapping[str, FloatArray]] = iter([{name: image[None]} for image in images])
+
+    def get_next(self) -> Any:
+        """The next feed, or None at the end."""
+        return next(self._feeds, None)
+
+
+def _classifier_calibration(data: Path, record: Export) -> FloatArray:
+    train = load_slices(data, "train", ClassificationPreprocessing(size=record.size), record.labels)
+    generator = np.random.default_rng(0)
+    share = CALIBRATION_SLICES // len(record.labels)
+    of_label = [np.flatnonzero(train.labels == label) for label in range(len(record.labels))]
+    rows = np.concatenate([generator.choice(r, min(share, len(r)), replace=False) for r in of_label])
+    return np.asarray(train.images[np.sort(rows)], np.float32)[:, None] / np.float32(255)
+
+
+def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
+    spec = SegmentationPreprocessing(size=record.size)
+    generator = np.random.default_rng(0)
+    np.random.seed(0)  # noqa: NPY002  (``drop_sequences`` draws from the global state, as in training)
+    parts = []
+    for slices, share in ((load_lgg(data, "train", spec), 0.75), (load_outlined(data, "train", spec), 0.25)):
+        tumour = np.flatnonzero(slices.has_tumour)
+        rows = generator.choice(tumour, min(len(tumour), round(CALIBRATION_SLICES * share)), replace=False)
+        for row in np.sort(rows):
+            image = np.array(slices.images[row], np.float32) / np.float32(255)
+            shown, single = drop_sequences(slices.present, SequenceDropout(single=0.2, subset=0.2))
+            parts.append(
+                np.repeat(image[single][None], 4, axis=0) if single is not None else image * shown[:, None, None]
+            )
+    return np.stack(parts).astype(np.float32)
+
+
+def float_nodes(model: onnx.ModelProto, attempt: Attempt) -> list[str]:
+    """Names of the convolutions that an attempt leaves alone."""
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
+    return convolutions[: attempt.first] + convolutions[len(convolutions) - attempt.last :]
+
+
+def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -> int:
+    """Write the int8 graph of ``source``; the number of convolutions left in float."""
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(source, prepared, skip_symbolic_shape=True)
+        model = onnx.load(prepared)
+        excluded = float_nodes(model, attempt)
+        logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
+        quantize_static(
+            prepared,
+            target,
+            SliceReader(model.graph.input[0].name, images),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED_OPERATORS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=excluded,
+            calibrate_method=attempt.method,
+        )
+    quantised = onnx.load(target)
+    store_half(quantised)
+    strip(quantised)
+    onnx.save(quantised, target)
+    return len(excluded)
+
+
+def _classifier_comparison(run: Path, data: Path, record: Export) -> Comparison:
+    inputs = labelled_inputs(data, "val", record.size, record.labels)
+    predicted = OnnxModel(run / REFERENCE_FILE).run_all(inputs.images)["logits"].argmax(axis=1)
+
+    def compare() -> dict[str, float]:
+        int8 = OnnxModel(run / INT8_FILE).run_all(inputs.images)
+        answered = int8["logits"].argmax(axis=1)
+        return {
+            "top1_agreement": float(np.mean(predicted == answered)),
+            "accuracy_change": accuracy(answered, inputs.labels) - accuracy(predicted, inputs.labels),
+            "accepted_by_distance": float(np.mean(int8["distance"] <= (record.max_distance or 0.0))),
+        }
+
+    return compare
+
+
+def _segmenter_comparison(run: Path, data: Path, record: Export) -> Comparison:
+    inputs = outlined_inputs(lgg_slices(data, "val"), record.size, pick(*LGG_SEQUENCES))
+    images = np.stack([item.image for item in inputs])
+    threshold = record.threshold or 0.5
+
+    def answer(name: str) -> tuple[float, npt.NDArray[np.bool_]]:
+        probability = OnnxModel(run / name).run_all(images, batch=4)["probability"][:, 0]
+        return dice_by_threshold(list(probability), inputs, (threshold,))[threshold], probability >= threshold
+
+    reference_dice, reference_mask = answer(REFERENCE_FILE)
+
+    def compare() -> dict[str, float]:
+        int8_dice, int8_mask = answer(INT8_FILE)
+        return {
+            "dice_change": int8_dice - reference_dice,
+            "pixel_agreement": float(np.mean(int8_mask == reference_mask)),
+        }
+
+    return compare
+
+
+def passes(agreement: Mapping[str, float]) -> bool:
+    """Whether the int8 graph may stand in for the reference."""
+    if "top1_agreement" in agreement:
+        return agreement["top1_agreement"] >= SMALLEST_AGREEMENT
+    return abs(agreement["dice_change"]) <= LARGEST_DICE_CHANGE
+
+
+def _merit(agreement: Mapping[str, float]) -> float:
+    return agreement.get("top1_agreement", -abs(agreement.get("dice_change", 0.0)))
+
+
+def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS) -> Quantize:
+    """Quantise the exported graph of a run; writes ``model.int8.onnx`` and ``quantize.json``.
+
+    The first attempt that passes is kept, else the one that comes closest, marked as not passing.
+    """
+    record = Export.read(run)
+    classifier = record.kind == "classifier"
+    images = (_classifier_calibration if classifier else _segmenter_calibration)(data, record)
+    compare = (_classifier_comparison if classifier else _segmenter_comparison)(run, data, record)
+    best: tuple[Quantize, bytes] | None = None
+    for attempt in attempts:
+        count = quantise(run / REFERENCE_FILE, run / INT8_FILE, images, attempt)
+        agreement = compare()
+        result = Quantize(
+            passes_gate=passes(agreement), agreement=agreement, float_nodes=count, calibration_images=len(images)
+        )
+        if best is None or result.passes_gate or _merit(agreement) > _merit(best[0].agreement):
+            best = result, (run / INT8_FILE).read_bytes()
+        if result.passes_gate:
+            break
+    if best is None:
+        raise ValueError("no attempt to quantise with")
+    (run / INT8_FILE).write_bytes(best[1])
+    best[0].write(run)
+    return best[0]

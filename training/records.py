@@ -1,0 +1,83 @@
+"""What the steps after training leave in a run folder for the next one: small JSON records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from core.contracts.manifest import Metric
+
+REFERENCE_FILE = "model.onnx"
+INT8_FILE = "model.int8.onnx"
+
+Kind = Literal["classifier", "segmenter"]
+
+
+class Record(BaseModel):
+    """A JSON file of the run folder, named by the class."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def path(cls, run: Path) -> Path:
+        """Where it lies."""
+        return run / f"{cls.__name__.lower()}.json"
+
+    @classmethod
+    def read(cls, run: Path) -> Self:
+        """Load it; a missing file names the step to run first."""
+        path = cls.path(run)
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: run `python -m training {cls.__name__.lower()}` first")
+        return cls.model_validate_json(path.read_text())
+
+    def write(self, run: Path) -> None:
+        """Save it."""
+        self.path(run).write_text(self.model_dump_json(indent=2) + "\n")
+
+
+class Export(Record):
+    """Made by ``export``: all that the graph does not say of itself."""
+
+    kind: Kind
+    # Side of the input square, chosen on validation.
+    size: int
+    labels: tuple[str, ...]
+    # Largest difference between the exported graph and torch with the same (fp16-rounded) weights.
+    parity: float
+    # Largest difference of the outputs that rounding the weights to fp16 makes.
+    rounding: float
+    # Images seen in training.
+    images_seen: int
+    # Validation figures by candidate size, which the choice rests on.
+    sizes: dict[str, float]
+    # Classifier alone.
+    temperature: float | None = None
+    conformal_quantile: float | None = None
+    coverage: float | None = None
+    max_distance: float | None = None
+    max_energy: float | None = None
+    # Segmenter alone.
+    threshold: float | None = None
+
+
+class Quantize(Record):
+    """Made by ``quantize``: how the int8 graph compares with the reference on validation."""
+
+    passes_gate: bool
+    agreement: dict[str, float]
+    # Nodes kept in float so that the gate holds.
+    float_nodes: int
+    calibration_images: int
+
+
+class Evaluate(Record):
+    """Made by ``evaluate``: figures of the graph files on one split."""
+
+    split: str
+    reference: tuple[Metric, ...]
+    int8: tuple[Metric, ...] = ()
+    # Confusion matrix of the reference (rows: truth), classifier alone.
+    confusion: tuple[tuple[int, ...], ...] = ()

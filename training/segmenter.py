@@ -1,0 +1,143 @@
+"""The segmenter's task: mixed batches of three data sets with sequence dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from core.contracts.manifest import SegmentationPreprocessing
+from training.augment import augment
+from training.config import Phase, SegmenterConfig, SequenceDropout
+from training.data.brats import load_brats
+from training.data.lgg import lgg_rows, load_lgg
+from training.data.multisequence import SequenceSlices
+from training.data.outlined import load_outlined
+from training.losses import mask_loss
+from training.metrics import volumetric_dice
+from training.models.unet import UNet
+
+
+def drop_sequences(
+    present: npt.NDArray[np.bool_], settings: SequenceDropout
+) -> tuple[npt.NDArray[np.bool_], int | None]:
+    """Which of the present sequences (4,) are shown, and which one fills all channels (None: none does)."""
+    there = np.flatnonzero(present)
+    draw = np.random.random()  # noqa: NPY002  (the checkpoint holds the global state)
+    if draw < settings.single:
+        return present, int(np.random.choice(there))  # noqa: NPY002
+    shown = present.copy()
+    if draw < settings.single + settings.subset and len(there) > 1:
+        count = np.random.randint(1, len(there))  # noqa: NPY002
+        shown[:] = False
+        shown[np.random.choice(there, count, replace=False)] = True  # noqa: NPY002
+    return shown, None
+
+
+def show(images: Tensor, shown: list[npt.NDArray[np.bool_]], singles: list[int | None]) -> Tensor:
+    """Zero what is not shown and repeat what stands alone: (N, 4, S, S) -> (N, 4, S, S)."""
+    keep = torch.from_numpy(np.stack(shown)).to(images.device)
+    images = images * keep[:, :, None, None]
+    for index, channel in enumerate(singles):
+        if channel is not None:
+            images[index] = images[index, channel].clone()
+    return images
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One data set to draw from: row numbers with and without tumour."""
+
+    slices: SequenceSlices
+    tumour: npt.NDArray[np.intp]
+    healthy: npt.NDArray[np.intp]
+
+    @classmethod
+    def of(cls, slices: SequenceSlices) -> Pool:
+        """Split the rows by tumour."""
+        return cls(slices, np.flatnonzero(slices.has_tumour), np.flatnonzero(~slices.has_tumour))
+
+    def draw(self, count: int, tumour_share: float) -> npt.NDArray[np.intp]:
+        """Random rows, ``tumour_share`` of them with tumour where both kinds exist."""
+        with_tumour = count if not len(self.healthy) else round(count * tumour_share)
+        parts = [np.random.choice(self.tumour, with_tumour)]  # noqa: NPY002
+        if count > with_tumour:
+            parts.append(np.random.choice(self.healthy, count - with_tumour))  # noqa: NPY002
+        return np.concatenate(parts)
+
+
+class SegmenterTask:
+    """U-Net, Dice + cross-entropy."""
+
+    def __init__(self, config: SegmenterConfig, data: Path, device: str) -> None:
+        self.config = config
+        self.data = data
+        self.device = torch.device(device)
+        torch.manual_seed(config.schedule.seed)
+        self.model: nn.Module = UNet(width=config.width)
+        self._pools: dict[int, Mapping[str, Pool]] = {}
+
+    def pools(self, size: int) -> Mapping[str, Pool]:
+        """The training data at one size, held in memory from its first use on."""
+        if size not in self._pools:
+            spec = SegmentationPreprocessing(size=size)
+            sets = {
+                "lgg": load_lgg(self.data, "train", spec),
+                "outlined": load_outlined(self.data, "train", spec),
+                "brats": load_brats(self.data, spec),
+            }
+            self._pools = {size: {name: Pool.of(slices) for name, slices in sets.items() if len(slices.images)}}
+        return self._pools[size]
+
+    def batch(self, phase: Phase) -> tuple[Tensor, ...]:
+        """Images (N, 4, S, S) and masks (N, 1, S, S)."""
+        pools = self.pools(phase.size)
+        shares = np.array([getattr(self.config.mixture, name) for name in pools])
+        counts = np.random.multinomial(phase.batch, shares / shares.sum())  # noqa: NPY002
+        images, masks, shown, singles = [], [], [], []
+        for pool, count in zip(pools.values(), counts, strict=True):
+            rows = np.sort(pool.draw(count, self.config.tumour_share)) if count else np.zeros(0, np.intp)
+            images.append(pool.slices.images[rows])
+            masks.append(pool.slices.masks[rows])
+            for _ in rows:
+                keep, single = drop_sequences(pool.slices.present, self.config.dropout)
+                shown.append(keep)
+                singles.append(single)
+        stack = torch.from_numpy(np.concatenate(images)).to(self.device).float() / 255
+        target = torch.from_numpy(np.concatenate(masks)).to(self.device).float()[:, None] / 255
+        stack, target = augment(stack, target, self.config.augmentation)
+        return show(stack, shown, singles), target
+
+    def loss(self, output: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
+        """Dice + cross-entropy."""
+        return mask_loss(output, targets[0])
+
+    def validate(self, model: nn.Module, size: int) -> dict[str, float]:
+        """Mean volumetric Dice per LGG patient on the model's own grid (quick; ``evaluate`` scores original pixels)."""
+        spec = SegmentationPreprocessing(size=size)
+        slices = load_lgg(self.data, "val", spec)
+        patients = [row.patient for row in lgg_rows(self.data, "val")]
+        probability = predict_masks(model, slices.images, self.device)
+        scores = volumetric_dice(probability > 0.5, slices.masks > 127, patients)
+        single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
+        alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
+        return {
+            "dice": float(np.mean(list(scores.values()))),
+            "dice_single_flair": float(np.mean(list(alone.values()))),
+        }
+
+
+@torch.no_grad()
+def predict_masks(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+    """Probabilities (n, S, S) for uint8 inputs (n, 4, S, S)."""
+    parts = []
+    for start in range(0, len(images), 32):
+        chunk = torch.from_numpy(np.array(images[start : start + 32])).to(device).float() / 255
+        logits = model(chunk.contiguous(memory_format=torch.channels_last))
+        parts.append(torch.sigmoid(logits.float())[:, 0].cpu().numpy())
+    return np.concatenate(parts)
