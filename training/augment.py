@@ -64,3 +64,9 @@ def augment(images: Tensor, masks: Tensor, settings: Augmentation) -> tuple[Tens
     if settings.border > 0:
         images = black_border(images, settings)
     return images, masks
+
+
+def mix(values: Tensor, order: Tensor, share: Tensor) -> Tensor:
+    """Each sample (N, ...) blended with the one that ``order`` (N,) names; ``share`` (N,) is of itself."""
+    weight = share.view(-1, *[1] * (values.ndim - 1))
+    return values * weight + values[order] * (1 - weight)

@@ -44,6 +44,7 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = ResNetClassifier(len(config["labels"])) if kind == "classifier" else UNet(width=config["width"])
+    width = config["width"]
+    model = ResNetClassifier(len(config["labels"]), width) if kind == "classifier" else UNet(width=width)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

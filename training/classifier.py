@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
-from training.augment import augment
+from training.augment import augment, mix
 from training.config import ClassifierConfig, Phase
 from training.data.slices import Slices, load_slices
 from training.losses import mask_loss
@@ -46,7 +46,7 @@ class ClassifierTask:
         self.data = data
         self.device = torch.device(device)
         torch.manual_seed(config.schedule.seed)
-        self.model: nn.Module = ResNetClassifier(len(config.labels))
+        self.model: nn.Module = ResNetClassifier(len(config.labels), config.width)
         self._train: dict[int, Slices] = {}
 
     def slices(self, size: int) -> Slices:
@@ -57,15 +57,26 @@ class ClassifierTask:
         return self._train[size]
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
-        """Images (N, 1, S, S), labels (N,), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,)."""
+        """Images (N, 1, S, S), label shares (N, K), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,)."""
         slices = self.slices(phase.size)
         rows = draw_balanced(strata(slices), phase.batch)
         images = torch.from_numpy(slices.images[rows]).to(self.device).float()[:, None] / 255
         masks = torch.from_numpy(slices.masks[rows]).to(self.device).float()[:, None] / 255
         images, masks = augment(images, masks, self.config.augmentation)
         coarse = functional.avg_pool2d(masks, MASK_STRIDE)
-        labels = torch.from_numpy(slices.labels[rows]).to(self.device)
-        return images, labels, coarse, torch.from_numpy(slices.has_mask[rows]).to(self.device)
+        labels = functional.one_hot(torch.from_numpy(slices.labels[rows]), len(self.config.labels)).to(self.device)
+        has_mask = torch.from_numpy(slices.has_mask[rows]).to(self.device)
+        return self.mixed(images, labels.float(), coarse, has_mask)
+
+    def mixed(self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
+        """MixUp within the batch; a blend has a mask where both of its slices have one."""
+        if self.config.mix == 0:
+            return images, labels, masks, has_mask
+        count = len(images)
+        order = torch.randperm(count, device=images.device)
+        share = torch.from_numpy(np.random.beta(self.config.mix, self.config.mix, count)).to(images)  # noqa: NPY002
+        blended = (mix(values, order, share) for values in (images, labels, masks))
+        return *blended, has_mask & has_mask[order]
 
     def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
         """Class loss + weighted mask loss where a mask is known."""

@@ -33,6 +33,7 @@ SplitOption = Annotated[str, typer.Option("--split", help="val while developing;
 ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
 StartOption = Annotated[Path | None, typer.Option("--start-from", help="Run whose averaged weights are the start.")]
 SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule to leave out at its beginning.")]
+WidthOption = Annotated[int, typer.Option("--width", help="Channels of the first stage; 64 is ResNet50.")]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the cycle, if not the preset's.")]
 
 
@@ -92,13 +93,14 @@ def train_classifier(
     start: StartOption = None,
     skip: SkipOption = 0,
     learning_rate: RateOption = None,
+    width: WidthOption = 64,
 ) -> None:
     """ResNet50 on the labelled slices."""
     if threads:
         torch.set_num_threads(threads)
     config = ClassifierConfig()
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
-    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
+    config = dataclasses.replace(config, width=width, schedule=options.applied_to(config.schedule))
     about = {"kind": "classifier", "config": dataclasses.asdict(config), "start": str(start) if start else None}
     _train(ClassifierTask(config, data, device), config.schedule, run, device, about, start)
 

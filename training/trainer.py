@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Phase, ScheduleConfig
+from training.models.widen import widened
 from training.schedule import learning_rate_at, phase_at, progress_at
 
 CHECKPOINT = "last.pt"
@@ -83,7 +84,8 @@ class AveragedModel:
 class Trainer:
     """Runs a task's schedule in a run folder; picks up a checkpoint found there.
 
-    A new run begins from the averaged weights of the run folder ``start``, where one is given.
+    A new run begins from the averaged weights of the run folder ``start``, where one is given; a narrower network is
+    widened to the task's.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class Trainer:
         self.about = dict(about)
         if start is not None:
             earlier = torch.load(start / CHECKPOINT, map_location="cpu", weights_only=False)
-            task.model.load_state_dict(earlier["average"])
+            task.model.load_state_dict(widened(earlier["average"], task.model.state_dict()))
         self.model = task.model.to(self.device).to(memory_format=torch.channels_last)
         groups = parameter_groups(self.model, config.weight_decay)
         # Fused: one pass over the weights, less than half the time of the plain loop on a CPU.
