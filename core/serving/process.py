@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import os
 import socket
@@ -24,6 +25,8 @@ logger = structlog.get_logger("falx.process")
 _LAST_RESORT_S = 10.0
 # Ctrl-C reaches a whole process group and a supervisor then sends SIGTERM: signals this close are one wish.
 _ONE_WISH_S = 1.0
+# Net allocations between two runs of the cyclic collector. A request leaves next to no cycles behind.
+_GC_ALLOCATIONS = 20_000
 
 
 class DrainingServer(uvicorn.Server):
@@ -48,6 +51,9 @@ class DrainingServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then listen."""
         await super().startup(sockets)
+        # What start-up made lives as long as the process: the collector need not walk through it again and again.
+        gc.freeze()
+        gc.set_threshold(_GC_ALLOCATIONS)
         if self.started:
             logger.info("serving")
 

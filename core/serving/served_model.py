@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ TENSORS: dict[Task, tuple[str, frozenset[str]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ServedModel:
     """One model that answers: its verified bundle, the file in use, the session, and the batcher in front of it."""
 
@@ -49,7 +50,7 @@ class ServedModel:
         """Version of the bundle."""
         return self.bundle.manifest.version
 
-    @property
+    @cached_property
     def identity(self) -> ModelIdentity:
         """What an answer says of the model that gave it."""
         return ModelIdentity(
