@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from training.models.resnet import ResNetClassifier
 from training.models.unet import UNet
@@ -18,7 +20,7 @@ class Trained:
     """A network with its averaged weights in evaluation mode, what it was trained with, and its history."""
 
     kind: str
-    model: ResNetClassifier | UNet
+    model: nn.Module
     config: dict[str, Any]
     images_seen: int
     history: tuple[dict[str, float], ...]
@@ -27,6 +29,16 @@ class Trained:
     def labels(self) -> tuple[str, ...]:
         """Class names, or the one region."""
         return tuple(self.config["labels"]) if self.kind == "classifier" else ("tumor",)
+
+
+def make_classifier(config: Mapping[str, Any]) -> nn.Module:
+    """The classifier that a ``ClassifierConfig``, as a dictionary, describes."""
+    if config["architecture"] == "efficientnet-lite0":
+        # Imported where it is needed: nothing but this teacher needs its package.
+        from training.models.lite import LiteClassifier
+
+        return LiteClassifier(len(config["labels"]))
+    return ResNetClassifier(len(config["labels"]), config["width"])
 
 
 def _images_seen(content: dict[str, Any]) -> int:
@@ -44,7 +56,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    width = config["width"]
-    model = ResNetClassifier(len(config["labels"]), width) if kind == "classifier" else UNet(width=width)
+    model = make_classifier(config) if kind == "classifier" else UNet(width=config["width"])
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

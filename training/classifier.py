@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.augment import augment, mix
+from training.checkpoints import make_classifier
 from training.config import ClassifierConfig, Phase
 from training.data.slices import Slices, load_slices
-from training.losses import mask_loss
+from training.losses import distillation_loss, mask_loss
 from training.metrics import accuracy, balanced_accuracy
-from training.models.resnet import MASK_STRIDE, ClassifierOutput, ResNetClassifier
+from training.models.resnet import MASK_STRIDE, ClassifierOutput
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
 
@@ -39,14 +41,15 @@ def draw_balanced(groups: Strata, count: int) -> npt.NDArray[np.intp]:
 
 
 class ClassifierTask:
-    """ResNet50, cross-entropy with label smoothing, and an auxiliary coarse mask."""
+    """Cross-entropy with label smoothing, an auxiliary coarse mask and, with a ``teacher``, its answers as targets."""
 
-    def __init__(self, config: ClassifierConfig, data: Path, device: str) -> None:
+    def __init__(self, config: ClassifierConfig, data: Path, device: str, teacher: nn.Module | None = None) -> None:
         self.config = config
         self.data = data
         self.device = torch.device(device)
         torch.manual_seed(config.schedule.seed)
-        self.model: nn.Module = ResNetClassifier(len(config.labels), config.width)
+        self.model = make_classifier(asdict(config))
+        self.teacher = None if teacher is None else teacher.to(self.device).to(memory_format=torch.channels_last)
         self._train: dict[int, Slices] = {}
 
     def slices(self, size: int) -> Slices:
@@ -57,7 +60,10 @@ class ClassifierTask:
         return self._train[size]
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
-        """Images (N, 1, S, S), label shares (N, K), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,)."""
+        """Images (N, 1, S, S), and what ``loss`` needs of them.
+
+        Label shares (N, K), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,), the teacher's logits (N, K).
+        """
         slices = self.slices(phase.size)
         rows = draw_balanced(strata(slices), phase.batch)
         images = torch.from_numpy(slices.images[rows]).to(self.device).float()[:, None] / 255
@@ -66,7 +72,8 @@ class ClassifierTask:
         coarse = functional.avg_pool2d(masks, MASK_STRIDE)
         labels = functional.one_hot(torch.from_numpy(slices.labels[rows]), len(self.config.labels)).to(self.device)
         has_mask = torch.from_numpy(slices.has_mask[rows]).to(self.device)
-        return self.mixed(images, labels.float(), coarse, has_mask)
+        images, *targets = self.mixed(images, labels.float(), coarse, has_mask)
+        return images, *targets, *self.taught(images)
 
     def mixed(self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
         """MixUp within the batch; a blend has a mask where both of its slices have one."""
@@ -78,12 +85,24 @@ class ClassifierTask:
         blended = (mix(values, order, share) for values in (images, labels, masks))
         return *blended, has_mask & has_mask[order]
 
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The teacher's logits (N, K) for a batch, or nothing without a teacher."""
+        if self.teacher is None:
+            return ()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.schedule.bfloat16):
+            output: ClassifierOutput = self.teacher(images.contiguous(memory_format=torch.channels_last))
+        return (output.logits.float(),)
+
     def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
-        """Class loss + weighted mask loss where a mask is known."""
-        labels, masks, has_mask = targets
-        smoothing = self.config.label_smoothing
-        loss = functional.cross_entropy(output.logits.float(), labels, label_smoothing=smoothing)
-        if bool(has_mask.any()):
+        """Class loss, shared with the teacher's where there is one, + weighted mask loss where a mask is known."""
+        labels, masks, has_mask, *taught = targets
+        logits = output.logits.float()
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        for answers in taught:
+            share = self.config.distillation
+            loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
+        if output.mask_logits is not None and bool(has_mask.any()):
             loss = loss + self.config.mask_weight * mask_loss(output.mask_logits[has_mask], masks[has_mask])
         return loss
 

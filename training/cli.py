@@ -12,8 +12,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from training.checkpoints import load_trained
 from training.classifier import ClassifierTask
-from training.config import ClassifierConfig, ScheduleConfig, SegmenterConfig
+from training.config import TEACHER, ClassifierConfig, ScheduleConfig, SegmenterConfig
 from training.segmenter import SegmenterTask
 from training.trainer import State, Task, Trainer
 
@@ -33,6 +34,7 @@ SplitOption = Annotated[str, typer.Option("--split", help="val while developing;
 ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
 StartOption = Annotated[Path | None, typer.Option("--start-from", help="Run whose averaged weights are the start.")]
 SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule to leave out at its beginning.")]
+TeacherOption = Annotated[Path | None, typer.Option("--teacher", help="Run of a fine-tuned teacher to learn from.")]
 WidthOption = Annotated[int, typer.Option("--width", help="Channels of the first stage; 64 is ResNet50.")]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the cycle, if not the preset's.")]
 
@@ -94,15 +96,42 @@ def train_classifier(
     skip: SkipOption = 0,
     learning_rate: RateOption = None,
     width: WidthOption = 64,
+    teacher: TeacherOption = None,
 ) -> None:
-    """ResNet50 on the labelled slices."""
+    """ResNet50 on the labelled slices, with or without a teacher's answers as targets."""
     if threads:
         torch.set_num_threads(threads)
     config = ClassifierConfig()
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(config, width=width, schedule=options.applied_to(config.schedule))
-    about = {"kind": "classifier", "config": dataclasses.asdict(config), "start": str(start) if start else None}
-    _train(ClassifierTask(config, data, device), config.schedule, run, device, about, start)
+    about = {
+        "kind": "classifier",
+        "config": dataclasses.asdict(config),
+        "start": str(start) if start else None,
+        "teacher": str(teacher) if teacher else None,
+    }
+    taught_by = load_trained(teacher).model if teacher else None
+    _train(ClassifierTask(config, data, device, taught_by), config.schedule, run, device, about, start)
+
+
+@train_app.command("teacher")
+def train_teacher(
+    data: DataOption,
+    run: RunOption = Path("runs/teacher"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    time_limit: LimitOption = None,
+    scale: ShareOption = 1.0,
+    bf16: Bf16Option = False,
+) -> None:
+    """EfficientNet-Lite0 from ImageNet on the labelled slices: what the classifier may learn from."""
+    if threads:
+        torch.set_num_threads(threads)
+    config = TEACHER
+    options = ScheduleOptions(time_limit, scale, bf16, 0, None)
+    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
+    about = {"kind": "classifier", "config": dataclasses.asdict(config), "start": None}
+    _train(ClassifierTask(config, data, device), config.schedule, run, device, about, None)
 
 
 @train_app.command("segmenter")

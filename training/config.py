@@ -73,6 +73,8 @@ class ClassifierConfig:
     """ResNet50 on labelled slices."""
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor")
+    # "efficientnet-lite0" starts from ImageNet and is fine-tuned as a teacher; "resnet50" starts from noise.
+    architecture: str = "resnet50"
     # Channels of the first stage: 64 is ResNet50. Half of it shows four times the images in the time, and what it
     # learnt is the start of the full one (``training.models.widen``).
     width: int = 64
@@ -88,6 +90,19 @@ class ClassifierConfig:
     mix: float = 0.2
     # Weight of the auxiliary mask loss beside the class loss.
     mask_weight: float = 0.3
+    # With a teacher: share of the class loss that follows it, and the temperature both are compared at (Hinton 2015).
+    # Both see the very same augmented, blended slice (Beyer 2022).
+    distillation: float = 0.8
+    distillation_temperature: float = 2.0
+
+
+TEACHER = ClassifierConfig(
+    architecture="efficientnet-lite0",
+    # It starts from ImageNet: a few passes are enough.
+    schedule=ScheduleConfig(phases=(Phase(size=128, images=36_000),), learning_rate=7e-4, ema_decay=0.995),
+    # Smoothed labels make a teacher tell less of what resembles what (Mueller 2019).
+    label_smoothing=0.0,
+)
 
 
 @dataclass(frozen=True)

@@ -41,12 +41,17 @@ LGG_SEQUENCES = ("t1", "t1ce", "flair")
 
 
 def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> Export:
-    """Export the last checkpoint of a run; writes ``model.onnx`` and ``export.json`` beside it."""
+    """Export the last checkpoint of a run; writes ``model.onnx`` and ``export.json`` beside it.
+
+    Raises TypeError for a teacher's run, RuntimeError where the graph and torch differ by more than ``PARITY``.
+    """
     trained = load_trained(run)
     if isinstance(trained.model, ResNetClassifier):
         record = _export_classifier(trained, trained.model, run, data, sizes or CLASSIFIER_SIZES)
-    else:
+    elif isinstance(trained.model, UNet):
         record = _export_segmenter(trained, trained.model, run, data, sizes or SEGMENTER_SIZES)
+    else:
+        raise TypeError(f"{run} holds a teacher; it is learnt from, not exported")
     record.write(run)
     if record.parity > PARITY:
         raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")

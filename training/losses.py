@@ -17,3 +17,10 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
     """Dice + binary cross-entropy; ``target`` in [0, 1], both (N, 1, h, w)."""
     logits = logits.float()
     return functional.binary_cross_entropy_with_logits(logits, target) + soft_dice_loss(torch.sigmoid(logits), target)
+
+
+def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Divergence of the student's class shares from the teacher's at a temperature, by its square (Hinton 2015)."""
+    student = functional.log_softmax(logits / temperature, dim=1)
+    teacher = functional.log_softmax(taught / temperature, dim=1)
+    return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2

@@ -19,10 +19,10 @@ MASK_STRIDE = 16
 
 
 class ClassifierOutput(NamedTuple):
-    """``logits`` (N, K), ``mask_logits`` (N, 1, S/16, S/16)."""
+    """``logits`` (N, K), ``mask_logits`` (N, 1, S/16, S/16) of networks that have such a head."""
 
     logits: Tensor
-    mask_logits: Tensor
+    mask_logits: Tensor | None
 
 
 class ResNetClassifier(nn.Module):

@@ -1,0 +1,63 @@
+"""Learning from a teacher: the loss, the teacher itself, and that both look at the same slice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("efficientnet_lite_pytorch")
+
+from torch import Tensor, nn  # noqa: E402
+
+from training.classifier import ClassifierTask  # noqa: E402
+from training.config import TEACHER, ClassifierConfig, Phase  # noqa: E402
+from training.losses import distillation_loss  # noqa: E402
+from training.models.lite import LiteClassifier  # noqa: E402
+from training.models.resnet import ClassifierOutput  # noqa: E402
+
+
+class Echo(nn.Module):
+    """A teacher whose logits are the mean grey of what it saw, so that a test knows what that was."""
+
+    def forward(self, images: Tensor) -> ClassifierOutput:
+        mean = images.mean(dim=(1, 2, 3))
+        return ClassifierOutput(torch.stack([mean] * 4, dim=1), None)
+
+
+def test_the_loss_is_zero_where_both_agree_and_positive_elsewhere() -> None:
+    logits = torch.tensor([[2.0, -1.0, 0.5, 0.0]])
+    assert distillation_loss(logits, logits + 3.0, 2.0).item() == pytest.approx(0.0, abs=1e-6)
+    assert distillation_loss(logits, -logits, 2.0).item() > 0.1
+
+
+def test_the_loss_pulls_towards_the_teacher() -> None:
+    student = torch.zeros(1, 4, requires_grad=True)
+    distillation_loss(student, torch.tensor([[4.0, 0.0, 0.0, 0.0]]), 2.0).backward()
+    assert student.grad is not None
+    assert student.grad[0].argmin().item() == 0
+
+
+def test_the_teacher_starts_from_trained_weights() -> None:
+    first = LiteClassifier(4).network._conv_stem.weight
+    torch.manual_seed(1)
+    second = LiteClassifier(4).network._conv_stem.weight
+    torch.testing.assert_close(first, second)
+    assert LiteClassifier(4).eval()(torch.rand(2, 1, 64, 64)).logits.shape == (2, 4)
+
+
+@pytest.mark.usefixtures("in_workspace")
+def test_teacher_and_student_see_the_same_slices(data: Path) -> None:
+    task = ClassifierTask(ClassifierConfig(width=8), data, "cpu", Echo())
+    images, *_, taught = task.batch(Phase(size=32, images=8, batch=8))
+    torch.testing.assert_close(taught[:, 0], images.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.usefixtures("in_workspace")
+def test_a_network_without_a_mask_head_learns_labels_alone(data: Path) -> None:
+    task = ClassifierTask(TEACHER, data, "cpu")
+    images, *targets = task.batch(Phase(size=32, images=8, batch=8))
+    loss = task.loss(task.model(images), tuple(targets))
+    loss.backward()
+    assert torch.isfinite(loss)
