@@ -10,13 +10,13 @@ from training.records import Evaluate, Export, Quantize
 
 _METHOD: Final = {
     "classifier": """\
-A ResNet50 for one grey channel, trained from scratch on the `train` split at growing input sizes: first at half its
-width, then with every channel doubled and, beside the labels, the answers of a teacher as targets: an
+A ResNet50 for one grey channel, trained from scratch on the `train` split at growing input sizes: first at half
+its width, then with every channel doubled and, beside the labels, the answers of a teacher as targets: an
 EfficientNet-Lite0 with ImageNet weights, fine-tuned on the same split. A second output (dropped from the shipped
-graph) learnt the tumour's outline where it is known. The slice is cut to the head, padded square, resized and stretched between two percentiles of the
-head. CT heads among the no-tumour slices were kept out of training. Temperature and input size were chosen on `val`;
-the threshold of the prediction sets comes from a half of `val` that shares no patient or cluster with the half that
-the temperature was fitted on.""",
+graph) learnt the tumour's outline where it is known. The slice is cut to the head, padded square, resized and
+stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
+Temperature and input size were chosen on `val`; the threshold of the prediction sets comes from a half of `val`
+that shares no patient or cluster with the half that the temperature was fitted on.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, and axial slices of five BraTS 2021 cases. Sequences were dropped at random,
