@@ -136,10 +136,13 @@ class SegmenterConfig:
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(Phase(size=128, images=72_000, batch=16),),
         learning_rate=2e-3,
-        weight_decay=0.01,
+        weight_decay=0.03,
         epoch_images=3_200,
     )
-    augmentation: Augmentation = field(default_factory=lambda: Augmentation(noise=0.02))
+    # Wider than the classifier's: TCGA-LGG has 66 patients to train on.
+    augmentation: Augmentation = field(
+        default_factory=lambda: Augmentation(rotation_deg=20.0, zoom=(0.85, 1.2), shift=0.06, noise=0.02)
+    )
     mixture: Mixture = field(default_factory=Mixture)
     dropout: SequenceDropout = field(default_factory=SequenceDropout)
     # Share of each batch's LGG slices that show tumour.
