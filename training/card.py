@@ -15,13 +15,13 @@ its width, then with every channel doubled and, beside the labels, the answers o
 EfficientNet-Lite0 with ImageNet weights, fine-tuned on the same split. A second output (dropped from the shipped
 graph) learnt the tumour's outline where it is known. The slice is cut to the head, padded square, resized and
 stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
-Temperature and input size were chosen on `val`; the threshold of the prediction sets comes from a half of `val`
+The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
 that shares no patient or cluster with the half that the temperature was fitted on.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, and axial slices of five BraTS 2021 cases. Sequences were dropped at random,
 so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the FLAIR
-abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. Threshold and input size were
+abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. The threshold was
 chosen on the `val` split of TCGA-LGG. All BraTS cases were used in training: there is no measurement on them.""",
 }
 
@@ -100,7 +100,8 @@ def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> st
 
 
 def _operating_point(export: Export) -> str:
-    lines = [f"- input: {export.size} x {export.size} pixels (chosen on validation: {export.sizes})"]
+    scores = ", ".join(f"{score:.3f} at {size}" for size, score in export.sizes.items())
+    lines = [f"- input: {export.size} x {export.size} pixels; on validation {scores}"]
     if export.temperature is not None:
         lines.append(f"- temperature {export.temperature:.3f}, folded into the logits")
         lines.append(

@@ -83,6 +83,19 @@ def _train(
         trainer.run(report)
 
 
+def _train_classifier(
+    config: ClassifierConfig, data: Path, run: Path, device: str, start: Path | None = None, teacher: Path | None = None
+) -> None:
+    about = {
+        "kind": "classifier",
+        "config": dataclasses.asdict(config),
+        "start": str(start) if start else None,
+        "teacher": str(teacher) if teacher else None,
+    }
+    taught_by = load_trained(teacher).model if teacher else None
+    _train(ClassifierTask(config, data, device, taught_by), config.schedule, run, device, about, start)
+
+
 @train_app.command("classifier")
 def train_classifier(
     data: DataOption,
@@ -104,14 +117,7 @@ def train_classifier(
     config = ClassifierConfig()
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(config, width=width, schedule=options.applied_to(config.schedule))
-    about = {
-        "kind": "classifier",
-        "config": dataclasses.asdict(config),
-        "start": str(start) if start else None,
-        "teacher": str(teacher) if teacher else None,
-    }
-    taught_by = load_trained(teacher).model if teacher else None
-    _train(ClassifierTask(config, data, device, taught_by), config.schedule, run, device, about, start)
+    _train_classifier(config, data, run, device, start, teacher)
 
 
 @train_app.command("teacher")
@@ -127,11 +133,9 @@ def train_teacher(
     """EfficientNet-Lite0 from ImageNet on the labelled slices: what the classifier may learn from."""
     if threads:
         torch.set_num_threads(threads)
-    config = TEACHER
-    options = ScheduleOptions(time_limit, scale, bf16, 0, None)
-    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
-    about = {"kind": "classifier", "config": dataclasses.asdict(config), "start": None}
-    _train(ClassifierTask(config, data, device), config.schedule, run, device, about, None)
+    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
+    config = dataclasses.replace(TEACHER, schedule=options.applied_to(TEACHER.schedule))
+    _train_classifier(config, data, run, device)
 
 
 @train_app.command("segmenter")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ class ClassifierConfig:
 
     labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor")
     # "efficientnet-lite0" starts from ImageNet and is fine-tuned as a teacher; "resnet50" starts from noise.
-    architecture: str = "resnet50"
+    architecture: Literal["resnet50", "efficientnet-lite0"] = "resnet50"
     # Channels of the first stage: 64 is ResNet50. Half of it shows four times the images in the time, and what it
     # learnt is the start of the full one (``training.models.widen``).
     width: int = 64
