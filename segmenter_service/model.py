@@ -6,7 +6,7 @@ The step between, running a batch, is the same for every network and lives in ``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -19,7 +19,7 @@ from core.errors import FieldError, RequestError
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.slices import Slice
-from core.imaging.transforms import ANY_SEQUENCE, Placement, prepare_segmentation
+from core.imaging.transforms import ANY_SEQUENCE, Placement, find_copies, prepare_segmentation
 from segmenter_service.masks import (
     count_pixels,
     encode_rle,
@@ -58,6 +58,8 @@ class Prepared:
     slices: Mapping[str, Slice]
     tensor: FloatArray
     placement: Placement
+    # Sequences left out because they repeat another, with that one's name.
+    copies: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def backdrop(self) -> FloatArray:
@@ -81,6 +83,7 @@ class Prepared:
             for name, image in self.slices.items()
             if name != ANY_SEQUENCE and image.sequence not in (None, name)
         ]
+        notes += [f"{name}: the same image as {kept}, so it was left out" for name, kept in self.copies.items()]
         if self.spacing_mm is None and any(image.spacing_mm for image in self.slices.values()):
             notes.append("the pixel spacings of the sequences differ, so no area is given")
         return tuple(notes)
@@ -100,8 +103,9 @@ def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: Seg
         ANY_SEQUENCE if name == SINGLE_PART else name: _decode_named(name, upload, limits)
         for name, upload in uploads.items()
     }
-    tensor, placement = prepare_segmentation({name: image.pixels for name, image in slices.items()}, spec)
-    return Prepared(slices, tensor, placement)
+    pixels = {name: image.pixels for name, image in slices.items()}
+    tensor, placement = prepare_segmentation(pixels, spec)
+    return Prepared(slices, tensor, placement, find_copies(pixels, spec))
 
 
 def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:

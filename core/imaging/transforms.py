@@ -214,18 +214,46 @@ def _by_channel(sequences: Mapping[str, FloatArray], spec: SegmentationPreproces
     return dict(sequences)
 
 
+def find_copies(sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing) -> dict[str, str]:
+    """Names of slices that repeat another one, each with the name that is kept: archives fill gaps with copies.
+
+    Of two alike the one later in ``spec.sequences`` is kept, FLAIR first of all: it shows most of a tumour. Slices
+    (h, w) of one size.
+    """
+    names = [name for name in reversed(spec.sequences) if name in sequences]
+    samples = {name: _sample(sequences[name]) for name in names}
+    copies: dict[str, str] = {}
+    for index, name in enumerate(names):
+        for kept in names[:index]:
+            if kept not in copies and float(samples[name] @ samples[kept]) > spec.copy_correlation:
+                copies[name] = kept
+                break
+    return copies
+
+
+def _sample(pixels: FloatArray) -> FloatArray:
+    """Evenly taken pixels less their mean, as a vector of length 1 (0 for a blank slice): products are correlations."""
+    step = max(1, max(pixels.shape) // _SAMPLE_SIDE)
+    values = pixels[::step, ::step].ravel() - pixels[::step, ::step].mean()
+    length = float(np.linalg.norm(values))
+    return np.asarray(values / length if length > 0 else values, np.float32)
+
+
 def prepare_segmentation(
     sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing
 ) -> tuple[FloatArray, Placement]:
     """Grey slices (h, w) in [0, 1] by sequence as the segmenter's input (channels, size, size) in [0, 1].
 
-    Channels follow ``spec.sequences``; an absent sequence is all zeros. The key ``image`` is one slice of unknown
+    Channels follow ``spec.sequences``; an absent sequence is all zeros, and so is one that
+    repeats another (``find_copies``). The key ``image`` is one slice of unknown
     sequence and fills every channel. All slices share one grid and one placement.
 
     Raises ``MissingSequence`` for none, ``InvalidRequest`` for an unknown name, ``InconsistentGeometry`` for
     different sizes.
     """
     slices = _by_channel(sequences, spec)
+    for name in find_copies(slices, spec):
+        del slices[name]
     boxes = [find_head(pixels, spec.head_margin) for pixels in slices.values()]
     box = boxes[0]
     for other in boxes[1:]:

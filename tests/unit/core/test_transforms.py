@@ -15,6 +15,7 @@ from core.imaging.transforms import (
     Box,
     FloatArray,
     Placement,
+    find_copies,
     find_head,
     grey_window,
     prepare_classification,
@@ -216,3 +217,36 @@ def test_what_does_not_fit_together_is_refused() -> None:
         prepare_segmentation({"image": pixels, "t1": pixels}, spec)
     with pytest.raises(InconsistentGeometry, match="60x59"):
         prepare_segmentation({"t1": pixels, "flair": pixels[:59]}, spec)
+
+
+def grainy(seed: int) -> FloatArray:
+    """The phantom's head with a texture of its own: another sequence of the same slice."""
+    pixels, _ = phantom((120, 100))
+    texture = np.random.default_rng(seed).random(pixels.shape).astype(np.float32)
+    return np.asarray(pixels * (0.4 + 0.6 * texture), np.float32)
+
+
+def test_a_sequence_that_repeats_another_is_left_out() -> None:
+    spec = SegmentationPreprocessing(size=64)
+    flair, t2 = grainy(1), grainy(2)
+    # Saved again with other contrast and rounding, as archives do.
+    copy = np.rint((0.1 + 0.8 * flair) * 255).astype(np.float32) / np.float32(255)
+    sequences = {"t1": copy, "t2": t2, "flair": flair}
+    assert find_copies(sequences, spec) == {"t1": "flair"}
+    image, _ = prepare_segmentation(sequences, spec)
+    without, _ = prepare_segmentation({"t2": t2, "flair": flair}, spec)
+    np.testing.assert_array_equal(image, without)
+
+
+def test_one_image_under_every_name_stays_under_one() -> None:
+    spec = SegmentationPreprocessing(size=64)
+    everywhere = dict.fromkeys(spec.sequences, grainy(1))
+    assert find_copies(everywhere, spec) == {"t1": "flair", "t1ce": "flair", "t2": "flair"}
+    image, _ = prepare_segmentation(everywhere, spec)
+    assert [bool(channel.any()) for channel in image] == [False, False, False, True]
+
+
+def test_blank_slices_are_not_copies_of_each_other() -> None:
+    spec = SegmentationPreprocessing(size=64)
+    blank = np.zeros((120, 100), np.float32)
+    assert find_copies({"t1": blank, "t2": blank, "flair": grainy(1)}, spec) == {}

@@ -53,6 +53,12 @@ def test_named_sequences_take_their_channels() -> None:
     assert prepared.backdrop is prepared.slices["flair"].pixels
 
 
+def test_the_caller_hears_of_a_sequence_that_repeats_another() -> None:
+    prepared = prepared_from(flair=make_png(seed=1), t1=make_png(seed=1))
+    assert prepared.warnings == ("t1: the same image as flair, so it was left out",)
+    assert [bool(channel.any()) for channel in prepared.tensor] == [False, False, False, True]
+
+
 def test_a_dicom_of_known_sequence_alone_is_still_an_image() -> None:
     prepared = prepared_from(file=make_dicom(elements={"SeriesDescription": "AX FLAIR"}))
     assert tuple(prepared.slices) == ("image",)
