@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from training.metrics import accuracy, balanced_accuracy, bootstrap_interval, dice, volumetric_dice
+from training.evaluation.classification import accuracy, balanced_accuracy
+from training.evaluation.intervals import bootstrap_interval
+from training.evaluation.masks import dice, volumetric_dice
 
 
 def test_dice() -> None:

@@ -1,0 +1,124 @@
+"""A classifier's answers on a split, and their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.manifest import Metric
+from training.evaluation.classification import (
+    Counts,
+    accuracy,
+    balanced_accuracy,
+    confusion_matrix,
+    mean_of_defined,
+    one_vs_rest_areas,
+)
+from training.evaluation.intervals import Rows, measured
+from training.evaluation.predictions import ClassPredictions
+from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss
+from training.evaluation.subject import View
+from training.inputs import LabelledInputs
+
+SLICES = "four-source slices"
+# A user's folder in place of the published sets.
+OWN_SLICES = "own slices"
+# The source whose patients are known; its parts share none.
+PATIENT_SOURCE = "figshare"
+
+Figures = Callable[[Rows], Mapping[str, float]]
+
+
+def answers(
+    logits: npt.NDArray[np.floating], inputs: LabelledInputs, names: tuple[str, ...], view: View
+) -> ClassPredictions:
+    """What a graph's ``logits`` (n, L) say under a view, on the slices whose label is one of the view's.
+
+    ``names`` are the labels that ``inputs.labels`` indexes.
+    """
+    place = np.array([view.labels.index(name) if name in view.labels else -1 for name in names], np.int64)
+    rows = np.flatnonzero(place[inputs.labels] >= 0)
+    chosen = logits[rows][:, list(view.indices)].astype(np.float64) / view.temperature
+    odds = np.exp(chosen - chosen.max(axis=1, keepdims=True))
+    return ClassPredictions(
+        probabilities=odds / odds.sum(axis=1, keepdims=True),
+        labels=place[inputs.labels[rows]],
+        groups=np.array(inputs.groups)[rows],
+        sources=inputs.sources[rows],
+        images=np.array([row.image for row in inputs.rows])[rows],
+        names=np.array(view.labels),
+    )
+
+
+def class_metrics(item: ClassPredictions, quantile: float | None, split: str, data_set: str = SLICES) -> list[Metric]:
+    """Every figure of a classifier with its interval over groups: of all slices, then by source.
+
+    Figures of a class that the split lacks are left out. ECE leans upwards when slices are drawn again, so its
+    interval may lie above its value.
+    """
+    names = item.names.tolist()
+    of_class = {f"recall of {name}": int(np.sum(item.labels == index)) for index, name in enumerate(names)}
+    metrics = measured(_all_figures(item, quantile), item.groups.tolist(), data_set, split, counts=of_class)
+    for source in sorted(set(item.sources.tolist())):
+        part = item.only(item.sources == source)
+        metrics += measured(_right_answers(part), part.groups.tolist(), f"slices of {source}", split)
+    return metrics
+
+
+def _all_figures(item: ClassPredictions, quantile: float | None) -> Figures:
+    predicted, names = item.predicted, item.names.tolist()
+    sets = None if quantile is None else prediction_sets(item, quantile)
+
+    def figures(rows: Rows) -> dict[str, float]:
+        probabilities, true = item.probabilities[rows], item.labels[rows]
+        counts = Counts.of_confusion(confusion_matrix(predicted[rows], true, len(names)))
+        areas = one_vs_rest_areas(probabilities, true)
+        rates = {
+            "recall": counts.recall,
+            "specificity": counts.specificity,
+            "precision": counts.precision,
+            "F1": counts.f1,
+            "AUC": areas,
+        }
+        present = counts.tp + counts.fn > 0
+        values = {"accuracy": accuracy(predicted[rows], true), "balanced_accuracy": counts.macro(counts.recall)}
+        values |= {f"macro {rate}": mean_of_defined(of[present]) for rate, of in rates.items() if rate != "recall"}
+        for rate, of in rates.items():
+            values |= {f"{rate} of {name}": float(of[k]) if present[k] else np.nan for k, name in enumerate(names)}
+        values["ECE"] = expected_calibration_error(probabilities, true)
+        values["Brier score"] = brier_score(probabilities, true)
+        values["NLL"] = log_loss(probabilities, true)
+        if sets is not None:
+            values["coverage of prediction sets"] = float(sets[rows, true].mean())
+            values["labels a prediction set"] = float(sets[rows].sum(axis=1).mean())
+        return values
+
+    return figures
+
+
+def _right_answers(item: ClassPredictions) -> Figures:
+    """Accuracy and, on the source whose patients are known, its mean over the classes."""
+    predicted = item.predicted
+    known = bool(np.all(item.sources == PATIENT_SOURCE))
+
+    def figures(rows: Rows) -> dict[str, float]:
+        answered, true = predicted[rows], item.labels[rows]
+        values = {"accuracy": accuracy(answered, true)}
+        return values | ({"balanced_accuracy": balanced_accuracy(answered, true)} if known else {})
+
+    return figures
+
+
+def prediction_sets(item: ClassPredictions, quantile: float) -> npt.NDArray[np.bool_]:
+    """bool (n, K): the labels in each prediction set, as the service forms it: the answer is always among them."""
+    sets = 1 - item.probabilities <= quantile
+    sets[np.arange(len(sets)), item.predicted] = True
+    return np.asarray(sets, np.bool_)
+
+
+def confusion_rows(item: ClassPredictions) -> tuple[tuple[int, ...], ...]:
+    """Confusion matrix as nested tuples: rows are the truth."""
+    matrix = confusion_matrix(item.predicted, item.labels, len(item.names))
+    return tuple(tuple(row) for row in matrix.tolist())

@@ -1,0 +1,291 @@
+"""What a data set gives away without a network: figures that a model has to beat before it has learnt anything.
+
+Every classifier here is fitted on ``train`` alone, with settings that were fixed beforehand, and scored on ``val`` or
+``test`` as a network is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+from sklearn.decomposition import PCA
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.svm import SVC
+
+from core.contracts.manifest import ClassificationPreprocessing, Metric
+from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.multisequence import SequenceSlice
+from training.data.own import is_own, own_key
+from training.data.slices import load_slices, open_slices, slice_rows
+from training.evaluation.classification import accuracy, balanced_accuracy
+from training.evaluation.classifier import OWN_SLICES, PATIENT_SOURCE, SLICES
+from training.evaluation.intervals import Rows, measured
+from training.evaluation.mask_figures import count_masks, mask_metrics
+from training.evaluation.predictions import MaskPredictions
+from training.evaluation.segmenter import outlined_split
+from training.label_sets import LABEL_SETS
+from training.records import Record
+
+IntArray = npt.NDArray[np.int64]
+
+SIDE: Final = 64
+# Outermost pixels of a thumbnail that the frame-only control sees.
+FRAME: Final = 2
+# Rows and columns at each edge that the centre-masked control sees: scalp, skull and little of the brain.
+RIM: Final = 8
+COMPONENTS: Final = 120
+PENALTY: Final = 10.0
+SEED: Final = 0
+
+
+class Control(BaseModel):
+    """One control: what was done, on how many items it was fitted (0: none), and what that reaches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    method: str
+    labels: tuple[str, ...]
+    fitted_on: int
+    metrics: tuple[Metric, ...]
+
+
+class Controls(Record):
+    """Made by ``controls``: every control on one split."""
+
+    split: str
+    classification: tuple[Control, ...]
+    segmentation: tuple[Control, ...]
+
+
+@dataclass(frozen=True)
+class Thumbnails:
+    """``pixels`` uint8 (n, 64, 64), ``labels`` int64 (n,), and text (n,) ``groups`` and ``sources``."""
+
+    pixels: UInt8Array
+    labels: IntArray
+    groups: npt.NDArray[np.str_]
+    sources: npt.NDArray[np.str_]
+
+
+Classifier = Callable[[npt.NDArray[np.float32], IntArray, npt.NDArray[np.float32]], IntArray]
+"""Training features (n, d) and labels (n,), features (m, d) to answer for; the answers (m,)."""
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A classifier and the part of each thumbnail that it sees."""
+
+    name: str
+    method: str
+    classify: Classifier
+    features: Callable[[UInt8Array], npt.NDArray[np.float32]]
+    # Thumbnails of the slices as they were published, not as the services prepare them.
+    published: bool = False
+    permuted_labels: bool = False
+
+
+def nearest_neighbour(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+    """The label of the nearest training item (Euclidean)."""
+    model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(features, labels)
+    return np.asarray(model.predict(asked), np.int64)
+
+
+def support_vectors(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+    """RBF-SVM on the first principal components; the commonest label where all features are alike."""
+    if np.ptp(features, axis=0).max() == 0:
+        return np.full(len(asked), np.bincount(labels).argmax(), np.int64)
+    components = min(COMPONENTS, features.shape[1], len(features))
+    reduced = PCA(components, svd_solver="randomized", random_state=SEED)
+    model = make_pipeline(reduced, SVC(C=PENALTY, gamma="scale")).fit(features, labels)
+    return np.asarray(model.predict(asked), np.int64)
+
+
+def whole(pixels: UInt8Array) -> npt.NDArray[np.float32]:
+    """All pixels (n, 64 * 64) in [0, 1]."""
+    return _scaled(pixels.reshape(len(pixels), -1))
+
+
+def frame(pixels: UInt8Array, width: int = FRAME) -> npt.NDArray[np.float32]:
+    """Only the ``width`` outermost rows and columns (n, d) in [0, 1]."""
+    seen = np.ones(pixels.shape[1:], bool)
+    seen[width:-width, width:-width] = False
+    return _scaled(pixels[:, seen])
+
+
+def without_centre(pixels: UInt8Array) -> npt.NDArray[np.float32]:
+    """Everything but the middle, (n, d) in [0, 1]."""
+    return frame(pixels, RIM)
+
+
+def _scaled(values: UInt8Array) -> npt.NDArray[np.float32]:
+    return np.asarray(values, np.float32) / np.float32(255)
+
+
+SHORTCUTS: Final = (
+    Shortcut("1-NN", "nearest training thumbnail, 64x64, as prepared for a network", nearest_neighbour, whole),
+    Shortcut("RBF-SVM", "PCA 120 and RBF-SVM on 64x64 thumbnails, as prepared for a network", support_vectors, whole),
+    Shortcut(
+        "frame only, as published",
+        "RBF-SVM on the outer 2 of 64 pixels of the published slice",
+        support_vectors,
+        frame,
+        published=True,
+    ),
+    Shortcut("frame only, as prepared", "RBF-SVM on the outer 2 of 64 pixels, head cut out", support_vectors, frame),
+    Shortcut("centre masked", "RBF-SVM on the outer 8 of 64 pixels, head cut out", support_vectors, without_centre),
+    Shortcut(
+        "random labels",
+        "RBF-SVM on 64x64 thumbnails, training labels permuted: what is left is chance",
+        support_vectors,
+        whole,
+        permuted_labels=True,
+    ),
+)
+
+
+def thumbnails(data: Path, split: str, labels: tuple[str, ...], *, published: bool = False) -> Thumbnails:
+    """Slices of a split at 64x64: cut to the head and stretched as for a network, or simply shrunk."""
+    rows = slice_rows(data, split, labels)
+    if published:
+        pixels = _published(data, split, labels)
+    else:
+        pixels = load_slices(data, split, ClassificationPreprocessing(size=SIDE), labels).images
+    return Thumbnails(
+        np.asarray(pixels),
+        np.array([labels.index(row.label) for row in rows], np.int64),
+        np.array([row.group for row in rows]),
+        np.array([row.source for row in rows]),
+    )
+
+
+def _published(data: Path, split: str, labels: tuple[str, ...]) -> UInt8Array:
+    rows = slice_rows(data, split, labels)
+
+    def build() -> dict[str, npt.NDArray[Any]]:
+        with open_slices(data) as archive:
+            shrunk = [cv2.resize(archive.grey(row.image), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for row in rows]
+        return {"images": to_uint8(np.array(shrunk, np.float32))}
+
+    return cached(f"published-{split}-{SIDE}", {"images": [row.image for row in rows]} | own_key(data), build)["images"]
+
+
+def classification_control(
+    shortcut: Shortcut, train: Thumbnails, asked: Thumbnails, split: str, data_set: str = SLICES
+) -> tuple[Metric, ...]:
+    """Fit on ``train``, answer for ``asked``: accuracies with their intervals over groups, and of the Figshare part."""
+    labels = train.labels
+    if shortcut.permuted_labels:
+        labels = np.random.default_rng(SEED).permutation(labels)
+    predicted = shortcut.classify(shortcut.features(train.pixels), labels, shortcut.features(asked.pixels))
+    return (
+        *_accuracies(predicted, asked, np.ones(len(predicted), bool), data_set, split),
+        *_accuracies(predicted, asked, asked.sources == PATIENT_SOURCE, f"slices of {PATIENT_SOURCE}", split),
+    )
+
+
+def _accuracies(
+    predicted: IntArray, asked: Thumbnails, part: npt.NDArray[np.bool_], data_set: str, split: str
+) -> list[Metric]:
+    if not part.any():
+        return []
+    answered, true = predicted[part], asked.labels[part]
+
+    def figures(rows: Rows) -> dict[str, float]:
+        return {
+            "accuracy": accuracy(answered[rows], true[rows]),
+            "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
+        }
+
+    return measured(figures, asked.groups[part].tolist(), data_set, split)
+
+
+def empty_masks(images: list[str], slices: list[SequenceSlice], data_set: str) -> MaskPredictions:
+    """What "no tumour anywhere" scores on outlined slices."""
+    pairs = [(np.zeros_like(item.mask), item.mask) for item in slices]
+    return count_masks(pairs, images, [item.patient for item in slices], data_set, "all empty")
+
+
+def _misleading_figures(item: MaskPredictions, data_set: str, split: str) -> list[Metric]:
+    """Figures that look good for an empty answer, which is why no model is reported by them."""
+    right = (item.pixels - item.predicted - item.true + 2 * item.overlap) / item.pixels
+    dice = item.dice
+
+    def figures(rows: Rows) -> dict[str, float]:
+        return {
+            "pixel accuracy": float(right[rows].mean()),
+            "Dice of all slices, 1 where both are empty": float(dice[rows].mean()),
+        }
+
+    return measured(figures, item.patients.tolist(), data_set, split)
+
+
+def run_controls(data: Path, out: Path, split: str = "val") -> Controls:
+    """Run every control on the data that are there; writes ``controls.json`` into ``out``.
+
+    ``split`` is ``val`` or ``test``. Raises ValueError for another, FileNotFoundError where the data have neither
+    labelled nor outlined slices.
+    """
+    if split not in ("val", "test"):
+        raise ValueError(f"controls are fitted on train and scored on val or test, not on {split!r}")
+    has_slices = is_own(data) or (data / "slices.csv").exists()
+    record = Controls(
+        split=split,
+        classification=tuple(_classification(data, split)) if has_slices else (),
+        segmentation=tuple(_segmentation(data, split)),
+    )
+    if not record.classification and not record.segmentation:
+        raise FileNotFoundError(f"{data} has nothing labelled or outlined in split {split}")
+    out.mkdir(parents=True, exist_ok=True)
+    record.write(out)
+    return record
+
+
+def present_label_sets(data: Path) -> Mapping[str, tuple[str, ...]]:
+    """The label sets of which ``data`` has every label to train on."""
+    every = tuple(dict.fromkeys(label for labels in LABEL_SETS.values() for label in labels))
+    present = {row.label for row in slice_rows(data, "train", every)}
+    return {name: labels for name, labels in LABEL_SETS.items() if set(labels) <= present}
+
+
+def _classification(data: Path, split: str) -> list[Control]:
+    controls = []
+    for labels in present_label_sets(data).values():
+        for shortcut in SHORTCUTS:
+            train = thumbnails(data, "train", labels, published=shortcut.published)
+            asked = thumbnails(data, split, labels, published=shortcut.published)
+            metrics = classification_control(shortcut, train, asked, split, OWN_SLICES if is_own(data) else SLICES)
+            controls.append(
+                Control(
+                    name=shortcut.name,
+                    method=shortcut.method,
+                    labels=labels,
+                    fitted_on=len(train.labels),
+                    metrics=metrics,
+                )
+            )
+    return controls
+
+
+def _segmentation(data: Path, split: str) -> list[Control]:
+    controls = []
+    for data_set, (images, slices) in outlined_split(data, split).items():
+        item = empty_masks(images, slices, data_set)
+        controls.append(
+            Control(
+                name="all empty",
+                method=f"no tumour in any slice of {data_set}",
+                labels=("tumor",),
+                fitted_on=0,
+                metrics=(*mask_metrics(item, split), *_misleading_figures(item, data_set, split)),
+            )
+        )
+    return controls

@@ -1,0 +1,100 @@
+"""Counts, distances and figures of masks, whoever drew them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.manifest import Metric
+from training.evaluation.intervals import Rows, measured
+from training.evaluation.predictions import MaskPredictions
+from training.evaluation.surface import hausdorff95
+
+BoolArray = npt.NDArray[np.bool_]
+LGG: Final = "TCGA-LGG"
+# A patient has but a few slices in it, in several planes: no volume.
+FIGSHARE: Final = "Figshare"
+
+
+def count_masks(
+    pairs: Iterable[tuple[BoolArray, BoolArray]],
+    images: Sequence[str],
+    patients: Sequence[str],
+    data_set: str,
+    view: str,
+) -> MaskPredictions:
+    """Counts and distances of (predicted, true) masks, each pair bool (h, w) of one slice."""
+    rows = []
+    for predicted, true in pairs:
+        distance = hausdorff95(predicted, true) if true.any() else np.nan
+        rows.append((predicted.sum(), true.sum(), (predicted & true).sum(), true.size, distance))
+    columns = np.array(rows, np.float64).T
+    predicted_pixels, true_pixels, overlap, pixels = columns[:4].astype(np.int64)
+    return MaskPredictions(
+        views=np.full(len(rows), view),
+        data_sets=np.full(len(rows), data_set),
+        images=np.array(images),
+        patients=np.array(patients),
+        predicted=predicted_pixels,
+        true=true_pixels,
+        overlap=overlap,
+        pixels=pixels,
+        hausdorff=columns[4],
+    )
+
+
+def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
+    """Every figure of a segmenter with its interval over patients: view by view.
+
+    Volumetric figures count all slices of a patient together. Only slices with tumour have a Dice worth averaging:
+    where there is none, an empty answer would score 1; those are judged by how many of them get a tumour instead.
+    """
+    keys = dict.fromkeys(zip(item.data_sets.tolist(), item.views.tolist(), strict=True))
+    metrics = []
+    for data_set, view in keys:
+        part = item.shown(view, data_set)
+        if data_set != FIGSHARE:
+            metrics += _volume_metrics(part.by_patient(), view, data_set, split)
+        metrics += _slice_metrics(part, view, data_set, split)
+    return metrics
+
+
+def _volume_metrics(volumes: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
+    dice, iou = volumes.dice, volumes.iou
+
+    def figures(rows: Rows) -> dict[str, float]:
+        return {
+            f"volumetric Dice a patient, mean ({view})": float(dice[rows].mean()),
+            f"volumetric Dice a patient, median ({view})": float(np.median(dice[rows])),
+            f"volumetric IoU a patient, mean ({view})": float(iou[rows].mean()),
+        }
+
+    return measured(figures, volumes.patients.tolist(), data_set, split, "patients")
+
+
+def _slice_metrics(part: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
+    tumour, healthy = part.only(part.has_tumour), part.only(~part.has_tumour)
+    metrics: list[Metric] = []
+    if len(tumour.images):
+        dice, iou, distance = tumour.dice, tumour.iou, tumour.hausdorff
+
+        def overlap(rows: Rows) -> dict[str, float]:
+            return {
+                f"Dice on tumour slices ({view})": float(dice[rows].mean()),
+                f"IoU on tumour slices ({view})": float(iou[rows].mean()),
+                f"Hausdorff 95 in pixels, mean of tumour slices ({view})": float(distance[rows].mean()),
+                f"Hausdorff 95 in pixels, median of tumour slices ({view})": float(np.median(distance[rows])),
+            }
+
+        metrics += measured(overlap, tumour.patients.tolist(), data_set, split)
+    if len(healthy.images):
+        wrong = healthy.predicted > 0
+
+        def alarms(rows: Rows) -> dict[str, float]:
+            return {f"false-positive slices, share ({view})": float(wrong[rows].mean())}
+
+        metrics += measured(alarms, healthy.patients.tolist(), data_set, split)
+    return metrics

@@ -1,0 +1,175 @@
+"""What a model answered on a split, item by item, kept as ``.npz`` so that figures need no second pass of the network.
+
+The files hold plain arrays (text as fixed-width unicode): ``numpy.load`` reads them without unpickling anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.manifest import Variant
+from training.evaluation.masks import dice_of_counts, iou_of_counts
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
+StrArray = npt.NDArray[np.str_]
+
+
+def predictions_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
+    """Where the answers of one graph file on one split lie."""
+    return folder / _name("predictions", split, variant)
+
+
+def outlines_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
+    """Where the outlines lie that a classifier with two tasks drew."""
+    return folder / _name("outlines", split, variant)
+
+
+def _name(kind: str, split: str, variant: Variant) -> str:
+    return f"{kind}-{split}.npz" if variant == "reference" else f"{kind}-{split}.{variant}.npz"
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Arrays by name, as an ``.npz`` file."""
+
+    def save(self, path: Path) -> None:
+        """Write every array."""
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(**{field.name: stored[field.name] for field in fields(cls)})
+
+
+@dataclass(frozen=True)
+class ClassPredictions(_Table):
+    """A classifier's answers on n slices.
+
+    ``probabilities`` float64 (n, K), calibrated; ``labels`` int64 (n,), the truth as an index into ``names`` (K,);
+    ``groups``, ``sources`` and ``images`` are text (n,).
+    """
+
+    probabilities: FloatArray
+    labels: IntArray
+    groups: StrArray
+    sources: StrArray
+    images: StrArray
+    names: StrArray
+
+    @property
+    def predicted(self) -> IntArray:
+        """The answers (n,)."""
+        return np.asarray(self.probabilities.argmax(axis=1), np.int64)
+
+    def only(self, rows: npt.NDArray[Any]) -> ClassPredictions:
+        """The chosen slices, by bool mask or by index."""
+        return ClassPredictions(
+            self.probabilities[rows],
+            self.labels[rows],
+            self.groups[rows],
+            self.sources[rows],
+            self.images[rows],
+            self.names,
+        )
+
+
+@dataclass(frozen=True)
+class MaskPredictions(_Table):
+    """A segmenter's answers: one row for each slice and each ``view``, the sequences that it was shown.
+
+    ``views``, ``data_sets``, ``images`` and ``patients`` are text (n,). ``predicted``, ``true``, ``overlap`` and
+    ``pixels`` int64 (n,) count original pixels: of the answer, of the outline, of both, of the slice. ``hausdorff``
+    float64 (n,): Hausdorff 95 in original pixels, NaN where the slice has no tumour.
+    """
+
+    views: StrArray
+    data_sets: StrArray
+    images: StrArray
+    patients: StrArray
+    predicted: IntArray
+    true: IntArray
+    overlap: IntArray
+    pixels: IntArray
+    hausdorff: FloatArray
+
+    @classmethod
+    def joined(cls, parts: Sequence[MaskPredictions]) -> MaskPredictions:
+        """All rows of one or more tables."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+    def only(self, rows: npt.NDArray[Any]) -> MaskPredictions:
+        """The chosen rows, by bool mask or by index."""
+        return MaskPredictions(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def shown(self, view: str, data_set: str) -> MaskPredictions:
+        """The rows of one view of one data set."""
+        return self.only((self.views == view) & (self.data_sets == data_set))
+
+    @property
+    def has_tumour(self) -> BoolArray:
+        """bool (n,): the outline is not empty."""
+        return np.asarray(self.true > 0)
+
+    @property
+    def dice(self) -> FloatArray:
+        """Dice (n,) of each row; 1 where neither has tumour."""
+        return np.array([dice_of_counts(*counts) for counts in self._counts()], np.float64)
+
+    @property
+    def iou(self) -> FloatArray:
+        """Intersection over union (n,) of each row; 1 where neither has tumour."""
+        return np.array([iou_of_counts(*counts) for counts in self._counts()], np.float64)
+
+    def _counts(self) -> list[list[int]]:
+        counts: list[list[int]] = np.stack([self.predicted, self.true, self.overlap], axis=1).tolist()
+        return counts
+
+    def by_patient(self) -> MaskPredictions:
+        """One row for each view, data set and patient: all its slices counted together.
+
+        Such a row stands for no image and has no Hausdorff distance: the published slices have no spacing.
+        """
+        keys = np.stack([self.views, self.data_sets, self.patients], axis=1)
+        names, index = np.unique(keys, axis=0, return_inverse=True)
+        predicted, true, overlap, pixels = (
+            np.bincount(index.ravel(), values, len(names)).astype(np.int64)
+            for values in (self.predicted, self.true, self.overlap, self.pixels)
+        )
+        return MaskPredictions(
+            views=names[:, 0],
+            data_sets=names[:, 1],
+            images=np.full(len(names), ""),
+            patients=names[:, 2],
+            predicted=predicted,
+            true=true,
+            overlap=overlap,
+            pixels=pixels,
+            hausdorff=np.full(len(names), np.nan),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write every array, and for readers without this class the volumetric Dice of each patient.
+
+        Those are ``patient_views``, ``patient_data_sets``, ``patient_names`` and ``patient_dice``, one entry for each
+        view, data set and patient.
+        """
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+        volumes = self.by_patient()
+        np.savez_compressed(
+            path,
+            **arrays,
+            patient_views=volumes.views,
+            patient_data_sets=volumes.data_sets,
+            patient_names=volumes.patients,
+            patient_dice=volumes.dice,
+        )
