@@ -13,6 +13,7 @@ import numpy.typing as npt
 from core.contracts.manifest import SegmentationPreprocessing
 from training.data.archives import cached
 from training.data.multisequence import SEQUENCES, SequenceSlice, SequenceSlices, prepare_arrays, present_mask
+from training.data.own import is_own
 
 # Slices with less brain than this share of the plane show nothing to learn from.
 SMALLEST_BRAIN = 0.1
@@ -26,8 +27,8 @@ def brats_cases(data: Path) -> list[Path]:
 
 
 def _volume(path: Path) -> npt.NDArray[Any]:
-    image = nib.load(path)
-    if nib.aff2axcodes(image.affine) != ("L", "P", "S"):
+    image: Any = nib.load(path)
+    if nib.aff2axcodes(image.affine) != ("L", "P", "S"):  # type: ignore[no-untyped-call]
         raise ValueError(f"{path.name}: expected axes towards left, posterior, superior")
     return np.asarray(image.dataobj)
 
@@ -43,8 +44,11 @@ def brats_slices(case: Path) -> Iterator[SequenceSlice]:
 
 
 def load_brats(data: Path, spec: SegmentationPreprocessing) -> SequenceSlices:
-    """Slices of every case, prepared once by the serving transform and cached."""
-    cases = brats_cases(data)
+    """Slices of every case, prepared once by the serving transform and cached; they have no splits.
+
+    None of a user's own folder, whose cases are split and come with ``training.data.lgg``.
+    """
+    cases = [] if is_own(data) else brats_cases(data)
 
     def build() -> dict[str, npt.NDArray[Any]]:
         slices = [item for case in cases for item in brats_slices(case)]

@@ -12,7 +12,9 @@ from pathlib import Path
 from core.contracts.manifest import SegmentationPreprocessing
 from training.data.archives import TarImages, cached, read_rows
 from training.data.multisequence import SequenceSlice, SequenceSlices, prepare_arrays, present_mask
+from training.data.own import MASK, is_own, own_data, own_key, own_outlined, own_slices
 
+TABLE = "lgg.csv"
 ARCHIVE = "lgg.tar"
 # Order of the three panels in each published image.
 PANELS = ("t1", "flair", "t1ce")
@@ -29,8 +31,14 @@ class LggRow:
 
 
 def lgg_rows(data: Path, split: str) -> tuple[LggRow, ...]:
-    """Rows of one split, by patient and then by position in the head."""
-    rows = [row for row in read_rows(data / "lgg.csv") if row["split"] == split]
+    """Rows of one split, by patient and then by position in the head.
+
+    Of a user's own folder every outlined slice, in its own order. Raises ValueError where it has no such split.
+    """
+    if is_own(data):
+        samples = own_outlined(data, split)
+        return tuple(LggRow(s.name, s.name + MASK, s.patient or s.name, split) for s in samples)
+    rows = [row for row in read_rows(data / TABLE) if row["split"] == split]
     rows.sort(key=lambda row: (row["patient"], int(row["slice"])))
     return tuple(LggRow(row["image"], row["mask"], row["patient"], split) for row in rows)
 
@@ -45,6 +53,9 @@ def read_lgg(archive: TarImages, row: LggRow) -> SequenceSlice:
 
 def lgg_slices(data: Path, split: str) -> Iterator[SequenceSlice]:
     """All slices of one split as published."""
+    if is_own(data):
+        yield from own_slices(data, split)
+        return
     with TarImages(data / ARCHIVE) as archive:
         for row in lgg_rows(data, split):
             yield read_lgg(archive, row)
@@ -53,7 +64,8 @@ def lgg_slices(data: Path, split: str) -> Iterator[SequenceSlice]:
 def load_lgg(data: Path, split: str, spec: SegmentationPreprocessing) -> SequenceSlices:
     """Slices of one split, prepared once by the serving transform and cached."""
     rows = lgg_rows(data, split)
-    key = {"spec": spec.model_dump(), "images": [row.image for row in rows]}
+    key = {"spec": spec.model_dump(), "images": [row.image for row in rows]} | own_key(data)
     name = f"lgg-{split}-{spec.size}"
     arrays = cached(name, key, lambda: dict(prepare_arrays(lgg_slices(data, split), len(rows), spec)))
-    return SequenceSlices(arrays["images"], arrays["masks"], present_mask(*PANELS))
+    names = own_data(data).samples[0].sequences if is_own(data) else PANELS
+    return SequenceSlices(arrays["images"], arrays["masks"], present_mask(*names))

@@ -12,8 +12,11 @@ import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.transforms import prepare_classification
-from training.data.archives import TarImages, UInt8Array, cached, read_rows, to_uint8
+from training.data.archives import Images, TarImages, UInt8Array, cached, read_rows, to_uint8
+from training.data.own import MASK, OwnImages, is_own, own_key, own_samples
+from training.data.samples import Sample
 
+TABLE = "slices.csv"
 ARCHIVES = ("slices_figshare.tar", "slices_other.tar")
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 
@@ -53,9 +56,14 @@ def ct_heads() -> frozenset[str]:
 
 
 def slice_rows(data: Path, split: str, labels: tuple[str, ...] = LABELS) -> tuple[SliceRow, ...]:
-    """Rows of one split with one of ``labels``. CT heads are left out of ``train``; other splits stay as given."""
+    """Rows of one split with one of ``labels``. CT heads are left out of ``train``; other splits stay as given.
+
+    Of a user's own folder the labelled slices. Raises ValueError where it has no such split.
+    """
+    if is_own(data):
+        return tuple(_own_row(sample) for sample in own_samples(data, split) if sample.label in labels)
     rows = []
-    for row in read_rows(data / "slices.csv"):
+    for row in read_rows(data / TABLE):
         excluded = split == "train" and row["image"] in ct_heads()
         if row["split"] == split and row["label"] in labels and not excluded:
             group = f"{row['source']}:{row['group'] or row['image']}"
@@ -63,8 +71,16 @@ def slice_rows(data: Path, split: str, labels: tuple[str, ...] = LABELS) -> tupl
     return tuple(rows)
 
 
-def open_slices(data: Path) -> TarImages:
+def _own_row(sample: Sample) -> SliceRow:
+    group = f"{sample.source}:{sample.patient or sample.name}"
+    mask = sample.name + MASK if sample.mask else ""
+    return SliceRow(sample.name, mask, sample.label, sample.split, sample.source, group)
+
+
+def open_slices(data: Path) -> Images:
     """The archives that hold the slices; absent ones are skipped, so that a part of the data is usable."""
+    if is_own(data):
+        return OwnImages(data)
     return TarImages(*(data / name for name in ARCHIVES if (data / name).exists()))
 
 
@@ -83,7 +99,7 @@ def load_slices(data: Path, split: str, spec: ClassificationPreprocessing, label
                     masks[index] = to_uint8(placement.cut(archive.grey(row.mask), spec.size))
         return {"images": images, "masks": masks}
 
-    key = {"spec": spec.model_dump(), "split": split, "images": [row.image for row in rows]}
+    key = {"spec": spec.model_dump(), "split": split, "images": [row.image for row in rows]} | own_key(data)
     arrays = cached(f"slices-{split}-{spec.size}", key, build)
     return Slices(
         images=arrays["images"],

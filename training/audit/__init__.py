@@ -1,0 +1,1 @@
+"""Leakage audit: which slices show the same head, and whether any of them stand on both sides of a split."""
