@@ -16,16 +16,22 @@ def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
 
 
 def resample(stack: Tensor, settings: Augmentation) -> Tensor:
-    """Rotation, zoom, shift and flip of images and masks together: (N, C, S, S) -> (N, C, S, S), black outside."""
+    """Rotation, shear, zoom, shift and flips of images and masks together: (N, C, S, S) -> the same, black outside."""
     count = len(stack)
     angle = _uniform(count, -settings.rotation_deg, settings.rotation_deg, stack) * (math.pi / 180)
     scale = 1 / _uniform(count, *settings.zoom, stack)
     mirror = torch.where(_uniform(count, 0, 1, stack) < settings.flip, -1.0, 1.0)
+    upright = torch.where(_uniform(count, 0, 1, stack) < settings.flip_vertical, -1.0, 1.0)
+    lean = torch.tan(_uniform(count, -settings.shear_deg, settings.shear_deg, stack) * (math.pi / 180))
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     # affine_grid works in [-1, 1], so a shift of the side by a share is twice that share.
     across = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
     down = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
-    rows = [torch.stack([cosine * mirror, -sine, across], 1), torch.stack([sine * mirror, cosine, down], 1)]
+    # Where each output place is looked up: rotation x shear x flips of it.
+    rows = [
+        torch.stack([cosine * mirror, (cosine * lean - sine) * upright, across], 1),
+        torch.stack([sine * mirror, (sine * lean + cosine) * upright, down], 1),
+    ]
     grid = functional.affine_grid(torch.stack(rows, 1), list(stack.shape), align_corners=False)
     return functional.grid_sample(stack, grid, align_corners=False)
 
@@ -38,7 +44,15 @@ def change_greys(images: Tensor, settings: Augmentation) -> Tensor:
     factor = 1 + torch.randn(shape, device=images.device) * settings.brightness
     deviation = _uniform(count, 0, settings.noise, images).view(count, 1, 1, 1)
     changed = images.clamp(min=1e-4) ** gamma * factor + torch.randn_like(images) * deviation
-    return changed.clamp(0, 1)
+    return (changed * bias_field(images, settings)).clamp(0, 1)
+
+
+def bias_field(images: Tensor, settings: Augmentation) -> Tensor:
+    """Smooth positive factors (N, C, S, S) around 1, one field a channel, as uneven coils make them."""
+    if settings.bias_field == 0:
+        return torch.ones(1, device=images.device)
+    points = torch.randn(*images.shape[:2], 4, 4, device=images.device) * settings.bias_field
+    return torch.exp(functional.interpolate(points, size=images.shape[-2:], mode="bicubic", align_corners=True))
 
 
 def black_border(images: Tensor, settings: Augmentation) -> Tensor:

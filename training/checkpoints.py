@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.models.resnet import ResNetClassifier
-from training.models.unet import UNet
+from training.data.multisequence import SEQUENCES
+from training.models.registry import SEGMENTERS, build_classifier
 from training.trainer import CHECKPOINT
 
 
@@ -26,6 +26,11 @@ class Trained:
     history: tuple[dict[str, float], ...]
 
     @property
+    def architecture(self) -> str:
+        """Name of the network; runs from before there was a choice name none."""
+        return str(self.config.get("architecture", "unet"))
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Class names, or the one region."""
         return tuple(self.config["labels"]) if self.kind == "classifier" else ("tumor",)
@@ -38,7 +43,20 @@ def make_classifier(config: Mapping[str, Any]) -> nn.Module:
         from training.models.lite import LiteClassifier
 
         return LiteClassifier(len(config["labels"]))
-    return ResNetClassifier(len(config["labels"]), config["width"])
+    # Runs from before there was a choice name no task.
+    multitask = bool(config.get("multitask", False))
+    return build_classifier(config["architecture"], len(config["labels"]), config["width"], multitask=multitask)
+
+
+def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes."""
+    # Runs from before there was a choice name no network.
+    architecture = config.get("architecture", "unet")
+    if architecture == "lite-unet":
+        from training.models.lite_unet import LiteUNet
+
+        return LiteUNet()
+    return SEGMENTERS[architecture](len(SEQUENCES), config["width"])
 
 
 def _images_seen(content: dict[str, Any]) -> int:
@@ -56,6 +74,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = make_classifier(config) if kind == "classifier" else UNet(width=config["width"])
+    model = make_classifier(config) if kind == "classifier" else make_segmenter(config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,10 @@ from core.contracts.manifest import ClassificationPreprocessing
 from training.augment import augment, mix
 from training.checkpoints import make_classifier
 from training.config import ClassifierConfig, Phase
-from training.data.slices import Slices, load_slices
+from training.data.slices import Slices, load_slices, slice_rows
+from training.evaluation.classification import accuracy, balanced_accuracy
+from training.evaluation.masks import volumetric_dice
 from training.losses import distillation_loss, mask_loss
-from training.metrics import accuracy, balanced_accuracy
 from training.models.resnet import MASK_STRIDE, ClassifierOutput
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
@@ -31,10 +33,26 @@ def strata(slices: Slices) -> Strata:
     return [[np.flatnonzero(rows & (sources == s)) for s in np.unique(sources[rows])] for rows in by_label]
 
 
+def label_shares(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float64]:
+    """How often each label (K,) is drawn, given how often it occurs."""
+    weights = np.sqrt(counts) if balanced else counts.astype(np.float64)
+    return np.asarray(weights / weights.sum(), np.float64)
+
+
+def class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
+    """Weights (K,) that make every label count alike in the loss, 1 on average over what is drawn; 0 if it is not."""
+    shares = label_shares(counts, balanced=balanced)
+    known = shares > 0
+    return np.where(known, 1 / (known.sum() * np.where(known, shares, 1)), 0).astype(np.float32)
+
+
 def draw_balanced(groups: Strata, count: int) -> npt.NDArray[np.intp]:
-    """Random rows: labels evenly, and within a label its sources evenly, so that a source tells less of the label."""
+    """Random rows: labels by the root of their counts, so that rare ones are seen often but not learnt by heart; within
+    a label its sources evenly, so that a source tells less of the label."""
+    counts = np.array([sum(map(len, sources)) for sources in groups])
     rows = np.empty(count, np.intp)
-    for index, label in enumerate(np.random.randint(0, len(groups), count)):  # noqa: NPY002
+    shares = label_shares(counts, balanced=True)
+    for index, label in enumerate(np.random.choice(len(groups), count, p=shares)):  # noqa: NPY002
         sources = groups[label]
         rows[index] = np.random.choice(sources[np.random.randint(len(sources))])  # noqa: NPY002
     return rows
@@ -59,20 +77,38 @@ class ClassifierTask:
             self._train = {size: load_slices(self.data, "train", spec, self.config.labels)}
         return self._train[size]
 
+    def draw(self, slices: Slices, count: int) -> npt.NDArray[np.intp]:
+        """Random rows, balanced or as they come."""
+        if self.config.balanced:
+            return draw_balanced(strata(slices), count)
+        return np.random.randint(len(slices.labels), size=count).astype(np.intp)  # noqa: NPY002
+
+    @cached_property
+    def class_weights(self) -> Tensor | None:
+        """Weights of the labels (K,) in the loss, where it has any."""
+        if not self.config.class_weights:
+            return None
+        labels = self.config.labels
+        names = [row.label for row in slice_rows(self.data, "train", labels)]
+        counts = np.array([names.count(label) for label in labels])
+        return torch.from_numpy(class_weights(counts, balanced=self.config.balanced)).to(self.device)
+
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
         """Images (N, 1, S, S), and what ``loss`` needs of them.
 
-        Label shares (N, K), coarse masks (N, 1, S/16, S/16), whether each has a mask (N,), the teacher's logits (N, K).
+        Label shares (N, K), masks (N, 1, S/16, S/16), with two tasks (N, 1, S, S), whether each has a mask (N,), the
+        teacher's logits (N, K).
         """
         slices = self.slices(phase.size)
-        rows = draw_balanced(strata(slices), phase.batch)
+        rows = self.draw(slices, phase.batch)
         images = torch.from_numpy(slices.images[rows]).to(self.device).float()[:, None] / 255
         masks = torch.from_numpy(slices.masks[rows]).to(self.device).float()[:, None] / 255
         images, masks = augment(images, masks, self.config.augmentation)
-        coarse = functional.avg_pool2d(masks, MASK_STRIDE)
+        if not self.config.multitask:
+            masks = functional.avg_pool2d(masks, MASK_STRIDE)
         labels = functional.one_hot(torch.from_numpy(slices.labels[rows]), len(self.config.labels)).to(self.device)
         has_mask = torch.from_numpy(slices.has_mask[rows]).to(self.device)
-        images, *targets = self.mixed(images, labels.float(), coarse, has_mask)
+        images, *targets = self.mixed(images, labels.float(), masks, has_mask)
         return images, *targets, *self.taught(images)
 
     def mixed(self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
@@ -98,33 +134,50 @@ class ClassifierTask:
         """Class loss, shared with the teacher's where there is one, + weighted mask loss where a mask is known."""
         labels, masks, has_mask, *taught = targets
         logits = output.logits.float()
-        loss = functional.cross_entropy(logits, labels, label_smoothing=self.config.label_smoothing)
+        smoothing = self.config.label_smoothing
+        loss = functional.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
         for answers in taught:
             share = self.config.distillation
             loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
-        if output.mask_logits is not None and bool(has_mask.any()):
+        if self.config.mask_weight > 0 and output.mask_logits is not None and bool(has_mask.any()):
             loss = loss + self.config.mask_weight * mask_loss(output.mask_logits[has_mask], masks[has_mask])
         return loss
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
-        """Accuracy overall, balanced, and on the Figshare part."""
+        """Accuracy overall, balanced, and on the Figshare part; with two tasks, volumetric Dice per patient as well."""
         slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
         logits = predict_logits(model, slices.images, self.device)
         predicted = logits.argmax(axis=1)
         figshare = np.array([row.source == "figshare" for row in slices.rows])
-        return {
+        figures = {
             "accuracy": accuracy(predicted, slices.labels),
             "balanced": balanced_accuracy(predicted, slices.labels),
             "figshare": accuracy(predicted[figshare], slices.labels[figshare]) if figshare.any() else 0.0,
         }
+        return figures | (self._outline_figures(model, slices) if self.config.multitask else {})
+
+    def _outline_figures(self, model: nn.Module, slices: Slices) -> dict[str, float]:
+        rows = [index for index, row in enumerate(slices.rows) if row.mask]
+        if not rows:
+            return {}
+        predicted = predict_outlines(model, slices.images[rows], self.device) > 0.5
+        scores = volumetric_dice(predicted, slices.masks[rows] > 127, [slices.rows[index].group for index in rows])
+        return {"dice": float(np.mean(list(scores.values())))}
 
 
 @torch.no_grad()
-def predict_logits(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
-    """Logits (n, K) for uint8 inputs (n, S, S)."""
-    parts = []
+def _outputs(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> Iterator[ClassifierOutput]:
     for start in range(0, len(images), 64):
         chunk = torch.from_numpy(np.array(images[start : start + 64])).to(device).float()[:, None] / 255
-        logits = model(chunk.contiguous(memory_format=torch.channels_last)).logits
-        parts.append(logits.cpu().numpy())
-    return np.concatenate(parts)
+        yield model(chunk.contiguous(memory_format=torch.channels_last))
+
+
+def predict_logits(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+    """Logits (n, K) for uint8 inputs (n, S, S)."""
+    return np.concatenate([output.logits.cpu().numpy() for output in _outputs(model, images, device)])
+
+
+def predict_outlines(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+    """Tumour probabilities (n, S, S) of a network with two tasks, for uint8 inputs (n, S, S)."""
+    outputs = _outputs(model, images, device)
+    return np.concatenate([torch.sigmoid(output.mask_logits)[:, 0].cpu().numpy() for output in outputs])

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+# Names of ``training.models.registry``. Two more start from ImageNet and are fine-tuned as teachers.
+ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
+SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
+# ``falx``: the defaults below. ``paper``: ``training.presets``.
+Preset = Literal["falx", "paper"]
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -16,8 +22,12 @@ class Augmentation:
     zoom: tuple[float, float] = (0.9, 1.1)
     # Share of the side, either way.
     shift: float = 0.04
-    # Chance of a left-right flip. Never upside down: no upload is.
+    # Chance of a left-right flip.
     flip: float = 0.5
+    # Chance of standing upside down. Never by default: no upload is.
+    flip_vertical: float = 0.0
+    # Degrees either way by which upright lines lean.
+    shear_deg: float = 0.0
     # Exponent exp(N(0, gamma)) on grey values.
     gamma: float = 0.25
     # Factor 1 + N(0, brightness) on grey values.
@@ -27,6 +37,8 @@ class Augmentation:
     # Chance that the four edges are blacked out to a random depth of up to ``border_depth`` of the side: the
     # outermost pixels alone betray the source of a slice and with it the label.
     border: float = 0.0
+    # A smooth factor over the head, exp of random values of this deviation at 4 x 4 points: coils differ.
+    bias_field: float = 0.0
     border_depth: float = 0.08
 
 
@@ -50,6 +62,8 @@ class ScheduleConfig:
     phases: tuple[Phase, ...]
     # Peak of the one-cycle learning rate.
     learning_rate: float = 1e-3
+    # The peak throughout instead of the cycle.
+    constant_rate: bool = False
     # Decoupled; not on biases and normalisation.
     weight_decay: float = 0.05
     # Share of the schedule in which the learning rate rises.
@@ -71,16 +85,23 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class ClassifierConfig:
-    """ResNet50 on labelled slices."""
+    """A classifier of single labelled slices."""
 
-    labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor")
-    # "efficientnet-lite0" starts from ImageNet and is fine-tuned as a teacher; "resnet50" starts from noise.
-    architecture: Literal["resnet50", "efficientnet-lite0"] = "resnet50"
-    # Channels of the first stage: 64 is ResNet50. Half of it shows four times the images in the time, and what it
-    # learnt is the start of the full one (``training.models.widen``).
+    preset: Preset = "falx"
+
+    # One network answers for both label sets: the four common classes are its first four logits.
+    labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor", "neurocytoma", "schwannoma")
+    # "efficientnet-lite0" starts from ImageNet and is fine-tuned as a teacher; the others start from noise.
+    architecture: ClassifierName | Literal["efficientnet-lite0"] = "resnet50"
+    # Channels of the first stage: 64 is the published network. Half of it shows four times the images in the time, and
+    # what it learnt is the start of the full one (``training.models.widen``).
     width: int = 64
     schedule: ScheduleConfig = ScheduleConfig(
-        phases=(Phase(size=96, images=120_000), Phase(size=128, images=140_000)),
+        phases=(
+            Phase(size=96, images=120_000),
+            Phase(size=128, images=140_000),
+            Phase(size=160, images=90_000),
+        ),
     )
     augmentation: Augmentation = field(
         default_factory=lambda: Augmentation(zoom=(0.85, 1.15), gamma=0.15, noise=0.015, border=0.25)
@@ -89,7 +110,13 @@ class ClassifierConfig:
     label_smoothing: float = 0.1
     # MixUp (Zhang 2018): two slices and their labels are blended by a share drawn from Beta(mix, mix). 0: never.
     mix: float = 0.2
-    # Weight of the auxiliary mask loss beside the class loss.
+    # Rare labels, and sources within a label, are drawn more often than they occur; else each slice is as likely.
+    balanced: bool = True
+    # The outline as a second answer, from a decoder on the same feature maps; else a coarse mask helps training alone.
+    multitask: bool = False
+    # Class loss weighted against how often each label is drawn.
+    class_weights: bool = False
+    # Weight of the mask loss beside the class loss.
     mask_weight: float = 0.3
     # With a teacher: share of the class loss that follows it, and the temperature both are compared at (Hinton 2015).
     # Both see the very same augmented, blended slice (Beyer 2022).
@@ -100,7 +127,11 @@ class ClassifierConfig:
 TEACHER = ClassifierConfig(
     architecture="efficientnet-lite0",
     # It starts from ImageNet: a few passes are enough.
-    schedule=ScheduleConfig(phases=(Phase(size=128, images=36_000),), learning_rate=7e-4, ema_decay=0.995),
+    schedule=ScheduleConfig(phases=(Phase(size=160, images=44_000),), learning_rate=7e-4, ema_decay=0.995),
+    # What it sees is further from the published slices than what the classifier from scratch could learn from.
+    augmentation=Augmentation(
+        rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, gamma=0.3, noise=0.03, border=0.3, bias_field=0.2
+    ),
     # Smoothed labels make a teacher tell less of what resembles what (Mueller 2019).
     label_smoothing=0.0,
 )
@@ -110,12 +141,12 @@ TEACHER = ClassifierConfig(
 class Mixture:
     """Shares of a segmentation batch by data set; they add up to 1."""
 
-    # TCGA-LGG, the set that the floor is measured on.
-    lgg: float = 0.80
+    # TCGA-LGG: several sequences.
+    lgg: float = 0.62
     # Figshare outlines on single T1 post-contrast slices.
-    outlined: float = 0.14
+    outlined: float = 0.31
     # The few BraTS cases: the only T2.
-    brats: float = 0.06
+    brats: float = 0.07
 
 
 @dataclass(frozen=True)
@@ -130,21 +161,42 @@ class SequenceDropout:
 
 @dataclass(frozen=True)
 class SegmenterConfig:
-    """U-Net on slices of up to four sequences, whole tumour."""
+    """A segmenter of slices with up to four sequences, whole tumour."""
 
-    # Channels of the first level; each of the five levels doubles it.
+    preset: Preset = "falx"
+
+    # "lite-unet" starts from ImageNet and is fine-tuned as a teacher; the others start from noise.
+    architecture: SegmenterName | Literal["lite-unet"] = "unet"
+    # Channels of the first level; each of the five levels of a U-Net doubles it. 64 is published for FCN and PSPNet.
     width: int = 16
     schedule: ScheduleConfig = ScheduleConfig(
-        phases=(Phase(size=128, images=72_000, batch=16),),
+        phases=(Phase(size=160, images=72_000, batch=16),),
         learning_rate=2e-3,
         weight_decay=0.03,
         epoch_images=3_200,
     )
     # Wider than the classifier's: TCGA-LGG has 66 patients to train on.
     augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(rotation_deg=20.0, zoom=(0.85, 1.2), shift=0.06, noise=0.02)
+        default_factory=lambda: Augmentation(
+            rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, noise=0.03, gamma=0.3, bias_field=0.2
+        )
     )
     mixture: Mixture = field(default_factory=Mixture)
     dropout: SequenceDropout = field(default_factory=SequenceDropout)
+    loss: Literal["dice + cross-entropy", "dice"] = "dice + cross-entropy"
     # Share of each batch's LGG slices that show tumour.
     tumour_share: float = 0.5
+    # With a teacher: share of the loss whose target is the teacher's probability instead of the outline.
+    distillation: float = 0.6
+
+
+SEGMENTER_TEACHER = SegmenterConfig(
+    architecture="lite-unet",
+    schedule=ScheduleConfig(
+        phases=(Phase(size=160, images=40_000, batch=16),),
+        learning_rate=1e-3,
+        weight_decay=0.03,
+        ema_decay=0.996,
+        epoch_images=4_000,
+    ),
+)

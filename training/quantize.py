@@ -21,9 +21,9 @@ from training.data.archives import FloatArray
 from training.data.lgg import lgg_slices, load_lgg
 from training.data.outlined import load_outlined
 from training.data.slices import load_slices
+from training.evaluation.classification import accuracy
 from training.export import LGG_SEQUENCES, dice_by_threshold
 from training.inputs import labelled_inputs, outlined_inputs, pick
-from training.metrics import accuracy
 from training.onnx_files import OnnxModel, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Quantize
 from training.segmenter import drop_sequences
@@ -73,8 +73,8 @@ class SliceReader(CalibrationDataReader):
 def _classifier_calibration(data: Path, record: Export) -> FloatArray:
     train = load_slices(data, "train", ClassificationPreprocessing(size=record.size), record.labels)
     generator = np.random.default_rng(0)
-    share = CALIBRATION_SLICES // len(record.labels)
-    of_label = [np.flatnonzero(train.labels == label) for label in range(len(record.labels))]
+    of_label = [np.flatnonzero(train.labels == label) for label in np.unique(train.labels)]
+    share = CALIBRATION_SLICES // len(of_label)
     rows = np.concatenate([generator.choice(r, min(share, len(r)), replace=False) for r in of_label])
     return np.asarray(train.images[np.sort(rows)], np.float32)[:, None] / np.float32(255)
 
@@ -89,7 +89,8 @@ def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
         rows = generator.choice(tumour, min(len(tumour), round(CALIBRATION_SLICES * share)), replace=False)
         for row in np.sort(rows):
             image = np.array(slices.images[row], np.float32) / np.float32(255)
-            shown, single = drop_sequences(slices.present, SequenceDropout(single=0.2, subset=0.2))
+            present = slices.images[row].any(axis=(1, 2))
+            shown, single = drop_sequences(present, SequenceDropout(single=0.2, subset=0.2))
             parts.append(
                 np.repeat(image[single][None], 4, axis=0) if single is not None else image * shown[:, None, None]
             )

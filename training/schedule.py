@@ -36,8 +36,13 @@ def phase_at(config: ScheduleConfig, progress: float) -> Phase:
 
 
 def learning_rate_at(config: ScheduleConfig, progress: float) -> float:
-    """One cycle: a cosine rise from 1/25 of the peak over ``warm_up``, then a cosine fall to 1/1000 of it."""
+    """One cycle: a cosine rise from 1/25 of the peak over ``warm_up``, then a cosine fall to 1/1000 of it.
+
+    With ``constant_rate`` the peak throughout.
+    """
     peak = config.learning_rate
+    if config.constant_rate:
+        return peak
     if progress < config.warm_up:
         start, stop, position = peak / 25, peak, progress / config.warm_up
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +13,14 @@ from torch import Tensor, nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from training.augment import augment
+from training.checkpoints import make_segmenter
 from training.config import Phase, SegmenterConfig, SequenceDropout
 from training.data.brats import load_brats
 from training.data.lgg import lgg_rows, load_lgg
 from training.data.multisequence import SequenceSlices
 from training.data.outlined import load_outlined
-from training.losses import mask_loss
-from training.metrics import volumetric_dice
-from training.models.unet import UNet
+from training.evaluation.masks import volumetric_dice
+from training.losses import mask_loss, soft_dice_loss
 
 
 def drop_sequences(
@@ -28,6 +28,8 @@ def drop_sequences(
 ) -> tuple[npt.NDArray[np.bool_], int | None]:
     """Which of the present sequences (4,) are shown, and which one fills all channels (None: none does)."""
     there = np.flatnonzero(present)
+    if not len(there):
+        return present, None
     draw = np.random.random()  # noqa: NPY002  (the checkpoint holds the global state)
     if draw < settings.single:
         return present, int(np.random.choice(there))  # noqa: NPY002
@@ -71,15 +73,21 @@ class Pool:
         return np.concatenate(parts)
 
 
-class SegmenterTask:
-    """U-Net, Dice + cross-entropy."""
+def dice_alone(logits: Tensor, target: Tensor) -> Tensor:
+    """The paper's loss; ``target`` in [0, 1], both (N, 1, h, w)."""
+    return soft_dice_loss(torch.sigmoid(logits.float()), target)
 
-    def __init__(self, config: SegmenterConfig, data: Path, device: str) -> None:
+
+class SegmenterTask:
+    """Dice, with or without cross-entropy; targets are the outline and, with a ``teacher``, its probabilities."""
+
+    def __init__(self, config: SegmenterConfig, data: Path, device: str, teacher: nn.Module | None = None) -> None:
         self.config = config
         self.data = data
         self.device = torch.device(device)
         torch.manual_seed(config.schedule.seed)
-        self.model: nn.Module = UNet(width=config.width)
+        self.model = make_segmenter(asdict(config))
+        self.teacher = None if teacher is None else teacher.to(self.device).to(memory_format=torch.channels_last)
         self._pools: dict[int, Mapping[str, Pool]] = {}
 
     def pools(self, size: int) -> Mapping[str, Pool]:
@@ -95,27 +103,44 @@ class SegmenterTask:
         return self._pools[size]
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
-        """Images (N, 4, S, S) and masks (N, 1, S, S)."""
+        """Images (N, 4, S, S), masks (N, 1, S, S) and, with a teacher, its probabilities (N, 1, S, S)."""
         pools = self.pools(phase.size)
         shares = np.array([getattr(self.config.mixture, name) for name in pools])
         counts = np.random.multinomial(phase.batch, shares / shares.sum())  # noqa: NPY002
         images, masks, shown, singles = [], [], [], []
         for pool, count in zip(pools.values(), counts, strict=True):
             rows = np.sort(pool.draw(count, self.config.tumour_share)) if count else np.zeros(0, np.intp)
+            present = np.asarray(pool.slices.images[rows].any(axis=(2, 3)))
             images.append(pool.slices.images[rows])
             masks.append(pool.slices.masks[rows])
-            for _ in rows:
-                keep, single = drop_sequences(pool.slices.present, self.config.dropout)
+            for there in present:
+                keep, single = drop_sequences(there, self.config.dropout)
                 shown.append(keep)
                 singles.append(single)
         stack = torch.from_numpy(np.concatenate(images)).to(self.device).float() / 255
         target = torch.from_numpy(np.concatenate(masks)).to(self.device).float()[:, None] / 255
         stack, target = augment(stack, target, self.config.augmentation)
-        return show(stack, shown, singles), target
+        images_shown = show(stack, shown, singles)
+        return images_shown, target, *self.taught(images_shown)
+
+    @torch.no_grad()
+    def taught(self, images: Tensor) -> tuple[Tensor, ...]:
+        """The teacher's probabilities (N, 1, S, S) for a batch, or nothing without a teacher."""
+        if self.teacher is None:
+            return ()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.schedule.bfloat16):
+            logits = self.teacher(images.contiguous(memory_format=torch.channels_last))
+        return (torch.sigmoid(logits.float()),)
 
     def loss(self, output: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Dice + cross-entropy."""
-        return mask_loss(output, targets[0])
+        """The configured loss, shared between the outline and the teacher where there is one."""
+        mask, *taught = targets
+        measure = dice_alone if self.config.loss == "dice" else mask_loss
+        loss = measure(output, mask)
+        for probability in taught:
+            share = self.config.distillation
+            loss = (1 - share) * loss + share * measure(output, probability)
+        return loss
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
         """Mean volumetric Dice per LGG patient on the model's own grid (quick; ``evaluate`` scores original pixels)."""
@@ -124,12 +149,12 @@ class SegmenterTask:
         patients = [row.patient for row in lgg_rows(self.data, "val")]
         probability = predict_masks(model, slices.images, self.device)
         scores = volumetric_dice(probability > 0.5, slices.masks > 127, patients)
-        single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
-        alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
-        return {
-            "dice": float(np.mean(list(scores.values()))),
-            "dice_single_flair": float(np.mean(list(alone.values()))),
-        }
+        figures = {"dice": float(np.mean(list(scores.values())))}
+        if slices.present[3]:
+            single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
+            alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
+            figures["dice_single_flair"] = float(np.mean(list(alone.values())))
+        return figures
 
 
 @torch.no_grad()

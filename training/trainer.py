@@ -15,10 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Phase, ScheduleConfig
+from training.models.restore import restore
 from training.models.widen import widened
+from training.records import REFERENCE_FILE
 from training.schedule import learning_rate_at, phase_at, progress_at
 
 CHECKPOINT = "last.pt"
+# Batches on which the normalisation of a shipped network is measured anew.
+RESTORING_BATCHES = 8
 
 
 class Task(Protocol):
@@ -85,7 +89,7 @@ class Trainer:
     """Runs a task's schedule in a run folder; picks up a checkpoint found there.
 
     A new run begins from the averaged weights of the run folder ``start``, where one is given; a narrower network is
-    widened to the task's.
+    widened to the task's. ``start`` may also be a shipped bundle of the same network.
     """
 
     def __init__(
@@ -104,8 +108,7 @@ class Trainer:
         self.device = torch.device(device)
         self.about = dict(about)
         if start is not None:
-            earlier = torch.load(start / CHECKPOINT, map_location="cpu", weights_only=False)
-            task.model.load_state_dict(widened(earlier["average"], task.model.state_dict()))
+            self._begin_from(start)
         self.model = task.model.to(self.device).to(memory_format=torch.channels_last)
         groups = parameter_groups(self.model, config.weight_decay)
         # Fused: one pass over the weights, less than half the time of the plain loop on a CPU.
@@ -115,6 +118,15 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / CHECKPOINT).exists():
             self._resume(folder / CHECKPOINT)
+
+    def _begin_from(self, start: Path) -> None:
+        model = self.task.model
+        if (start / CHECKPOINT).exists():
+            earlier = torch.load(start / CHECKPOINT, map_location="cpu", weights_only=False)
+            model.load_state_dict(widened(earlier["average"], model.state_dict()))
+            return
+        batches = [self.task.batch(self.config.phases[0])[0].cpu() for _ in range(RESTORING_BATCHES)]
+        restore(model, start / REFERENCE_FILE, batches)
 
     @property
     def progress(self) -> float:

