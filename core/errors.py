@@ -7,6 +7,9 @@
     │   │   └── UnusableImage        422  a sound file that no model can use
     │   ├── InvalidDicom             400
     │   ├── NotMr                    422  DICOM of another modality
+    │   ├── InvalidNifti             400
+    │   │   └── UnusableVolume       422  a sound file that no model can use
+    │   ├── TooFewSlices             422  not enough of them to be a volume
     │   ├── MissingSequence          422  no sequence that the model accepts
     │   ├── InconsistentGeometry     422  sequences of different size
     │   ├── UnsupportedMediaType     415
@@ -16,16 +19,26 @@
     │   ├── NotAcceptable            406
     │   ├── NotFound                 404
     │   │   └── UnknownModel         404
+    │   ├── ResultExpired            410  the job and its files have been erased
+    │   ├── JobNotCancellable        409  it has ended already
+    │   ├── IdempotencyConflict      409  the first request with the key is still being taken in
+    │   ├── IdempotencyKeyReuse      422  the key came with another body before
+    │   ├── JobCrashed               422  processing died on every attempt
+    │   ├── JobTimedOut              422  processing took longer than a job may
     │   ├── MethodNotAllowed         405
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
     │   └── RateLimited              429
     ├── CapacityError                the same request may succeed later
     │   ├── QueueFull                429
+    │   ├── QueueUnavailable         503  the job queue cannot be reached
+    │   ├── StorageUnavailable       503  the store of inputs and results cannot be reached
+    │   ├── StorageFull              507  no room for inputs or results
     │   ├── NotReady                 503  starting or draining
     │   ├── ModelUnavailable         503  a model server cannot be reached
     │   ├── UpstreamError            502  a model server answered nonsense
     │   └── DeadlineExceeded         504
+    ├── StoredDataCorrupt            500  what was stored is not what was written
     └── StartupError                 the process must not start
         ├── BundleCorrupt
         ├── ProviderMissing
@@ -101,6 +114,18 @@ class NotMr(RequestError):
     code, status, title = "not-mr", 422, "The file is not an MR image"
 
 
+class InvalidNifti(RequestError):
+    code, status, title = "invalid-nifti", 400, "The NIfTI file cannot be read"
+
+
+class UnusableVolume(InvalidNifti):
+    status, title = 422, "The volume cannot be used"
+
+
+class TooFewSlices(RequestError):
+    code, status, title = "too-few-slices", 422, "The series has too few slices"
+
+
 class MissingSequence(RequestError):
     code, status, title = "missing-sequence", 422, "A needed sequence is missing"
 
@@ -137,6 +162,30 @@ class UnknownModel(NotFound):
     code, title = "unknown-model", "The model is not served here"
 
 
+class ResultExpired(RequestError):
+    code, status, title = "result-expired", 410, "The job has been erased"
+
+
+class JobNotCancellable(RequestError):
+    code, status, title = "job-not-cancellable", 409, "The job has already ended"
+
+
+class IdempotencyConflict(RequestError):
+    code, status, title = "idempotency-conflict", 409, "The first request with this key is still being taken in"
+
+
+class IdempotencyKeyReuse(RequestError):
+    code, status, title = "idempotency-key-reuse", 422, "The idempotency key was used with another body"
+
+
+class JobCrashed(RequestError):
+    code, status, title = "job-crashed", 422, "The input cannot be processed"
+
+
+class JobTimedOut(RequestError):
+    code, status, title = "job-timed-out", 422, "The job took too long"
+
+
 class MethodNotAllowed(RequestError):
     code, status, title = "method-not-allowed", 405, "The method is not allowed"
 
@@ -163,6 +212,18 @@ class QueueFull(CapacityError):
     code, status, title = "queue-full", 429, "The queue is full"
 
 
+class QueueUnavailable(CapacityError):
+    code, status, title = "queue-unavailable", 503, "The job queue is unavailable"
+
+
+class StorageUnavailable(CapacityError):
+    code, status, title = "storage-unavailable", 503, "The storage is unavailable"
+
+
+class StorageFull(CapacityError):
+    code, status, title = "storage-full", 507, "The storage is full"
+
+
 class NotReady(CapacityError):
     code, status, title = "not-ready", 503, "The service is not ready"
 
@@ -177,6 +238,10 @@ class UpstreamError(CapacityError):
 
 class DeadlineExceeded(CapacityError):
     code, status, title = "deadline-exceeded", 504, "The deadline has passed"
+
+
+class StoredDataCorrupt(FalxError):
+    """A stored file does not have the sha256 that it was written with; the caller reads of an internal error."""
 
 
 class StartupError(FalxError):

@@ -1,0 +1,184 @@
+"""Jobs: what callers read of one, and the record that is kept of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, JsonValue
+
+from core.contracts.base import DISCLAIMER, Contract
+from core.contracts.manifest import Sha256
+from core.contracts.problem import Problem
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+Priority = Literal["urgent", "routine"]
+
+# In the order in which workers serve them.
+PRIORITIES: Final[tuple[Priority, ...]] = ("urgent", "routine")
+STATUSES: Final[tuple[JobStatus, ...]] = ("queued", "running", "succeeded", "failed", "cancelled")
+ACTIVE: Final[frozenset[JobStatus]] = frozenset({"queued", "running"})
+TERMINAL: Final[frozenset[JobStatus]] = frozenset({"succeeded", "failed", "cancelled"})
+# A terminal status is never left. running -> queued: the attempt came to nothing and the job is tried again.
+TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
+    "queued": frozenset({"running", "failed", "cancelled"}),
+    "running": frozenset({"queued", "succeeded", "failed", "cancelled"}),
+    "succeeded": frozenset(),
+    "failed": frozenset(),
+    "cancelled": frozenset(),
+}
+
+JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+# Segments of a blob's name, joined by slashes; none of them starts with a dot.
+BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=512)]
+
+
+class JobRequest(Contract):
+    """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only."""
+
+    type: Slug = "segmentation"
+    outputs: tuple[Slug, ...] = ()
+    priority: Priority = "routine"
+
+
+class Progress(Contract):
+    """How far a job has come; ``fraction`` is of the whole job, ``stage`` a word of the pipeline."""
+
+    fraction: float = Field(default=0.0, ge=0, le=1)
+    stage: str = Field(default="queued", max_length=64)
+
+
+class JobFile(Contract):
+    """One input or output; ``size`` in bytes."""
+
+    name: FileName
+    media_type: str
+    size: int = Field(ge=0)
+    sha256: Sha256
+
+
+class JobResult(JobFile):
+    """A result with the address that serves it."""
+
+    href: str
+
+
+class Job(Contract):
+    """A job as callers read it. ``queue_position`` is 1 for the job that starts next, None unless queued."""
+
+    id: JobId
+    type: Slug
+    priority: Priority
+    status: JobStatus
+    progress: Progress
+    queue_position: int | None = Field(default=None, ge=1)
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    attempts: int = Field(ge=0)
+    inputs: tuple[JobFile, ...] = ()
+    results: tuple[JobResult, ...] = ()
+    measurements: dict[str, JsonValue] = Field(default_factory=dict)
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    problem: Problem | None = None
+    disclaimer: str = DISCLAIMER
+
+
+class JobList(Contract):
+    """Answer of ``GET /v1/jobs``: newest first; ``total`` counts all that match."""
+
+    jobs: tuple[Job, ...]
+    total: int = Field(ge=0)
+    disclaimer: str = DISCLAIMER
+
+
+class StoredFile(JobFile):
+    """A file of a job and the blob that holds it."""
+
+    blob: BlobName
+
+    def public(self) -> JobFile:
+        """The file without its place in the store."""
+        return JobFile(name=self.name, media_type=self.media_type, size=self.size, sha256=self.sha256)
+
+
+class JobRecord(Contract):
+    """What is kept of a job, as JSON under its id.
+
+    ``schema_version`` grows with every change of the fields. ``claimed_by`` names the attempt that runs the job;
+    only that attempt may report on it.
+    """
+
+    schema_version: Literal[1] = 1
+    id: JobId
+    request: JobRequest
+    status: JobStatus = "queued"
+    progress: Progress = Progress()
+    created_at: datetime
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    expires_at: datetime | None = None
+    attempts: int = Field(default=0, ge=0)
+    claimed_by: str | None = None
+    inputs: tuple[StoredFile, ...] = ()
+    results: tuple[StoredFile, ...] = ()
+    measurements: dict[str, JsonValue] = Field(default_factory=dict)
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    problem: Problem | None = None
+    request_id: str | None = None
+
+    @property
+    def terminal(self) -> bool:
+        """Whether the job has ended, however it did."""
+        return self.status in TERMINAL
+
+    def result(self, name: str) -> StoredFile | None:
+        """The result called ``name``."""
+        return next((file for file in self.results if file.name == name), None)
+
+    def public(self, queue_position: int | None = None) -> Job:
+        """The job as callers read it."""
+        return Job(
+            id=self.id,
+            type=self.request.type,
+            priority=self.request.priority,
+            status=self.status,
+            progress=self.progress,
+            queue_position=queue_position if self.status == "queued" else None,
+            created_at=self.created_at,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            expires_at=self.expires_at,
+            attempts=self.attempts,
+            inputs=tuple(file.public() for file in self.inputs),
+            results=tuple(
+                JobResult(**file.public().model_dump(), href=f"/v1/jobs/{self.id}/results/{file.name}")
+                for file in self.results
+            ),
+            measurements=self.measurements,
+            provenance=self.provenance,
+            warnings=self.warnings,
+            problem=self.problem,
+        )
+
+
+class JobEvent(Contract):
+    """One server-sent event; ``id`` is what ``Last-Event-ID`` resumes after, ``data`` a JSON object."""
+
+    id: str
+    event: Literal["state", "progress"]
+    data: str
+
+
+class JobOutcome(Contract):
+    """What a finished job hands over; its results are in the store already."""
+
+    results: tuple[StoredFile, ...] = ()
+    measurements: dict[str, JsonValue] = Field(default_factory=dict)
+    provenance: dict[str, JsonValue] = Field(default_factory=dict)
+    warnings: tuple[str, ...] = ()

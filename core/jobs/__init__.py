@@ -1,0 +1,1 @@
+"""Jobs: submit, watch, cancel and run them. The only part of Falx that imports the queue library and redis."""

@@ -1,0 +1,79 @@
+"""Every key that is written to Redis, in one place.
+
+The name of the queue stands in braces: in a cluster all of its keys then lie in one slot, as scripts need.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+from core.contracts.jobs import JobStatus, Priority
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Keys of the queue called ``name``."""
+
+    name: str
+
+    def _key(self, *parts: str) -> str:
+        return ":".join((f"{{{self.name}}}", *parts))
+
+    def job(self, job_id: str) -> str:
+        """String: the record, or the tombstone of an erased job."""
+        return self._key("job", job_id)
+
+    def events(self, job_id: str) -> str:
+        """Stream, capped: what subscribers read."""
+        return self._key("events", job_id)
+
+    def claim(self, job_id: str) -> str:
+        """String with an expiry: the attempt that runs the job is alive."""
+        return self._key("claim", job_id)
+
+    def idempotency(self, key: str) -> str:
+        """String with an expiry. The caller's key is hashed: it may hold anything."""
+        return self._key("idempotency", sha256(key.encode()).hexdigest())
+
+    @property
+    def all(self) -> str:
+        """Sorted set of all ids by time of creation."""
+        return self._key("jobs")
+
+    def status(self, status: JobStatus) -> str:
+        """Sorted set of the ids in ``status`` by time of creation."""
+        return self._key("status", status)
+
+    def waiting(self, priority: Priority) -> str:
+        """Sorted set of the queued ids of ``priority`` by time of creation."""
+        return self._key("waiting", priority)
+
+    @property
+    def active(self) -> str:
+        """Sorted set of the running ids by start of the attempt."""
+        return self._key("active")
+
+    @property
+    def expiry(self) -> str:
+        """Sorted set of the ended ids by the time at which they are to be erased."""
+        return self._key("expiry")
+
+    @property
+    def dead(self) -> str:
+        """Stream, capped: jobs that were given up."""
+        return self._key("dead")
+
+    @property
+    def stats(self) -> str:
+        """Hash: the measured run time."""
+        return self._key("stats")
+
+    @property
+    def upkeep(self) -> str:
+        """String with an expiry: the worker that tidies up at present."""
+        return self._key("upkeep")
+
+    def docket(self, priority: Priority) -> str:
+        """Name of the docket of ``priority``."""
+        return f"{self.name}-{priority}"

@@ -1,0 +1,204 @@
+"""The front of the queue: what the gateway asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+import structlog
+
+from core.contracts.jobs import ACTIVE, JobEvent, JobRecord, JobRequest, JobStatus, Priority, StoredFile
+from core.errors import IdempotencyConflict, JobNotCancellable, NotFound, QueueFull, QueueUnavailable
+from core.jobs.connection import TASK, Dockets, open_client, open_dockets, reaching
+from core.jobs.events import follow
+from core.jobs.idempotency import Intake, settled, taking_in
+from core.jobs.keys import Keys
+from core.jobs.settings import QueueSettings
+from core.jobs.store import JobStore, ended, now
+
+logger = structlog.get_logger("falx.jobs")
+
+HEARTBEAT_S = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A job that was taken in; ``replayed``: by an earlier request with the same idempotency key."""
+
+    record: JobRecord
+    replayed: bool = False
+
+
+def new_job_id() -> str:
+    """An id that cannot be guessed: 32 hexadecimal digits."""
+    return uuid.uuid4().hex
+
+
+class JobQueue:
+    """Submit, watch and cancel jobs. Every method raises ``QueueUnavailable`` where Redis does not answer.
+
+    Made by ``open_queue``. Methods that take an id raise ``NotFound`` for one that is unknown and ``ResultExpired`` for
+    one that has been erased.
+    """
+
+    def __init__(self, dockets: Dockets, store: JobStore, settings: QueueSettings) -> None:
+        self._dockets = dockets
+        self._store = store
+        self._settings = settings
+
+    def taking_in(self, key: str | None) -> AbstractAsyncContextManager[Intake]:
+        """Hold an idempotency key (with the caller's name in it) while the body of its request comes in.
+
+        Raises ``IdempotencyConflict`` while another request holds it.
+        """
+        return taking_in(self._store, key)
+
+    async def ensure_room(self) -> None:
+        """Raise ``QueueFull`` with the time after which there will be room; ask before an upload is taken in."""
+        waiting = await self._store.waiting()
+        if sum(waiting.values()) >= self._settings.max_queued_jobs:
+            raise await self._full()
+
+    async def submit(
+        self,
+        request: JobRequest,
+        inputs: Sequence[StoredFile],
+        *,
+        job_id: str | None = None,
+        intake: Intake | None = None,
+        digest: str = "",
+        request_id: str | None = None,
+    ) -> Submission:
+        """Take a job in; when this returns it survives the loss of every process.
+
+        ``inputs`` are in the store already, under names that ``job_id`` occurs in. ``digest`` is of the request's body.
+        Raises ``QueueFull`` and, with an ``intake`` that has a key, ``IdempotencyKeyReuse`` or ``IdempotencyConflict``.
+        """
+        intake = intake or Intake()
+        if intake.known is not None:
+            intake.check(digest)
+            return Submission(await self._store.get(intake.known), replayed=True)
+        record = JobRecord(
+            id=job_id or new_job_id(), request=request, inputs=tuple(inputs), created_at=now(), request_id=request_id
+        )
+        after = settled(record.id, digest)
+        swap = (intake.key, intake.held, after, self._settings.idempotency_ttl_s) if intake.key else None
+        answer = await self._store.create(record, self._settings.max_queued_jobs, swap)
+        if answer == "FULL":
+            raise await self._full()
+        if answer == "LOST":
+            raise IdempotencyConflict("Another request with this Idempotency-Key has come in.", retry_after_s=1.0)
+        if answer == "EXISTS":
+            return Submission(await self._store.get(record.id), replayed=True)
+        await self._enqueue(record)
+        logger.info("job queued", job_id=record.id, type=request.type, priority=request.priority)
+        return Submission(record)
+
+    async def _enqueue(self, record: JobRecord) -> None:
+        try:
+            async with reaching(self._settings.redis_timeout_s):
+                await self._dockets[record.request.priority].add(TASK, key=record.id)(record.id)
+        except QueueUnavailable as error:
+            # The record is safe: a worker's upkeep finds it and enqueues it.
+            logger.warning("job enqueued late", job_id=record.id, exc_info=error)
+
+    async def _full(self) -> QueueFull:
+        pace = await self._store.pace(self._settings.expected_run_s)
+        return QueueFull("As many jobs wait as are taken in.", retry_after_s=pace.until_next_start_s())
+
+    async def get(self, job_id: str) -> JobRecord:
+        """The job as it stands."""
+        return await self._store.get(job_id)
+
+    async def position(self, record: JobRecord) -> int | None:
+        """Place in the queue, 1 for the job that starts next; None unless it waits."""
+        return await self._store.rank(record) if record.status == "queued" else None
+
+    async def expected_end_s(self, record: JobRecord) -> float | None:
+        """Seconds until the job has probably ended, at the measured speed; None for one that has."""
+        if record.terminal:
+            return None
+        position = await self.position(record) or 0
+        return (await self._store.pace(self._settings.expected_run_s)).until_end_s(position)
+
+    async def page(
+        self, status: JobStatus | None = None, *, limit: int = 50, offset: int = 0
+    ) -> tuple[list[JobRecord], int]:
+        """Up to ``limit`` jobs after the ``offset`` newest, newest first, and how many there are in all."""
+        return await self._store.page(status, limit, offset)
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
+        """The job once it has ended, or as it stands after ``timeout_s`` seconds."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                async for _ in self.events(job_id):
+                    pass
+        except TimeoutError:
+            pass
+        return await self._store.get(job_id)
+
+    def events(
+        self, job_id: str, after: str | None = None, heartbeat_s: float = HEARTBEAT_S
+    ) -> AsyncIterator[JobEvent | None]:
+        """Events after the one called ``after`` until the end; None is a heart-beat. Also raises ``InvalidRequest``."""
+        return follow(self._store, job_id, after, heartbeat_s)
+
+    async def cancel(self, job_id: str) -> JobRecord:
+        """End a job that waits or runs; its process is stopped within a second. Raises ``JobNotCancellable``."""
+        cancelled = await self._store.change(job_id, self._cancelled)
+        if cancelled is None:
+            record = await self._store.get(job_id)
+            raise JobNotCancellable(f"The job has ended: {record.status}.")
+        await self._forget(cancelled)
+        logger.info("job cancelled", job_id=job_id)
+        return cancelled
+
+    def _cancelled(self, record: JobRecord) -> JobRecord | None:
+        return ended(record, "cancelled", self._settings.job_retention_s) if record.status in ACTIVE else None
+
+    async def _forget(self, record: JobRecord) -> None:
+        """Take the job out of the docket. Should that fail, a worker finds that it has ended and leaves it."""
+        if record.attempts == 0:
+            try:
+                async with reaching(self._settings.redis_timeout_s):
+                    await self._dockets[record.request.priority].cancel(record.id)
+            except QueueUnavailable as error:
+                logger.warning("job left in the docket", job_id=record.id, exc_info=error)
+
+    async def delete(self, job_id: str) -> None:
+        """Cancel the job if need be and leave a tombstone; the caller erases its files afterwards."""
+        record = await self._store.change(job_id, self._cancelled)
+        if record is not None:
+            await self._forget(record)
+        if not await self._store.erase(job_id, self._settings.job_tombstone_s):
+            await self._store.get(job_id)
+            raise NotFound("There is no job with this id.")
+        logger.info("job deleted", job_id=job_id)
+
+    async def counts(self) -> dict[JobStatus, int]:
+        """How many jobs are kept in each status."""
+        return await self._store.counts()
+
+    async def depth(self) -> dict[Priority, int]:
+        """How many jobs of each priority wait."""
+        return await self._store.waiting()
+
+    async def dead_letters(self) -> int:
+        """How many jobs were given up lately."""
+        return await self._store.dead_letters()
+
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        async with reaching(self._settings.redis_timeout_s):
+            await self._store.client.get(self._store.keys.upkeep)
+
+
+@asynccontextmanager
+async def open_queue(url: str, settings: QueueSettings) -> AsyncIterator[JobQueue]:
+    """The queue at ``url``. Opening it asks nothing of the server. Raises ``UnsafeConfiguration`` for a bad address."""
+    keys = Keys(settings.jobs_name)
+    async with open_dockets(url, keys) as dockets, open_client(dockets) as client:
+        yield JobQueue(dockets, JobStore(client, keys, settings.redis_timeout_s), settings)

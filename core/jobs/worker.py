@@ -1,0 +1,206 @@
+"""A worker: one job at a time, urgent ones first, each in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from typing import Final
+
+import structlog
+from docket import Worker
+from docket.dependencies import AdmissionBlocked, CurrentExecution
+from docket.execution import Execution
+
+from core.contracts.jobs import PRIORITIES, Priority
+from core.errors import StartupError
+from core.jobs.attempt import Attempt, Erase, PutBack
+from core.jobs.connection import TASK, Dockets, open_client, open_dockets
+from core.jobs.handler import load_handler
+from core.jobs.keys import Keys
+from core.jobs.observer import Observer, Silent
+from core.jobs.settings import WorkerSettings
+from core.jobs.store import JobStore
+from core.jobs.upkeep import Upkeep
+
+logger = structlog.get_logger("falx.jobs")
+
+# How long a lane's read blocks. A lane that has been shut may still deliver for so long.
+_POLL: Final = timedelta(milliseconds=100)
+_RECONNECT: Final = timedelta(seconds=1)
+_UPKEEP_S: Final = 10.0
+# A default argument that docket replaces by the delivery itself.
+_EXECUTION: Final = CurrentExecution()
+# What an attempt needs at most to notice that it has to go.
+_LEAVE_LIMIT_S: Final = 10.0
+
+
+class JobWorker:
+    """Takes jobs from both dockets, never more than one at a time.
+
+    Each docket has a lane: a docket worker whose ``concurrency`` is 0 while the lane is shut. At most one lane is open,
+    so that no job is claimed that would have to wait here while another worker is free. The urgent lane opens first
+    and again after each job.
+    """
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        handler: str,
+        *,
+        service: str = "worker",
+        observer: Observer | None = None,
+        erase: Erase | None = None,
+        name: str | None = None,
+    ) -> None:
+        load_handler(handler)
+        if settings.redis_url is None:
+            raise StartupError("FALX_REDIS_URL is not set: a worker needs the queue's address.")
+        self.name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+        self._url = settings.redis_url
+        self._settings = settings
+        self._handler = handler
+        self._service = service
+        self._observer = observer or Silent()
+        self._erase = erase
+        self._stop = asyncio.Event()
+        self._leave = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._taken = asyncio.Event()
+        self._current: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        """Take no more jobs and end when the running one has; called again: hand the running one back at once."""
+        if self._stop.is_set():
+            self._leave.set()
+        self._stop.set()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job runs."""
+        return not self._idle.is_set()
+
+    async def run(self) -> None:
+        """Work until ``stop``. Redis may go and come back meanwhile."""
+        keys = Keys(self._settings.jobs_name)
+        async with open_dockets(self._url, keys) as dockets, open_client(dockets) as client:
+            store = JobStore(client, keys, self._settings.redis_timeout_s)
+            async with self._lanes(dockets, store) as lanes, asyncio.TaskGroup() as group:
+                running = [group.create_task(lane.run_forever()) for lane in lanes.values()]
+                background = [
+                    group.create_task(self._take_turns(lanes)),
+                    group.create_task(self._keep_tidy(dockets, store)),
+                ]
+                logger.info("worker ready", worker=self.name, handler=self._handler)
+                await self._stop.wait()
+                await self._drain()
+                for task in (*background, *running):
+                    task.cancel()
+
+    @asynccontextmanager
+    async def _lanes(self, dockets: Dockets, store: JobStore) -> AsyncIterator[dict[Priority, Worker]]:
+        async def run_job(job_id: str, execution: Execution = _EXECUTION) -> None:
+            await self._deliver(store, job_id, execution)
+
+        async with AsyncExitStack() as stack:
+            lanes: dict[Priority, Worker] = {}
+            for priority in PRIORITIES:
+                dockets[priority].register(run_job, names=[TASK])
+                lane = Worker(
+                    dockets[priority],
+                    name=self.name,
+                    concurrency=0,
+                    redelivery_timeout=timedelta(seconds=self._settings.job_lease_s),
+                    reconnection_delay=_RECONNECT,
+                    minimum_check_interval=_POLL,
+                    schedule_automatic_tasks=False,
+                )
+                lanes[priority] = await stack.enter_async_context(lane)
+            yield lanes
+
+    async def _take_turns(self, lanes: dict[Priority, Worker]) -> None:
+        while True:
+            for priority in PRIORITIES:
+                await self._idle.wait()
+                if self._stop.is_set():
+                    return
+                if await self._turn(lanes[priority]):
+                    break
+
+    async def _turn(self, lane: Worker) -> bool:
+        """Open a lane for as long as it needs to find a job; whether it found one."""
+        poll_s = _POLL.total_seconds()
+        lane.concurrency = 1
+        await self._busy_within(2 * poll_s)
+        lane.concurrency = 0
+        # A read that began before the lane was shut may still bring one.
+        await self._busy_within(1.5 * poll_s)
+        return self.busy
+
+    async def _busy_within(self, limit_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._taken.wait()
+
+    async def _deliver(self, store: JobStore, job_id: str, execution: Execution) -> None:
+        """What a docket calls. Returning settles the delivery; ``AdmissionBlocked`` puts the job back."""
+        if self.busy or self._stop.is_set():
+            raise AdmissionBlocked(execution, "a busy worker")
+        self._idle.clear()
+        self._taken.set()
+        self._current = asyncio.current_task()
+        try:
+            attempt = Attempt(
+                store, self._settings, self._handler, self._service, self._observer, self._leave, self._erase
+            )
+            put_back = await attempt.run(job_id)
+        finally:
+            self._current = None
+            self._taken.clear()
+            self._idle.set()
+        if isinstance(put_back, PutBack):
+            raise AdmissionBlocked(execution, "another attempt", retry_delay=timedelta(seconds=put_back.delay_s))
+
+    async def _drain(self) -> None:
+        """Let the running job end, for as long as that may take; then hand it back."""
+        if self.busy:
+            logger.info("worker drains", worker=self.name)
+        leave = asyncio.create_task(self._leave.wait())
+        idle = asyncio.create_task(self._idle.wait())
+        await asyncio.wait({leave, idle}, timeout=self._settings.job_drain_s, return_when=asyncio.FIRST_COMPLETED)
+        self._leave.set()
+        await asyncio.wait({idle}, timeout=_LEAVE_LIMIT_S)
+        for waiter in (leave, idle):
+            waiter.cancel()
+        # One more look of the lanes at what has ended, so that it is settled before they go.
+        await asyncio.sleep(2 * _POLL.total_seconds())
+        if self._current is not None:
+            # Redis is away and keeps the attempt waiting. Its lease will run out, and another worker take the job.
+            self._current.cancel()
+
+    async def _keep_tidy(self, dockets: Dockets, store: JobStore) -> None:
+        upkeep = Upkeep(dockets, store, self._settings, self._settings.job_lease_s, self._erase, self.name)
+        while True:
+            await upkeep.run(_UPKEEP_S)
+            await asyncio.sleep(_UPKEEP_S)
+
+
+async def run_worker(worker: JobWorker) -> None:
+    """Work until SIGTERM or SIGINT; the second one of them hands the running job back at once."""
+    loop = asyncio.get_running_loop()
+    signals = (signal.SIGTERM, signal.SIGINT)
+    for number in signals:
+        loop.add_signal_handler(number, worker.stop)
+    try:
+        await worker.run()
+    finally:
+        for number in signals:
+            with contextlib.suppress(ValueError):
+                loop.remove_signal_handler(number)

@@ -1,0 +1,377 @@
+"""The front of the queue on a real server, without workers: taking in, limits, keys, lists, cancel, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from hashlib import sha256
+
+import pytest
+
+from core.contracts.jobs import JobRecord, JobRequest, Priority, Progress
+from core.errors import (
+    IdempotencyConflict,
+    IdempotencyKeyReuse,
+    InvalidRequest,
+    JobNotCancellable,
+    NotFound,
+    QueueFull,
+    QueueUnavailable,
+    ResultExpired,
+)
+from core.jobs import idempotency
+from core.jobs.queue import JobQueue, Submission, new_job_id
+from core.jobs.settings import QueueSettings
+from core.jobs.store import JobStore, ended, now
+from core.jobs.upkeep import Upkeep
+
+DIGEST = sha256(b"body").hexdigest()
+
+
+async def submit(queue: JobQueue, priority: Priority = "routine", job_id: str | None = None) -> JobRecord:
+    return (await queue.submit(JobRequest(priority=priority), (), job_id=job_id)).record
+
+
+async def start(store: JobStore, job_id: str) -> JobRecord | None:
+    fields = {"status": "running", "started_at": now(), "attempts": 1}
+    return await store.change(job_id, lambda record: record.model_copy(update=fields))
+
+
+async def advance(store: JobStore, job_id: str, progress: Progress) -> None:
+    await store.change(job_id, lambda record: record.model_copy(update={"progress": progress}))
+
+
+async def succeed(store: JobStore, job_id: str, retention_s: float = 60) -> None:
+    await start(store, job_id)
+    await store.change(job_id, lambda record: ended(record, "succeeded", retention_s))
+
+
+async def docket_length(store: JobStore, priority: Priority) -> int:
+    return int(await store.client.xlen(f"{store.keys.docket(priority)}:stream"))
+
+
+async def test_a_job_is_kept_and_enqueued_once(queue: JobQueue, store: JobStore) -> None:
+    record = await submit(queue)
+    assert await queue.get(record.id) == record
+    assert record.status == "queued"
+    again = await queue.submit(JobRequest(), (), job_id=record.id)
+    assert again == Submission(record, replayed=True)
+    assert await docket_length(store, "routine") == 1
+    assert await docket_length(store, "urgent") == 0
+
+
+async def test_ten_submissions_of_one_id_make_one_job(queue: JobQueue, store: JobStore) -> None:
+    job_id = new_job_id()
+    answers = await asyncio.gather(*(queue.submit(JobRequest(), (), job_id=job_id) for _ in range(10)))
+    assert sum(not answer.replayed for answer in answers) == 1
+    assert await docket_length(store, "routine") == 1
+
+
+async def test_unknown_jobs(queue: JobQueue) -> None:
+    for ask in (queue.get, queue.cancel, queue.delete):
+        with pytest.raises(NotFound):
+            await ask(new_job_id())
+    with pytest.raises(NotFound):
+        await anext(aiter(queue.events(new_job_id())))
+
+
+async def test_the_limit_holds_however_many_come_at_once(queue: JobQueue) -> None:
+    answers = await asyncio.gather(*(submit(queue) for _ in range(12)), return_exceptions=True)
+    assert sum(isinstance(answer, JobRecord) for answer in answers) == 5
+    assert sum(isinstance(answer, QueueFull) for answer in answers) == 7
+    assert (await queue.counts())["queued"] == 5
+    with pytest.raises(QueueFull):
+        await queue.ensure_room()
+
+
+async def test_retry_after_is_the_time_until_a_job_ends(queue: JobQueue, store: JobStore) -> None:
+    jobs = [await submit(queue) for _ in range(5)]
+    with pytest.raises(QueueFull) as idle:
+        await submit(queue)
+    assert idle.value.retry_after_s == pytest.approx(30)  # nothing measured, nothing runs
+    for _ in range(40):
+        await store.measured(12.0)
+    await start(store, jobs[0].id)
+    await submit(queue)
+    long_ago = time.time() - 8
+    await store.client.zadd(store.keys.active, {jobs[0].id: long_ago * 1000})
+    with pytest.raises(QueueFull) as busy:
+        await submit(queue)
+    assert busy.value.retry_after_s == pytest.approx(4, abs=1.5)
+
+
+async def test_expected_end_grows_with_the_queue(queue: JobQueue, store: JobStore) -> None:
+    jobs = [await submit(queue) for _ in range(4)]
+    await start(store, jobs[0].id)
+    ends = [await queue.expected_end_s(await queue.get(job.id)) for job in jobs]
+    assert ends == [pytest.approx(30 * turn, abs=2) for turn in (1, 2, 3, 4)]
+    await store.change(jobs[0].id, lambda record: ended(record, "succeeded", 60))
+    assert await queue.expected_end_s(await queue.get(jobs[0].id)) is None
+
+
+async def test_the_mean_follows_what_is_measured(store: JobStore) -> None:
+    assert (await store.pace(30.0)).run_s == 30.0
+    await store.measured(10.0)
+    assert (await store.pace(30.0)).run_s == 10.0
+    await store.measured(20.0)
+    assert 10.0 < (await store.pace(30.0)).run_s < 20.0
+
+
+async def test_urgent_jobs_stand_before_routine_ones(queue: JobQueue) -> None:
+    routine = [await submit(queue) for _ in range(2)]
+    urgent = [await submit(queue, "urgent") for _ in range(2)]
+    assert [await queue.position(job) for job in (*urgent, *routine)] == [1, 2, 3, 4]
+    assert await queue.depth() == {"urgent": 2, "routine": 2}
+    await queue.cancel(urgent[0].id)
+    assert await queue.position(routine[0]) == 2
+
+
+async def test_pages(queue: JobQueue, store: JobStore) -> None:
+    jobs = []
+    for _ in range(5):
+        jobs.append((await submit(queue)).id)
+        await asyncio.sleep(0.003)
+    await succeed(store, jobs[1])
+    records, total = await queue.page(limit=2, offset=1)
+    assert ([record.id for record in records], total) == ([jobs[3], jobs[2]], 5)
+    records, total = await queue.page("succeeded")
+    assert ([record.id for record in records], total) == ([jobs[1]], 1)
+    records, total = await queue.page("queued", limit=50, offset=3)
+    assert ([record.id for record in records], total) == ([jobs[0]], 4)
+    assert await queue.page("failed") == ([], 0)
+    assert await queue.page(limit=5, offset=9) == ([], 5)
+
+
+async def test_a_queued_job_is_cancelled_and_leaves_the_docket(queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    cancelled = await queue.cancel(job.id)
+    assert (cancelled.status, cancelled.finished_at is not None) == ("cancelled", True)
+    assert await docket_length(store, "routine") == 0
+    with pytest.raises(JobNotCancellable):
+        await queue.cancel(job.id)
+
+
+async def test_an_end_is_final(queue: JobQueue, store: JobStore) -> None:
+    """Of many that end a job at the same time one succeeds, and what it wrote stays."""
+    job = await submit(queue)
+    await start(store, job.id)
+
+    async def end(status: str) -> JobRecord | None:
+        def change(record: JobRecord) -> JobRecord | None:
+            return None if record.terminal else ended(record, status, 60)  # type: ignore[arg-type]
+
+        return await store.change(job.id, change)
+
+    answers = await asyncio.gather(*(end(status) for status in ("succeeded", "failed", "cancelled") * 4))
+    (winner,) = [answer for answer in answers if answer is not None]
+    assert await queue.get(job.id) == winner
+    with pytest.raises(ValueError, match="cannot become"):
+        await store.change(job.id, lambda record: record.model_copy(update={"status": "running"}))
+
+
+async def test_no_change_is_lost(queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    await start(store, job.id)
+
+    async def count() -> None:
+        await store.change(job.id, lambda record: record.model_copy(update={"attempts": record.attempts + 1}))
+
+    await asyncio.gather(*(count() for _ in range(15)))
+    assert (await queue.get(job.id)).attempts == 16
+
+
+async def test_deleted_jobs_are_gone_for_good(queue: JobQueue, store: JobStore) -> None:
+    queued, running, done = [await submit(queue) for _ in range(3)]
+    await start(store, running.id)
+    await succeed(store, done.id)
+    for job in (queued, running, done):
+        await queue.delete(job.id)
+        for ask in (queue.get, queue.cancel, queue.delete):
+            with pytest.raises(ResultExpired):
+                await ask(job.id)
+    assert await queue.page() == ([], 0)
+    assert set((await queue.counts()).values()) == {0}
+    names = {key.decode() async for key in store.client.scan_iter(f"{{{store.keys.name}}}:*")}
+    assert names == {store.keys.job(job.id) for job in (queued, running, done)}
+
+
+async def test_a_tombstone_is_forgotten_in_time(redis_url: str, queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    await succeed(store, job.id)
+    await store.erase(job.id, tombstone_s=0.2)
+    with pytest.raises(ResultExpired):
+        await queue.get(job.id)
+    await asyncio.sleep(0.4)
+    with pytest.raises(NotFound):
+        await queue.get(job.id)
+
+
+async def test_events_are_told_and_resumed(queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    events = queue.events(job.id, heartbeat_s=0.1)
+    first = await anext(events)
+    assert first is not None
+    assert (first.event, first.data) == ("state", '{"status":"queued","attempts":0}')
+    assert await anext(events) is None
+    await start(store, job.id)
+    for progress in (Progress(stage="segment", fraction=0.25), Progress(stage="segment", fraction=0.5)):
+        await advance(store, job.id, progress)
+    await store.change(job.id, lambda record: ended(record, "succeeded", 60))
+    rest = [event async for event in events if event is not None]
+    assert [event.event for event in rest] == ["state", "progress", "progress", "state"]
+    assert '"fraction":0.25' in rest[1].data
+    assert [event async for event in queue.events(job.id, rest[1].id)] == rest[2:]
+    assert [event async for event in queue.events(job.id, rest[-1].id)] == []
+    with pytest.raises(InvalidRequest):
+        await anext(queue.events(job.id, "yesterday"))
+
+
+async def test_waiting_ends_with_the_job_or_the_time(queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    assert (await queue.wait(job.id, 0.2)).status == "queued"
+    waiting = asyncio.create_task(queue.wait(job.id, 20))
+    await asyncio.sleep(0.1)
+    await succeed(store, job.id)
+    assert (await waiting).status == "succeeded"
+
+
+async def test_a_key_replays_its_job(queue: JobQueue) -> None:
+    async with queue.taking_in("caller:key") as intake:
+        assert intake.known is None
+        first = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    async with queue.taking_in("caller:key") as intake:
+        assert intake.known == first.record.id
+        again = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    assert again == Submission(first.record, replayed=True)
+    async with queue.taking_in("caller:key") as intake:
+        with pytest.raises(IdempotencyKeyReuse):
+            await queue.submit(JobRequest(), (), intake=intake, digest=sha256(b"other").hexdigest())
+    async with queue.taking_in("another:key") as intake:
+        other = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    assert other.record.id != first.record.id
+
+
+async def test_a_key_is_held_while_its_body_comes_in(queue: JobQueue) -> None:
+    async with queue.taking_in("key"):
+        with pytest.raises(IdempotencyConflict):
+            async with queue.taking_in("key"):
+                pass
+    # No job came of it: the key is free again.
+    async with queue.taking_in("key") as intake:
+        assert intake.known is None
+
+
+async def test_of_many_with_one_key_one_makes_the_job(queue: JobQueue) -> None:
+    async def request() -> str | None:
+        try:
+            async with queue.taking_in("key") as intake:
+                await asyncio.sleep(0.02)
+                return (await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)).record.id
+        except IdempotencyConflict:
+            return None
+
+    answers = await asyncio.gather(*(request() for _ in range(10)))
+    assert len({answer for answer in answers if answer is not None}) == 1
+    assert (await queue.counts())["queued"] == 1
+
+
+async def test_a_key_outlives_a_slow_body_and_not_a_dead_gateway(
+    queue: JobQueue, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "HOLD_S", 0.6)
+    async with queue.taking_in("key") as intake:
+        await asyncio.sleep(1.2)
+        with pytest.raises(IdempotencyConflict):
+            async with queue.taking_in("key"):
+                pass
+        await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    name = store.keys.idempotency("abandoned")
+    await store.client.set(name, '{"intake":"of a gateway that was killed"}', px=200)
+    with pytest.raises(IdempotencyConflict):
+        async with queue.taking_in("abandoned"):
+            pass
+    await asyncio.sleep(0.4)
+    async with queue.taking_in("abandoned") as intake:
+        assert intake.known is None
+
+
+async def test_a_key_that_was_lost_makes_no_second_job(queue: JobQueue, store: JobStore) -> None:
+    async with queue.taking_in("key") as intake:
+        await store.client.delete(store.keys.idempotency("key"))
+        with pytest.raises(IdempotencyConflict):
+            await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    assert (await queue.counts())["queued"] == 0
+
+
+async def test_the_key_of_a_deleted_job_says_so(queue: JobQueue) -> None:
+    async with queue.taking_in("key") as intake:
+        first = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+    await queue.delete(first.record.id)
+    async with queue.taking_in("key") as intake:
+        with pytest.raises(ResultExpired):
+            await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
+
+
+def upkeep(queue: JobQueue, store: JobStore, settings: QueueSettings, erased: list[str] | None = None) -> Upkeep:
+    async def erase(job_id: str) -> None:
+        if erased is not None:
+            erased.append(job_id)
+
+    return Upkeep(queue._dockets, store, settings, 0.1, erase, "test")
+
+
+async def test_a_job_that_never_reached_the_docket_is_found(
+    queue: JobQueue, store: JobStore, settings: QueueSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when a gateway is killed between the record and the docket."""
+    record = JobRecord(id=new_job_id(), request=JobRequest(), created_at=now())
+    assert await store.create(record, 5, None) == "OK"
+    tidy = upkeep(queue, store, settings)
+    await tidy.recover()
+    assert await docket_length(store, "routine") == 0  # young enough to be on its way
+    monkeypatch.setattr("core.jobs.upkeep._GRACE_S", -1.0)
+    await tidy.recover()
+    await tidy.recover()
+    assert await docket_length(store, "routine") == 1
+
+
+async def test_a_running_job_without_a_worker_is_found(
+    queue: JobQueue, store: JobStore, settings: QueueSettings
+) -> None:
+    lost, alive = await submit(queue), await submit(queue)
+    for job in (lost, alive):
+        await start(store, job.id)
+        await queue._dockets["routine"].cancel(job.id)
+    await store.hold(alive.id, "token", 60)
+    tidy = upkeep(queue, store, settings)
+    await tidy.recover()
+    assert await docket_length(store, "routine") == 0
+    await asyncio.sleep(0.3)
+    await tidy.recover()
+    assert await docket_length(store, "routine") == 1
+
+
+async def test_what_is_past_its_time_is_erased(queue: JobQueue, store: JobStore, settings: QueueSettings) -> None:
+    old, new, waiting = [await submit(queue) for _ in range(3)]
+    await succeed(store, old.id, retention_s=-1)
+    await succeed(store, new.id, retention_s=60)
+    erased: list[str] = []
+    tidy = upkeep(queue, store, settings, erased)
+    await tidy.run(10.0)
+    await tidy.run(10.0)
+    assert erased == [old.id]
+    with pytest.raises(ResultExpired):
+        await queue.get(old.id)
+    assert {record.id for record in (await queue.page())[0]} == {new.id, waiting.id}
+
+
+async def test_a_record_of_newer_code_is_left_alone(queue: JobQueue, store: JobStore) -> None:
+    job = await submit(queue)
+    raw = await store.client.get(store.keys.job(job.id))
+    assert isinstance(raw, bytes)
+    newer = raw.replace(b'"schema_version":1', b'"schema_version":2')
+    await store.client.set(store.keys.job(job.id), newer)
+    for ask in (queue.get, queue.cancel):
+        with pytest.raises(QueueUnavailable, match="another version"):
+            await ask(job.id)
+    assert await store.client.get(store.keys.job(job.id)) == newer
