@@ -6,6 +6,7 @@ import io
 import logging
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -148,8 +149,8 @@ def _explicit_file(data_set: bytes) -> bytes:
     return bytes(128) + b"DICM" + element + data_set
 
 
-def read_data_set(data: bytes, limits: ImageLimits) -> Any:
-    """The pydicom data set of a file, reduced to the elements that decoding needs.
+def read_data_set(data: bytes, limits: ImageLimits, also: Sequence[str] = ()) -> Any:
+    """The pydicom data set of a file, reduced to the elements that decoding needs and the keywords in ``also``.
 
     Raises ``InvalidDicom``, ``UnsupportedTransferSyntax`` or ``DecompressionBomb``.
     """
@@ -159,7 +160,7 @@ def read_data_set(data: bytes, limits: ImageLimits) -> Any:
         data = _explicit_file(_inflated(data, meta.end, limits))
     _check_items(data)
     try:
-        data_set = pydicom.dcmread(_MeteredBytes(data), specific_tags=list(_TAGS))
+        data_set = pydicom.dcmread(_MeteredBytes(data), specific_tags=[*_TAGS, *also])
     except _TooManyReads as error:
         raise InputTooLarge("The data set holds more elements than any MR file.") from error
     except Exception as error:

@@ -27,6 +27,8 @@ _MAX_EXPANSION: Final = 100
 # Functional group of the enhanced classes that holds each attribute.
 _GROUPS: Final = {
     "PixelSpacing": "PixelMeasuresSequence",
+    "ImagePositionPatient": "PlanePositionSequence",
+    "ImageOrientationPatient": "PlaneOrientationSequence",
     "RescaleSlope": "PixelValueTransformationSequence",
     "RescaleIntercept": "PixelValueTransformationSequence",
     "WindowCenter": "FrameVOILUTSequence",

@@ -1,0 +1,170 @@
+"""A network's answer for a whole volume from overlapping windows, in batches, with bounded memory.
+
+    plan = WindowPlan.over(volume.shape[1:], size=(96, 96, 96), overlap=0.5)
+    blend = Blend(plan, channels=3)
+    for batch in plan.batches(2):
+        blend.add(batch, forward(plan.cut(volume, batch)))    # stop, or report batch.done / plan.count, between two
+    probabilities = blend.result
+
+Windows count more in their middle, where the network sees all around: weights are a Gaussian along each axis. What
+several windows say of a voxel is their weighted mean. Since windows form a lattice and the Gaussian is a product of
+three, so is the sum of all weights: it is divided out along each axis beforehand, and no volume of weights is kept.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice, product
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+Shape = tuple[int, int, int]
+Forward = Callable[[FloatArray], FloatArray]
+
+SIGMA: Final = 0.125
+"""Standard deviation of the weights as a share of the window's side."""
+
+# The least weight along one axis; in a corner of the window it counts cubed.
+_LEAST_WEIGHT: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Windows run together. ``starts`` are their first voxels, ``done`` counts all windows up to the batch's end."""
+
+    starts: tuple[Shape, ...]
+    done: int
+
+
+@dataclass(frozen=True)
+class WindowPlan:
+    """Where windows of ``size`` lie over a volume of ``shape``: along each axis at ``starts``.
+
+    A window larger than the volume is centred over it and starts below 0; what it sees outside is 0.
+    """
+
+    shape: Shape
+    size: Shape
+    starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+
+    @classmethod
+    def over(cls, shape: Sequence[int], size: Shape, overlap: float = 0.5) -> WindowPlan:
+        """As few windows as overlap by at least ``overlap``, a share of their side in [0, 1), evenly spread."""
+        if not 0 <= overlap < 1:
+            raise ValueError("overlap is a share in [0, 1)")
+        i, j, k = (_starts(length, side, overlap) for length, side in zip(shape, size, strict=True))
+        return cls((shape[0], shape[1], shape[2]), size, (i, j, k))
+
+    @property
+    def count(self) -> int:
+        """Windows in all."""
+        return math.prod(len(starts) for starts in self.starts)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """All windows, ``batch_size`` at a time; the last batch may be smaller."""
+        done, windows = 0, product(*self.starts)
+        while starts := tuple(islice(windows, batch_size)):
+            done += len(starts)
+            yield Batch(starts, done)
+
+    def cut(self, volume: FloatArray, batch: Batch, out: FloatArray | None = None) -> FloatArray:
+        """The windows (n, channels, *size) of a volume (channels, *shape), C-contiguous float32.
+
+        A view where one window is the whole volume, else a copy; in ``out`` when given, which must hold n windows.
+        """
+        if len(batch.starts) == 1 and self.size == self.shape and volume.flags.c_contiguous and out is None:
+            return volume[None]
+        windows = np.empty((len(batch.starts), volume.shape[0], *self.size), np.float32) if out is None else out
+        for window, start in zip(windows, batch.starts, strict=True):
+            inside, within = self._overlap(start)
+            if self._reaches_out(start):
+                window[...] = 0
+            window[(slice(None), *within)] = volume[(slice(None), *inside)]
+        return windows
+
+    @cached_property
+    def weights(self) -> tuple[dict[int, FloatArray], dict[int, FloatArray], dict[int, FloatArray]]:
+        """For each axis, the weights (side,) of the window at a start; those of all windows at a voxel sum to 1."""
+        i, j, k = (
+            _axis_weights(length, side, starts)
+            for length, side, starts in zip(self.shape, self.size, self.starts, strict=True)
+        )
+        return i, j, k
+
+    def _reaches_out(self, start: Shape) -> bool:
+        return any(
+            first < 0 or first + side > length for first, side, length in zip(start, self.size, self.shape, strict=True)
+        )
+
+    def _overlap(self, start: Shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+        """The part of the volume that a window shows, and the part of the window that it fills."""
+        inside = tuple(
+            slice(max(0, first), min(length, first + side))
+            for first, side, length in zip(start, self.size, self.shape, strict=True)
+        )
+        within = tuple(slice(part.start - first, part.stop - first) for part, first in zip(inside, start, strict=True))
+        return inside, within
+
+
+class Blend:
+    """The weighted mean of what windows say, gathered batch by batch into ``result`` (channels, *shape), float32."""
+
+    def __init__(self, plan: WindowPlan, channels: int) -> None:
+        self._plan = plan
+        self.result: FloatArray = np.zeros((channels, *plan.shape), np.float32)
+
+    def add(self, batch: Batch, predictions: FloatArray) -> None:
+        """Add the network's answers (n, channels, *size) for the windows of ``batch``; they are left unchanged."""
+        for prediction, start in zip(predictions, batch.starts, strict=True):
+            inside, within = self._plan._overlap(start)
+            i, j, k = (axis[first][part] for axis, first, part in zip(self._plan.weights, start, within, strict=True))
+            plane = j[:, None] * k
+            for channel, values in zip(self.result, prediction, strict=True):
+                part = values[within] * plane
+                part *= i[:, None, None]
+                channel[inside] += part
+
+
+def mirrored(forward: Forward, axes: Sequence[tuple[int, ...]] = ((), (0,))) -> Forward:
+    """``forward`` averaged over mirror images of its windows (n, channels, *size).
+
+    ``axes`` lists which of the three spatial axes to mirror each time, () for none: by default the plain window and the
+    one with left and right exchanged. Takes len(axes) times as long.
+    """
+
+    def run(windows: FloatArray) -> FloatArray:
+        total: FloatArray | None = None
+        for flips in axes:
+            spatial = tuple(axis + 2 for axis in flips)
+            answer = np.flip(forward(np.ascontiguousarray(np.flip(windows, spatial))), spatial)
+            total = answer.copy() if total is None else np.add(total, answer, out=total)
+        if total is None:
+            raise ValueError("axes is empty")
+        total /= np.float32(len(axes))
+        return total
+
+    return run
+
+
+def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
+    if side >= length:
+        return (-((side - length) // 2),)
+    stride = max(1, int(side * (1 - overlap)))
+    steps = math.ceil((length - side) / stride)
+    return tuple(round(step * (length - side) / steps) for step in range(steps + 1))
+
+
+def _axis_weights(length: int, side: int, starts: tuple[int, ...]) -> dict[int, FloatArray]:
+    from_centre = (np.arange(side) - (side - 1) / 2) / (SIGMA * side)
+    gaussian = np.maximum(np.exp(-(from_centre**2) / 2), _LEAST_WEIGHT)
+    # Room on both sides for a window that reaches out of the volume.
+    total = np.zeros(length + 2 * side)
+    for start in starts:
+        total[side + start : 2 * side + start] += gaussian
+    return {start: (gaussian / total[side + start : 2 * side + start]).astype(np.float32) for start in starts}
