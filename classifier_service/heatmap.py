@@ -6,8 +6,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.imaging.transforms import Placement
-
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
 
@@ -18,17 +16,6 @@ _STRONGEST_ALPHA = 0.65
 # Blending holds four float copies of what it works on; a slice of 40 million pixels would need two gigabytes at once.
 _ROWS_AT_ONCE = 256
 _PNG_FLAGS = (cv2.IMWRITE_PNG_COMPRESSION, 1)
-
-
-def place_evidence(evidence: FloatArray, placement: Placement) -> FloatArray:
-    """Evidence for a class (h', w') laid over the original (h, w), in [0, 1].
-
-    Evidence against the class counts as none. The map is scaled by its own maximum: it tells where the evidence
-    lies, not how strong it is. All zeros when nothing speaks for the class.
-    """
-    restored = placement.restore(np.maximum(evidence, 0.0).astype(np.float32))
-    strongest = float(restored.max(initial=0.0))
-    return restored / np.float32(strongest) if strongest > 0.0 else restored
 
 
 def render_heat_map(pixels: FloatArray, heat: FloatArray) -> bytes:

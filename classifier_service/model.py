@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from classifier_service.heatmap import place_evidence, render_heat_map
-from classifier_service.input_check import check_input, check_pixels
-from classifier_service.prediction import Prediction, predict
+from classifier_service.heatmap import render_heat_map
+from classifier_service.prediction import Prediction, label_logits, predict
 from core.contracts.classification import Classification, Explanation
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.decode import decode
+from core.imaging.evidence import place_evidence
+from core.imaging.input_check import Finding, check_input, check_pixels
 from core.imaging.limits import ImageLimits
 from core.imaging.slices import Slice
 from core.imaging.transforms import Placement, prepare_classification
@@ -34,11 +35,11 @@ class Prepared:
     image: Slice
     tensor: FloatArray
     placement: Placement
-    pixel_reasons: tuple[str, ...]
+    findings: tuple[Finding, ...]
 
 
 RowOutputs = Mapping[str, npt.NDArray[Any]]
-"""The network's outputs for one image: logits (K,), cam (K, h', w'), energy and distance (scalars)."""
+"""The network's outputs for one image: logits (L,), cam (L, h', w'), energy and distance (scalars)."""
 
 
 def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: ClassificationPreprocessing) -> Prepared:
@@ -48,9 +49,10 @@ def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: Classi
     return Prepared(image, tensor, placement, check_pixels(image, placement))
 
 
-def explain(prepared: Prepared, outputs: RowOutputs, class_index: int) -> Explanation:
-    """The class's evidence as a heat map over the upright uploaded image, pixel for pixel."""
-    heat = place_evidence(outputs["cam"][class_index], prepared.placement)
+def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:
+    """The evidence for one logit as a heat map over the upright uploaded image, pixel for pixel."""
+    size = manifest.preprocessing.size
+    heat = place_evidence(outputs["cam"][logit_index], prepared.placement, size, manifest.map_geometry)
     picture = render_heat_map(prepared.image.pixels, heat)
     return Explanation(data=base64.b64encode(picture).decode("ascii"))
 
@@ -66,7 +68,8 @@ def finish(
     with_explanation: bool,
 ) -> Classification:
     """The answer for one image. With an explanation this renders a picture: run it in a thread."""
-    prediction = predict(outputs["logits"], manifest.labels, manifest.calibration)
+    prediction = predict(label_logits(outputs["logits"], manifest), manifest.labels, manifest.calibration)
+    winner = manifest.logit_indices[prediction.index]
     return Classification(
         label=manifest.labels[prediction.index],
         probability=float(prediction.probabilities[prediction.index]),
@@ -74,9 +77,9 @@ def finish(
         prediction_set=prediction.prediction_set,
         coverage=prediction.coverage,
         input_check=check_input(
-            prepared.pixel_reasons, manifest.input_check, float(outputs["distance"]), float(outputs["energy"])
+            prepared.findings, manifest.input_check, float(outputs["distance"]), float(outputs["energy"])
         ),
-        explanation=explain(prepared, outputs, prediction.index) if with_explanation else None,
+        explanation=explain(prepared, outputs, manifest, winner) if with_explanation else None,
         model=identity,
         timing_ms=timing,
         warnings=prepared.image.notes,

@@ -1,4 +1,4 @@
-"""From calibrated logits to probabilities and a prediction set."""
+"""From the graph's logits to calibrated probabilities and a prediction set."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.manifest import Calibration
+from core.contracts.manifest import Calibration, Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,15 @@ def softmax(logits: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Probabilities (K,) of logits (K,), in float64 so that a sure answer is not rounded to exactly 1."""
     shifted = np.exp(logits.astype(np.float64) - np.max(logits))
     return np.asarray(shifted / shifted.sum(), np.float64)
+
+
+def label_logits(logits: npt.NDArray[np.floating], manifest: Manifest) -> npt.NDArray[np.float64]:
+    """Calibrated logits (K,) of the manifest's labels out of the graph's (L,), L >= K.
+
+    Divides by the temperature where the graph has not: bundles that share a graph have a temperature each.
+    """
+    chosen = logits[list(manifest.logit_indices)].astype(np.float64)
+    return np.asarray(chosen / (manifest.calibration.divisor if manifest.calibration else 1.0), np.float64)
 
 
 def predict(logits: npt.NDArray[np.floating], labels: Sequence[str], calibration: Calibration | None) -> Prediction:

@@ -1,4 +1,7 @@
-"""A run folder as a bundle: graph files, ``manifest.json`` and ``CARD.md`` under NAME/VERSION."""
+"""A run folder as bundles: graph files, ``manifest.json`` and ``CARD.md`` under NAME/VERSION.
+
+A graph that serves several label sets becomes a bundle for each; the first holds the files, the others name it.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,21 @@ from core.contracts.manifest import (
     Variant,
 )
 from training.card import model_card
+from training.label_sets import LabelSet, LabelSets
+from training.map_geometry import map_geometry
+from training.models.registry import TITLES as NETWORKS
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Quantize
 
 NAMES: Final = {"classifier": "tumor-classifier", "segmenter": "tumor-segmenter"}
 TITLES: Final = {
-    "classifier": "Brain tumour classifier for single MR slices (ResNet50)",
-    "segmenter": "Brain tumour segmenter for single MR slices (U-Net)",
+    "classifier": "Brain tumour classifier for single MR slices ({})",
+    "segmenter": "Brain tumour segmenter for single MR slices ({})",
 }
+SET_TITLES: Final = {
+    "tumor-classifier-6": "Brain tumour classifier for single MR slices, six classes ({})",
+}
+# What runs were made of before their records said so.
+_USUAL: Final = {"classifier": "resnet50", "segmenter": "unet"}
 ARCHITECTURES: Final = {"classifier": "resnet50", "segmenter": "unet-16-256"}
 DATA_SETS: Final = {
     "classifier": (
@@ -97,13 +108,41 @@ def _input_check(export: Export) -> InputCheck | None:
     return InputCheck(max_distance=export.max_distance, max_energy=export.max_energy)
 
 
-def bundle_run(run: Path, out: Path, version: str = "1") -> Path:
-    """Write the bundle of an exported run into ``out``/NAME/VERSION; its folder. Figures only where evaluated."""
+def _evaluated(run: Path, labels: tuple[str, ...], export: Export, name: str) -> Evaluate | None:
+    """Figures for just these labels: of ``run/NAME``, or of the run where the labels are its own."""
+    own = run / name
+    if Evaluate.path(own).exists():
+        return Evaluate.read(own)
+    return Evaluate.read(run) if labels == export.labels and Evaluate.path(run).exists() else None
+
+
+def _write(target: Path, manifest: Manifest, run: Path, export: Export, evaluated: Evaluate | None) -> Path:
+    (target / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
+    quantized = Quantize.read(run) if (run / INT8_FILE).exists() else None
+    (target / "CARD.md").write_text(model_card(manifest, export, quantized, evaluated))
+    return target
+
+
+def _network(export: Export) -> str:
+    """The network's name as people write it."""
+    return NETWORKS[export.architecture or _USUAL[export.kind]]
+
+
+def _architecture(export: Export) -> str:
+    """The network's name in manifests; of the usual ones with their widths."""
+    usual = export.architecture in (None, _USUAL[export.kind])
+    return ARCHITECTURES[export.kind] if usual else str(export.architecture)
+
+
+def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
+    """Write every bundle of an exported run into ``out``/NAME/VERSION; their folders. Figures only where evaluated."""
     export = Export.read(run)
-    evaluated = Evaluate.read(run) if Evaluate.path(run).exists() else None
     name = NAMES[export.kind]
-    target = out / name / version
+    sets = LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
+    home = sets[0].name if sets else name
+    target = out / home / version
     target.mkdir(parents=True, exist_ok=True)
+    evaluated = _evaluated(run, export.labels, export, name)
     task: Literal["classification", "segmentation"] = (
         "classification" if export.kind == "classifier" else "segmentation"
     )
@@ -111,11 +150,12 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> Path:
         name=name,
         version=version,
         task=task,
-        architecture=ARCHITECTURES[export.kind],
-        title=TITLES[export.kind],
+        architecture=_architecture(export),
+        title=TITLES[export.kind].format(_network(export)),
         files=_files(run, target),
         preprocessing=_preprocessing(export),
         labels=export.labels,
+        map_geometry=map_geometry(run / REFERENCE_FILE) if task == "classification" else None,
         calibration=_calibration(export),
         input_check=_input_check(export),
         threshold=export.threshold,
@@ -124,7 +164,40 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> Path:
         licence=LICENCES[export.kind],
         training_commit=_commit(),
     )
-    (target / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
-    quantized = Quantize.read(run) if (run / INT8_FILE).exists() else None
-    (target / "CARD.md").write_text(model_card(manifest, export, quantized, evaluated))
-    return target
+    if not sets:
+        return (_write(target, manifest, run, export, evaluated),)
+    return tuple(_bundle_set(label_set, manifest, f"{home}/{version}", run, out, export) for label_set in sets)
+
+
+def _bundle_set(label_set: LabelSet, shared: Manifest, home: str, run: Path, out: Path, export: Export) -> Path:
+    """Write the bundle of one label set, which differs from ``shared`` in what the set says and where its files are."""
+    address = f"{label_set.name}/{shared.version}"
+    target = out / address
+    target.mkdir(parents=True, exist_ok=True)
+    evaluated = _evaluated(run, label_set.labels, export, label_set.name)
+    manifest = shared.model_copy(
+        update={
+            "name": label_set.name,
+            "title": SET_TITLES.get(label_set.name, TITLES[export.kind]).format(_network(export)),
+            "files": shared.files
+            if address == home
+            else tuple(file.model_copy(update={"bundle": home}) for file in shared.files),
+            "labels": label_set.labels,
+            "label_indices": label_set.label_indices,
+            "calibration": label_set.calibration,
+            "input_check": label_set.input_check,
+            "metrics": evaluated.reference if evaluated else (),
+        }
+    )
+    described = export.model_copy(
+        update={
+            "labels": label_set.labels,
+            "temperature": label_set.calibration.temperature,
+            "conformal_quantile": label_set.calibration.conformal_quantile,
+            "coverage": label_set.calibration.coverage,
+            "max_distance": label_set.input_check.max_distance,
+            "max_energy": label_set.input_check.max_energy,
+        }
+    )
+    # Copies are not validated by themselves.
+    return _write(target, Manifest.model_validate(manifest.model_dump()), run, described, evaluated)

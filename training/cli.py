@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,16 +11,36 @@ import torch
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from torch import nn
 
 from training.checkpoints import load_trained
 from training.classifier import ClassifierTask
-from training.config import TEACHER, ClassifierConfig, ScheduleConfig, SegmenterConfig
+from training.commands.audit import audit_command
+from training.commands.controls import controls_command
+from training.commands.split import split_command
+from training.commands.trust import trust_command
+from training.config import (
+    SEGMENTER_TEACHER,
+    TEACHER,
+    ClassifierConfig,
+    ClassifierName,
+    Preset,
+    ScheduleConfig,
+    SegmenterConfig,
+    SegmenterName,
+)
+from training.models.ensemble import Ensemble
+from training.presets import paper_classifier, paper_segmenter
 from training.segmenter import SegmenterTask
 from training.trainer import State, Task, Trainer
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the models that Falx serves.")
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
 app.add_typer(train_app, name="train")
+app.command("audit")(audit_command)
+app.command("split")(split_command)
+app.command("controls")(controls_command)
+app.command("trust")(trust_command)
 console = Console()
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
@@ -32,10 +52,28 @@ Bf16Option = Annotated[bool, typer.Option("--bf16", help="bfloat16 autocast: for
 SizeOption = Annotated[list[int] | None, typer.Option("--size", help="Input sizes to choose from on validation.")]
 SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
 ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
-StartOption = Annotated[Path | None, typer.Option("--start-from", help="Run whose averaged weights are the start.")]
+StartOption = Annotated[
+    Path | None, typer.Option("--start-from", help="Run, or shipped bundle, whose weights are the start.")
+]
 SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule to leave out at its beginning.")]
-TeacherOption = Annotated[Path | None, typer.Option("--teacher", help="Run of a fine-tuned teacher to learn from.")]
-WidthOption = Annotated[int, typer.Option("--width", help="Channels of the first stage; 64 is ResNet50.")]
+TeacherOption = Annotated[
+    list[Path] | None,
+    typer.Option("--teacher", help="Run of a fine-tuned teacher to learn from; several are averaged."),
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the figures; by default the run.")]
+LabelSetOption = Annotated[str | None, typer.Option("--label-set", help="Score these labels alone.")]
+WidthOption = Annotated[
+    int, typer.Option("--width", help="Channels of the first stage; 64 is the published network, others in proportion.")
+]
+UNetWidthOption = Annotated[
+    int | None, typer.Option("--width", help="Channels of the first level, if not the preset's.")
+]
+PresetOption = Annotated[Preset, typer.Option("--preset", help="falx: ours; paper: as the paper trains.")]
+ClassifierOption = Annotated[ClassifierName, typer.Option("--architecture", help="Which network.")]
+SegmenterOption = Annotated[SegmenterName, typer.Option("--architecture", help="Which network.")]
+MultitaskOption = Annotated[
+    bool, typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights.")
+]
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the cycle, if not the preset's.")]
 
 
@@ -83,17 +121,44 @@ def _train(
         trainer.run(report)
 
 
+def _taught_by(teachers: Sequence[Path]) -> nn.Module | None:
+    """The trained networks of these runs as one, or nothing without any."""
+    members = [load_trained(teacher).model for teacher in teachers]
+    return Ensemble(members).eval() if members else None
+
+
 def _train_classifier(
-    config: ClassifierConfig, data: Path, run: Path, device: str, start: Path | None = None, teacher: Path | None = None
+    config: ClassifierConfig,
+    data: Path,
+    run: Path,
+    device: str,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> None:
     about = {
         "kind": "classifier",
         "config": dataclasses.asdict(config),
         "start": str(start) if start else None,
-        "teacher": str(teacher) if teacher else None,
+        "teachers": [str(teacher) for teacher in teachers],
     }
-    taught_by = load_trained(teacher).model if teacher else None
-    _train(ClassifierTask(config, data, device, taught_by), config.schedule, run, device, about, start)
+    _train(ClassifierTask(config, data, device, _taught_by(teachers)), config.schedule, run, device, about, start)
+
+
+def _train_segmenter(
+    config: SegmenterConfig,
+    data: Path,
+    run: Path,
+    device: str,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
+) -> None:
+    about = {
+        "kind": "segmenter",
+        "config": dataclasses.asdict(config),
+        "start": str(start) if start else None,
+        "teachers": [str(teacher) for teacher in teachers],
+    }
+    _train(SegmenterTask(config, data, device, _taught_by(teachers)), config.schedule, run, device, about, start)
 
 
 @train_app.command("classifier")
@@ -110,14 +175,21 @@ def train_classifier(
     learning_rate: RateOption = None,
     width: WidthOption = 64,
     teacher: TeacherOption = None,
+    architecture: ClassifierOption = "resnet50",
+    preset: PresetOption = "falx",
+    multitask: MultitaskOption = False,
 ) -> None:
-    """ResNet50 on the labelled slices, with or without a teacher's answers as targets."""
+    """A classifier on the labelled slices, with or without teachers' answers as targets."""
     if threads:
         torch.set_num_threads(threads)
-    config = ClassifierConfig()
+    config = dataclasses.replace(
+        ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
+    )
+    if preset == "paper":
+        config = paper_classifier(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
-    config = dataclasses.replace(config, width=width, schedule=options.applied_to(config.schedule))
-    _train_classifier(config, data, run, device, start, teacher)
+    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
+    _train_classifier(config, data, run, device, start, teacher or ())
 
 
 @train_app.command("teacher")
@@ -150,15 +222,39 @@ def train_segmenter(
     start: StartOption = None,
     skip: SkipOption = 0,
     learning_rate: RateOption = None,
+    width: UNetWidthOption = None,
+    teacher: TeacherOption = None,
+    architecture: SegmenterOption = "unet",
+    preset: PresetOption = "falx",
 ) -> None:
-    """U-Net on LGG, Figshare outlines and BraTS slices."""
+    """A segmenter on LGG, Figshare outlines and BraTS slices, with or without teachers' answers as targets."""
     if threads:
         torch.set_num_threads(threads)
-    config = SegmenterConfig()
+    config = dataclasses.replace(SegmenterConfig(), architecture=architecture)
+    if preset == "paper":
+        config = paper_segmenter(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
-    config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
-    about = {"kind": "segmenter", "config": dataclasses.asdict(config), "start": str(start) if start else None}
-    _train(SegmenterTask(config, data, device), config.schedule, run, device, about, start)
+    schedule = options.applied_to(config.schedule)
+    config = dataclasses.replace(config, width=width or config.width, schedule=schedule)
+    _train_segmenter(config, data, run, device, start, teacher or ())
+
+
+@train_app.command("segmenter-teacher")
+def train_segmenter_teacher(
+    data: DataOption,
+    run: RunOption = Path("runs/segmenter-teacher"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    time_limit: LimitOption = None,
+    scale: ShareOption = 1.0,
+    bf16: Bf16Option = False,
+) -> None:
+    """U-Net with an EfficientNet-Lite0 encoder from ImageNet: what the segmenter may learn from."""
+    if threads:
+        torch.set_num_threads(threads)
+    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
+    config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
+    _train_segmenter(config, data, run, device)
 
 
 @app.command("export")
@@ -182,11 +278,17 @@ def quantize_command(data: DataOption, run: RunOption) -> None:
 
 
 @app.command("evaluate")
-def evaluate_command(data: DataOption, run: RunOption, split: SplitOption = "val") -> None:
-    """Score the exported graphs on a split, with intervals over patients."""
-    from training.evaluate import evaluate_run
+def evaluate_command(
+    data: DataOption,
+    run: RunOption,
+    split: SplitOption = "val",
+    out: OutOption = None,
+    label_set: LabelSetOption = None,
+) -> None:
+    """Score the exported graphs of a run or bundle on a split, with intervals over patients."""
+    from training.evaluation.evaluate import evaluate_run
 
-    result = evaluate_run(run, data, split)
+    result = evaluate_run(run, data, split, out, label_set)
     for metric in result.reference:
         interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
         console.print(f"{metric.name:52} {metric.data_set:22} {metric.value:.3f}  [{interval}]  n={metric.count}")

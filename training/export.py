@@ -21,11 +21,21 @@ from training.checkpoints import Trained, load_trained
 from training.data.lgg import lgg_slices
 from training.data.multisequence import SequenceSlice
 from training.data.slices import load_slices
-from training.graphs import CLASSIFIER_OUTPUTS, SEGMENTER_OUTPUTS, ClassifierGraph, FeatureSpace, SegmenterGraph
+from training.evaluation.classification import accuracy
+from training.evaluation.masks import volumetric_dice
+from training.graphs import (
+    CLASSIFIER_OUTPUTS,
+    MULTITASK_OUTPUTS,
+    SEGMENTER_OUTPUTS,
+    ClassifierGraph,
+    FeatureSpace,
+    MultiTaskGraph,
+    SegmenterGraph,
+)
 from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, outlined_inputs, pick
-from training.metrics import accuracy, volumetric_dice
-from training.models.resnet import ResNetClassifier
-from training.models.unet import UNet
+from training.models.multitask import MultiTaskClassifier
+from training.models.pooled import Classifier
+from training.models.registry import SEGMENTERS
 from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.records import REFERENCE_FILE, Export
 
@@ -46,16 +56,22 @@ def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> E
     Raises TypeError for a teacher's run, RuntimeError where the graph and torch differ by more than ``PARITY``.
     """
     trained = load_trained(run)
-    if isinstance(trained.model, ResNetClassifier):
-        record = _export_classifier(trained, trained.model, run, data, sizes or CLASSIFIER_SIZES)
-    elif isinstance(trained.model, UNet):
-        record = _export_segmenter(trained, trained.model, run, data, sizes or SEGMENTER_SIZES)
+    if isinstance(trained.model, Classifier):
+        record = _export_classifier(trained, trained.model, run, data, sizes or _sizes(trained, CLASSIFIER_SIZES))
+    elif trained.architecture in SEGMENTERS:
+        record = _export_segmenter(trained, trained.model, run, data, sizes or _sizes(trained, SEGMENTER_SIZES))
     else:
         raise TypeError(f"{run} holds a teacher; it is learnt from, not exported")
     record.write(run)
     if record.parity > PARITY:
         raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")
     return record
+
+
+def _sizes(trained: Trained, usual: tuple[int, ...]) -> tuple[int, ...]:
+    """Candidates for the input size: those around the usual one, or the one size that a run was trained at."""
+    last = int(trained.config["schedule"]["phases"][-1]["size"])
+    return usual if last in usual else (last,)
 
 
 @torch.no_grad()
@@ -68,14 +84,15 @@ def _run(model: nn.Module, images: np.ndarray, batch: int = 16) -> tuple[np.ndar
 
 
 def _choose_classifier_size(
-    model: ResNetClassifier, data: Path, labels: tuple[str, ...], sizes: tuple[int, ...]
+    model: Classifier, data: Path, labels: tuple[str, ...], sizes: tuple[int, ...]
 ) -> tuple[dict[int, float], LabelledInputs, np.ndarray]:
     """Validation accuracy by size, and inputs and raw logits at the best; ties go to the smaller, cheaper size."""
+    plain = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
     scores: dict[int, float] = {}
     best: tuple[LabelledInputs, np.ndarray] | None = None
     for size in sorted(sizes):
         inputs = labelled_inputs(data, "val", size, labels)
-        logits = _run(model, inputs.images)[0]
+        logits = _run(plain, inputs.images)[0]
         score = accuracy(logits.argmax(axis=1), inputs.labels)
         if best is None or score > max(scores.values()):
             best = inputs, logits
@@ -85,18 +102,22 @@ def _choose_classifier_size(
     return scores, *best
 
 
-def _fit_feature_space(model: ResNetClassifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
+def _graph(model: Classifier, temperature: float, space: FeatureSpace) -> ClassifierGraph:
+    if isinstance(model, MultiTaskClassifier):
+        return MultiTaskGraph(model, temperature, space)
+    return ClassifierGraph(model, temperature, space)
+
+
+def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
     train = load_slices(data, "train", ClassificationPreprocessing(size=size), labels)
     step = max(1, len(train.labels) // FEATURE_SLICES)
     images = np.array(train.images[::step], np.float32)[:, None] / np.float32(255)
-    graph = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels)))
+    graph = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
     features = _run(graph, images)[CLASSIFIER_OUTPUTS.index("features")]
     return FeatureSpace.fit(features, train.labels[::step], len(labels))
 
 
-def _export_classifier(
-    trained: Trained, model: ResNetClassifier, run: Path, data: Path, sizes: tuple[int, ...]
-) -> Export:
+def _export_classifier(trained: Trained, model: Classifier, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
     labels = trained.labels
     folded = fold_normalisation(model)
     half = half_weights(folded)
@@ -105,14 +126,18 @@ def _export_classifier(
     fitted, held_out = group_halves(inputs.groups)
     temperature = fit_temperature(raw[fitted], inputs.labels[fitted])
     space = _fit_feature_space(half, data, size, labels)
-    graph = ClassifierGraph(half, temperature, space)
+    graph = _graph(half, temperature, space)
+    names = MULTITASK_OUTPUTS if isinstance(graph, MultiTaskGraph) else CLASSIFIER_OUTPUTS
     path = run / REFERENCE_FILE
-    export_graph(graph, torch.from_numpy(inputs.images[:2]), path, "image", CLASSIFIER_OUTPUTS)
-    outputs = dict(zip(CLASSIFIER_OUTPUTS, _run(graph, inputs.images), strict=True))
+    export_graph(graph, torch.from_numpy(inputs.images[:2]), path, "image", names)
+    outputs = dict(zip(names, _run(graph, inputs.images), strict=True))
     sample = inputs.images[:: max(1, len(inputs.images) // 32)]
     unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         kind="classifier",
+        architecture=trained.architecture,
+        preset=trained.config.get("preset", "falx"),
+        multitask=isinstance(graph, MultiTaskGraph),
         size=size,
         labels=labels,
         parity=largest_difference(graph, path, sample),
@@ -138,7 +163,7 @@ def dice_by_threshold(
     return {t: float(np.mean(list(volumetric_dice(stack >= t, true, patients).values()))) for t in thresholds}
 
 
-def _export_segmenter(trained: Trained, model: UNet, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
+def _export_segmenter(trained: Trained, model: nn.Module, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
     folded = fold_normalisation(model)
     half = half_weights(folded)
     graph = SegmenterGraph(half)
@@ -159,6 +184,8 @@ def _export_segmenter(trained: Trained, model: UNet, run: Path, data: Path, size
     exact = _run(SegmenterGraph(model), samples[size])[0]
     return Export(
         kind="segmenter",
+        architecture=trained.architecture,
+        preset=trained.config.get("preset", "falx"),
         size=size,
         labels=trained.labels,
         parity=largest_difference(graph, path, samples[size]),

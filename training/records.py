@@ -42,6 +42,10 @@ class Export(Record):
     """Made by ``export``: all that the graph does not say of itself."""
 
     kind: Kind
+    # Name in ``training.models.registry``, and how it was trained; runs from before there was a choice have neither.
+    architecture: str | None = None
+    preset: str = "falx"
+    multitask: bool = False
     # Side of the input square, chosen on validation.
     size: int
     labels: tuple[str, ...]

@@ -10,12 +10,17 @@ from core.contracts.base import Contract
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
+# NAME/VERSION, as bundles lie in the models folder.
+BundleAddress = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[0-9A-Za-z][0-9A-Za-z.]*$")]
 
 
 class BundleFile(Contract):
     """One file of the bundle. ``reference`` stores fp16 weights and computes in float32."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    # The bundle in the same models folder whose folder holds the file; None is this one. Weights that two bundles
+    # share are so stored once, and a service loads them once.
+    bundle: BundleAddress | None = None
     sha256: Sha256
     variant: Variant
     size_bytes: int = Field(gt=0)
@@ -42,25 +47,49 @@ class SegmentationPreprocessing(Contract):
     sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
     percentiles: tuple[float, float] = (1.0, 99.0)
     head_margin: float = Field(default=0.02, ge=0)
+    # Two slices that correlate above this are one image under two names. Among the TCGA-LGG training slices nearly all
+    # copies lie above 0.99, and 97 % of the pairs of different sequences below 0.98.
+    copy_correlation: float = Field(default=0.99, gt=0, le=1)
 
 
 Preprocessing = Annotated[ClassificationPreprocessing | SegmentationPreprocessing, Field(discriminator="kind")]
 
 
 class InputCheck(Contract):
-    """Thresholds above which an input is called out of distribution (set at 99 % acceptance of validation)."""
+    """Limits of the model's own measures; at its limit each alone makes an input out of distribution.
+
+    Set on validation for the share of slices that the whole check, pixels included, accepts.
+    """
 
     max_distance: float
     max_energy: float | None = None
 
 
 class Calibration(Contract):
-    """Temperature is already folded into ``logits``; kept here for the record."""
+    """What turns logits into honest probabilities: softmax(logits / temperature)."""
 
     temperature: float = Field(gt=0)
+    # True: the graph has already divided its logits by the temperature, which stands here for the record.
+    # False: whoever reads the logits divides them, as where several bundles read one graph.
+    temperature_in_graph: bool = True
     # Conformal: a label is in the set when 1 - probability <= quantile.
     conformal_quantile: float | None = Field(default=None, ge=0, le=1)
     coverage: float | None = Field(default=None, gt=0, lt=1)
+
+    @property
+    def divisor(self) -> float:
+        """What is left to divide the graph's logits by."""
+        return 1.0 if self.temperature_in_graph else self.temperature
+
+
+class MapGeometry(Contract):
+    """Where the cells of the activation maps lie: cell i is centred on pixel first + i * step of the model's square.
+
+    Strided convolutions put the first cell on the first pixels, not in the middle of those that it stands for.
+    """
+
+    first: float
+    step: float = Field(gt=0)
 
 
 class Metric(Contract):
@@ -88,6 +117,11 @@ class Manifest(Contract):
     preprocessing: Preprocessing
     # Class names in the order of the logits (classification), or region names (segmentation).
     labels: tuple[str, ...] = Field(min_length=1)
+    # Classification: which logits (and maps) of the graph the labels are, in the order of ``labels``; the others are
+    # left out of the softmax. None: all of them, one a label.
+    label_indices: tuple[Annotated[int, Field(ge=0)], ...] | None = None
+    # Classification: None takes the maps' cells to tile the square.
+    map_geometry: MapGeometry | None = None
     calibration: Calibration | None = None
     input_check: InputCheck | None = None
     # Segmentation: probability above which a pixel is tumour, from validation.
@@ -103,3 +137,19 @@ class Manifest(Contract):
         if self.preprocessing.kind != self.task:
             raise ValueError(f"preprocessing is for {self.preprocessing.kind}, the task is {self.task}")
         return self
+
+    @model_validator(mode="after")
+    def _indices_match_labels(self) -> Manifest:
+        indices = self.label_indices
+        if indices is None:
+            return self
+        if self.task != "classification":
+            raise ValueError("label_indices choose logits, which only a classifier has")
+        if len(indices) != len(self.labels) or len(set(indices)) != len(indices):
+            raise ValueError(f"label_indices must name one logit for each of the {len(self.labels)} labels")
+        return self
+
+    @property
+    def logit_indices(self) -> tuple[int, ...]:
+        """Place of each label among the graph's logits."""
+        return tuple(range(len(self.labels))) if self.label_indices is None else self.label_indices

@@ -22,24 +22,29 @@ Task = Literal["classification", "segmentation"]
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A verified bundle: every file that ``manifest`` names lies in ``path`` with the stated size and sha256."""
+    """A verified bundle: every file that ``manifest`` names is there, with the stated size and sha256.
+
+    Files lie in ``path``, or in the folder of another bundle beside it.
+    """
 
     manifest: Manifest
     path: Path
 
     def file_path(self, file: BundleFile) -> Path:
         """Where ``file`` lies."""
-        return self.path / file.name
+        return _home(self.path, file) / file.name
 
 
 def load_bundle(path: Path) -> Bundle:
     """Read and verify the bundle in the folder ``path``.
 
+    A file of another bundle is looked for in that bundle's folder, ``path/../../NAME/VERSION``.
+
     Raises BundleCorrupt, saying what differs: no manifest, a manifest of another schema, a folder that does
     not match name and version, a file that is missing, lies elsewhere, or differs in size or sha256.
     """
     manifest = _read_manifest(path)
-    _check_address(path, manifest)
+    _check_address(path, f"{manifest.name}/{manifest.version}")
     _check_variants(path, manifest)
     for file in manifest.files:
         _check_file(path, file)
@@ -102,11 +107,16 @@ def _read_manifest(path: Path) -> Manifest:
         raise BundleCorrupt(f"{manifest_path} does not follow the manifest schema: {faults}.") from error
 
 
-def _check_address(path: Path, manifest: Manifest) -> None:
+def _home(path: Path, file: BundleFile) -> Path:
+    """The folder that should hold ``file`` of the bundle in ``path``."""
+    return path if file.bundle is None else path.absolute().parent.parent / file.bundle
+
+
+def _check_address(path: Path, stated: str) -> None:
     folder = path.resolve()
-    stated, actual = f"{manifest.name}/{manifest.version}", f"{folder.parent.name}/{folder.name}"
+    actual = f"{folder.parent.name}/{folder.name}"
     if stated != actual:
-        raise BundleCorrupt(f"{path} lies at {actual}, its manifest says {stated}.")
+        raise BundleCorrupt(f"{path} lies at {actual}, the manifest says {stated}.")
 
 
 def _check_variants(path: Path, manifest: Manifest) -> None:
@@ -115,7 +125,14 @@ def _check_variants(path: Path, manifest: Manifest) -> None:
         raise BundleCorrupt(f"{path} names two files of one variant: {', '.join(variants)}.")
 
 
-def _check_file(folder: Path, file: BundleFile) -> None:
+def _check_file(path: Path, file: BundleFile) -> None:
+    folder = _home(path, file)
+    if file.bundle is not None:
+        _check_address(folder, file.bundle)
+    _check_content(folder, file)
+
+
+def _check_content(folder: Path, file: BundleFile) -> None:
     path = folder / file.name
     # The manifest's pattern allows no separator, but "..", and a link may lead anywhere.
     if path.resolve().parent != folder.resolve():

@@ -139,16 +139,27 @@ class OrtSession:
         return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
 
 
-def open_session(bundle: Bundle, precision: Precision, *, require_cuda: bool = False) -> tuple[BundleFile, OrtSession]:
-    """The bundle's file that suits the provider, and a session on it. Raises BundleCorrupt, ProviderMissing."""
-    expects_cpu = wanted_providers()[0][0] == CPU
-    file = choose_file(bundle, precision, on_cpu=expects_cpu)
-    session = OrtSession(bundle.file_path(file), require_cuda=require_cuda)
-    if session.provider == CPU and not expects_cpu:
-        # CUDA is installed but did not come up: the CPU has a file of its own.
-        file = choose_file(bundle, precision, on_cpu=True)
-        session = OrtSession(bundle.file_path(file), force_cpu=True)
-    return file, session
+class SessionPool:
+    """Opens what bundles run, each file once: bundles that name the same weights get the same session."""
+
+    def __init__(self, precision: Precision, *, require_cuda: bool = False) -> None:
+        self._precision: Precision = precision
+        self._require_cuda = require_cuda
+        self._on_cpu = wanted_providers()[0][0] == CPU
+        self._by_sha256: dict[str, OrtSession] = {}
+
+    def open(self, bundle: Bundle) -> tuple[BundleFile, OrtSession]:
+        """The bundle's file that suits the provider, and a session on it. Raises BundleCorrupt, ProviderMissing."""
+        file = choose_file(bundle, self._precision, on_cpu=self._on_cpu)
+        if file.sha256 in self._by_sha256:
+            return file, self._by_sha256[file.sha256]
+        session = OrtSession(bundle.file_path(file), require_cuda=self._require_cuda, force_cpu=self._on_cpu)
+        if session.provider == CPU and not self._on_cpu:
+            # CUDA is installed but did not come up: the CPU has a file of its own.
+            self._on_cpu = True
+            return self.open(bundle)
+        self._by_sha256[file.sha256] = session
+        return file, session
 
 
 def _options() -> ort.SessionOptions:

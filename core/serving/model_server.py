@@ -14,12 +14,13 @@ import numpy.typing as npt
 import structlog
 from fastapi import APIRouter
 
+from core.contracts.manifest import BundleFile
 from core.contracts.service import DependencyState, ModelList, ModelSummary
 from core.errors import BundleCorrupt, NotReady, UnknownModel
 from core.runtime.bundle import Bundle, Task, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
-from core.runtime.session import Session, open_session
+from core.runtime.session import Session, SessionPool
 from core.serving.batcher import Batcher
 from core.serving.schedule import Limits
 from core.serving.served_model import (
@@ -90,7 +91,11 @@ class ModelRegistry:
             raise BundleCorrupt(f"{self._settings.models_dir.resolve()} holds no {self._task} bundle.")
         bundles.sort(key=version_key, reverse=True)
         bundles.sort(key=lambda bundle: self._rank(bundle.manifest.name))
-        self._models = tuple(self._serve(bundle) for bundle in bundles)
+        pool = SessionPool(self._settings.precision, require_cuda=self._settings.require_cuda)
+        models: list[ServedModel] = []
+        for bundle in bundles:
+            models.append(self._serve(bundle, *pool.open(bundle), models))
+        self._models = tuple(models)
 
     def resolve(self, model: str | None = None) -> ServedModel:
         """The model called ``NAME`` (its newest version) or ``NAME@VERSION``; None is the default model.
@@ -139,7 +144,7 @@ class ModelRegistry:
 
     async def drain(self) -> None:
         """Finish every admitted request and end all threads."""
-        await asyncio.gather(*(served.batcher.drain() for served in self._models))
+        await asyncio.gather(*(batcher.drain() for batcher in {served.batcher for served in self._models}))
         self._pool.shutdown(wait=False)
 
     def _timed(
@@ -156,12 +161,30 @@ class ModelRegistry:
         place = configured.index(name) if name in configured else len(configured)
         return place, not name.startswith("tumor-"), name
 
-    def _serve(self, bundle: Bundle) -> ServedModel:
-        file, session = open_session(bundle, self._settings.precision, require_cuda=self._settings.require_cuda)
+    def _serve(self, bundle: Bundle, file: BundleFile, session: Session, running: Sequence[ServedModel]) -> ServedModel:
         check_tensors(bundle, session)
+        name = bundle.manifest.name
+        # What a shared batcher does is counted under the model that was loaded first.
+        first = next((served for served in running if served.session is session), None)
+        served = ServedModel(bundle, file, session, first.batcher if first else self._start(bundle, session))
+        self.metrics.active_provider.labels(name, session.provider).set(1)
+        logger.info(
+            "model ready",
+            model=name,
+            version=bundle.manifest.version,
+            variant=file.variant,
+            provider=session.provider,
+            runners=session.runners,
+            max_batch=served.batcher.limits.max_rows,
+            shares_weights_of=first.name if first else None,
+        )
+        return served
+
+    def _start(self, bundle: Bundle, session: Session) -> Batcher[RowOutputs]:
         forward = row_forward(session)
         measured = self._warm_up(bundle, session, forward)
         name = bundle.manifest.name
+        logger.info("model warmed up", model=name, ms_per_image=round(measured.service_s * 1000, 2))
         batcher = Batcher(
             forward,
             Limits(max_queue=self._settings.max_queue, max_rows=measured.max_rows),
@@ -171,20 +194,9 @@ class ModelRegistry:
             service_s=measured.service_s,
             observer=MetricsObserver(self.metrics, name),
             name=name,
-        ).start()
-        self.metrics.active_provider.labels(name, session.provider).set(1)
-        self.metrics.queue_depth.labels(name).set_function(lambda: batcher.waiting)
-        logger.info(
-            "model ready",
-            model=name,
-            version=bundle.manifest.version,
-            variant=file.variant,
-            provider=session.provider,
-            runners=session.runners,
-            max_batch=measured.max_rows,
-            ms_per_image=round(measured.service_s * 1000, 2),
         )
-        return ServedModel(bundle, file, session, batcher)
+        self.metrics.queue_depth.labels(name).set_function(lambda: batcher.waiting)
+        return batcher.start()
 
     def _warm_up(self, bundle: Bundle, session: Session, forward: Callable[[Array], Sequence[RowOutputs]]) -> WarmUp:
         row = typical_row(session.inputs[0], bundle.manifest.preprocessing.size)

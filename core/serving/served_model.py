@@ -33,7 +33,10 @@ TENSORS: dict[Task, tuple[str, frozenset[str]]] = {
 
 @dataclass(frozen=True)
 class ServedModel:
-    """One model that answers: its verified bundle, the file in use, the session, and the batcher in front of it."""
+    """One model that answers: its verified bundle, the file in use, the session, and the batcher in front of it.
+
+    Models whose bundles share their weights share session and batcher: what is asked of them runs in one batch.
+    """
 
     bundle: Bundle
     file: BundleFile
@@ -127,8 +130,19 @@ def check_tensors(bundle: Bundle, session: Session) -> None:
     if session.inputs[0].shape[0] is not None:
         raise BundleCorrupt(f"{bundle.path}: the batch axis of {wanted_input} must be free.")
     logits = outputs.get("logits")
-    if logits is not None and logits.shape[-1] not in (None, len(manifest.labels)):
-        raise BundleCorrupt(f"{bundle.path}: {logits.shape[-1]} logits for {len(manifest.labels)} labels.")
+    if logits is not None:
+        _check_logits(bundle, logits.shape[-1])
+
+
+def _check_logits(bundle: Bundle, count: int | None) -> None:
+    """Raise BundleCorrupt unless each label has its logit; a graph with a free number of them is believed."""
+    manifest = bundle.manifest
+    if count is None:
+        return
+    if manifest.label_indices is None and count != len(manifest.labels):
+        raise BundleCorrupt(f"{bundle.path}: {count} logits for {len(manifest.labels)} labels.")
+    if max(manifest.logit_indices) >= count:
+        raise BundleCorrupt(f"{bundle.path}: label_indices name logit {max(manifest.logit_indices)} of {count}.")
 
 
 def typical_row(spec: TensorSpec, size: int) -> Array:

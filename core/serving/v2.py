@@ -113,6 +113,7 @@ class _V2:
                 "max_batch_size": served.batcher.limits.max_queue,
                 "input": [_configuration(spec) for spec in served.session.inputs],
                 "output": [_configuration(spec) for spec in served.session.outputs],
+                "parameters": _parameters(served),
             }
         )
 
@@ -167,6 +168,16 @@ def _metadata(spec: TensorSpec) -> dict[str, object]:
 def _configuration(spec: TensorSpec) -> dict[str, object]:
     # As Triton has it: the batch axis is implied by max_batch_size.
     return {"name": spec.name, "data_type": f"TYPE_{datatype(spec)}", "dims": _shape(spec)[1:]}
+
+
+def _parameters(served: ServedModel) -> dict[str, object]:
+    """What a caller needs to read the tensors: V2 answers with the graph's own, which may serve several label sets."""
+    manifest = served.bundle.manifest
+    values = {"labels": ",".join(manifest.labels)}
+    if manifest.task == "classification":
+        values["label_indices"] = ",".join(map(str, manifest.logit_indices))
+        values["temperature"] = str(manifest.calibration.divisor if manifest.calibration else 1.0)
+    return {name: {"string_value": value} for name, value in values.items()}
 
 
 def _shape(spec: TensorSpec) -> list[int]:

@@ -35,9 +35,11 @@ def post(server: Server, body: bytes, headers: Mapping[str, str] = PNG, query: s
 
 
 def head_bright_in(quadrant: int, height: int = 200, width: int = 200) -> npt.NDArray[np.uint8]:
-    """A grey head with one bright quadrant; the tiny network's classes are the quadrants in reading order."""
+    """A grainy head with one bright quadrant; the tiny network's classes are the quadrants in reading order."""
     head = np.zeros((height, width), np.uint8)
-    cv2.ellipse(head, (width // 2, height // 2), (int(width * 0.45), int(height * 0.45)), 0, 0, 360, 60, -1)
+    cv2.ellipse(head, (width // 2, height // 2), (int(width * 0.45), int(height * 0.45)), 0, 0, 360, 1, -1)
+    grain = np.random.default_rng(0).uniform(0, 120, head.shape)
+    head = np.where(head > 0, grain, 0).astype(np.uint8)
     row, column = divmod(quadrant, 2)
     centre = (int(width * (0.35 + 0.3 * column)), int(height * (0.35 + 0.3 * row)))
     cv2.circle(head, centre, int(min(height, width) * 0.12), 250, -1)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from classifier_service.prediction import predict, softmax
-from core.contracts.manifest import Calibration
+from classifier_service.prediction import label_logits, predict, softmax
+from core.contracts.manifest import Calibration, Manifest
+from tests.fixtures.models import classifier_manifest
 
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 
@@ -66,3 +67,35 @@ def test_without_a_quantile_nothing_is_promised(calibration: Calibration | None)
     prediction = predict(logits_of(0.3, 0.5, 0.1, 0.1), LABELS, calibration)
     assert prediction.prediction_set == ("meningioma",)
     assert prediction.coverage is None
+
+
+def manifest(**changes: object) -> Manifest:
+    file = {"name": "model.onnx", "sha256": "0" * 64, "variant": "reference", "size_bytes": 1}
+    return Manifest.model_validate({**classifier_manifest(), "files": [file], **changes})
+
+
+LOGITS = np.array([1.0, 2.0, 3.0, 4.0, 50.0, 60.0], np.float32)
+
+
+def test_the_temperature_of_the_graph_is_not_applied_again() -> None:
+    assert label_logits(LOGITS[:4], manifest()).tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_the_temperature_of_the_manifest_is_applied() -> None:
+    calibration = Calibration(temperature=4.0, temperature_in_graph=False)
+    assert label_logits(LOGITS[:4], manifest(calibration=calibration)).tolist() == [0.25, 0.5, 0.75, 1.0]
+
+
+def test_logits_that_are_no_label_take_no_probability() -> None:
+    chosen = label_logits(LOGITS, manifest(label_indices=[3, 0, 1, 2]))
+    assert chosen.tolist() == [4.0, 1.0, 2.0, 3.0]
+    prediction = predict(chosen, LABELS, None)
+    assert prediction.index == 0
+    assert prediction.probabilities.sum() == pytest.approx(1.0)
+    # Softmax over all logits and then divided by what the four have is the same by hand.
+    every = softmax(LOGITS)[[3, 0, 1, 2]]
+    assert prediction.probabilities.tolist() == pytest.approx((every / every.sum()).tolist(), rel=1e-6)
+
+
+def test_without_calibration_logits_stay_as_they_are() -> None:
+    assert label_logits(LOGITS[:4], manifest(calibration=None)).tolist() == [1.0, 2.0, 3.0, 4.0]

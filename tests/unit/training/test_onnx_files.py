@@ -83,7 +83,7 @@ def test_the_classifier_agrees_with_torch_at_any_batch_size(classifier: tuple[Cl
 def test_activation_maps_explain_the_logits_exactly(classifier: tuple[ClassifierGraph, Path]) -> None:
     graph, path = classifier
     outputs = OnnxModel(path).run(noise(3, 1, 64, 64))
-    bias = graph.model.backbone.fc.bias.detach().numpy()
+    bias = graph.model.last.bias.detach().numpy()
     raw = outputs["logits"] * TEMPERATURE
     np.testing.assert_allclose(outputs["cam"].mean(axis=(2, 3)) + bias, raw, atol=1e-4)
     np.testing.assert_allclose(outputs["energy"], -np.log(np.exp(raw).sum(axis=1)), atol=1e-4)

@@ -108,6 +108,9 @@ def test_link_out_of_the_bundle_is_refused(folder: Path, tmp_path: Path) -> None
         (lambda manifest: manifest.update(labels=[]), "labels"),
         (lambda manifest: manifest.update(task="segmentation"), "preprocessing is for classification"),
         (lambda manifest: manifest["files"][0].update(sha256="0" * 63), "sha256"),
+        (lambda manifest: manifest.update(label_indices=[0, 1, 2]), "one logit for each of the 4 labels"),
+        (lambda manifest: manifest.update(label_indices=[0, 1, 2, 2]), "one logit for each of the 4 labels"),
+        (lambda manifest: manifest.update(label_indices=[-1, 0, 1, 2]), r"label_indices\.0"),
     ],
 )
 def test_faults_of_the_manifest_are_named(folder: Path, edit: Edit, fault: str) -> None:
@@ -136,7 +139,7 @@ def test_no_manifest(tmp_path: Path) -> None:
 
 def test_folder_must_be_name_and_version(folder: Path) -> None:
     moved = folder.rename(folder.parent / "2")
-    with pytest.raises(BundleCorrupt, match="tumor-classifier/2, its manifest says tumor-classifier/1"):
+    with pytest.raises(BundleCorrupt, match="tumor-classifier/2, the manifest says tumor-classifier/1"):
         load_bundle(moved)
 
 
@@ -144,6 +147,83 @@ def test_two_files_of_one_variant_are_ambiguous(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest["files"][1].update(variant="reference"))
     with pytest.raises(BundleCorrupt, match="two files of one variant"):
         load_bundle(folder)
+
+
+def share_files(folder: Path, name: str = "six", home: str = "tumor-classifier/1") -> Path:
+    """A bundle beside ``folder`` that has no files but names those of ``home``."""
+    sibling = folder.parents[1] / name / "1"
+    sibling.mkdir(parents=True)
+    shutil.copyfile(folder / "manifest.json", sibling / "manifest.json")
+    edit_manifest(sibling, lambda manifest: manifest.update(name=name))
+
+    def point_home(manifest: dict[str, Any]) -> None:
+        manifest["files"] = [{**file, "bundle": home} for file in manifest["files"]]
+
+    edit_manifest(sibling, point_home)
+    return sibling
+
+
+def test_files_of_a_sibling_are_found_and_verified(folder: Path) -> None:
+    bundle = load_bundle(share_files(folder))
+    for file in bundle.manifest.files:
+        assert bundle.file_path(file).samefile(folder / file.name)
+    (folder / "model.onnx").write_bytes(bytes(bundle.manifest.files[0].size_bytes))
+    with pytest.raises(BundleCorrupt, match=r"tumor-classifier/1/model\.onnx has sha256"):
+        load_bundle(bundle.path)
+
+
+def test_files_of_a_sibling_are_found_from_inside_the_bundle(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sibling = share_files(folder)
+    monkeypatch.chdir(sibling)
+    assert load_bundle(Path()).file_path(load_bundle(sibling).manifest.files[0]).samefile(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("home", ["absent/1", "tumor-classifier/2", "tumor-segmenter/1"])
+def test_sibling_must_be_there_with_these_files(folder: Path, home: str) -> None:
+    with pytest.raises(BundleCorrupt, match=home):
+        load_bundle(share_files(folder, home=home))
+
+
+@pytest.mark.parametrize(
+    "home",
+    [
+        "",
+        "/",
+        "..",
+        "../1",
+        "tumor-classifier",
+        "tumor-classifier/..",
+        "/etc/1",
+        "tumor-classifier/1/..",
+        "a\\b/1",
+        "a/1\n",
+    ],
+)
+def test_address_of_a_sibling_leads_nowhere_else(folder: Path, home: str) -> None:
+    with pytest.raises(BundleCorrupt, match=r"does not follow the manifest schema: files\.0\.bundle"):
+        load_bundle(share_files(folder, home=home))
+
+
+def test_sibling_that_is_a_link_to_another_place_is_refused(folder: Path, tmp_path: Path) -> None:
+    sibling = share_files(folder)
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(BundleCorrupt, match="the manifest says tumor-classifier/1"):
+        load_bundle(sibling)
+
+
+def test_link_out_of_a_sibling_is_refused(folder: Path, tmp_path: Path) -> None:
+    sibling = share_files(folder)
+    (folder / "model.onnx").rename(tmp_path / "outside.onnx")
+    (folder / "model.onnx").symlink_to(tmp_path / "outside.onnx")
+    with pytest.raises(BundleCorrupt, match="leads out of its bundle"):
+        load_bundle(sibling)
+
+
+def test_labels_are_the_logits_in_order_unless_they_are_named(folder: Path) -> None:
+    assert load_bundle(folder).manifest.logit_indices == (0, 1, 2, 3)
+    edit_manifest(folder, lambda manifest: manifest.update(label_indices=[5, 0, 2, 1]))
+    assert load_bundle(folder).manifest.logit_indices == (5, 0, 2, 1)
 
 
 def addresses(bundles: list[Bundle]) -> list[str]:

@@ -16,7 +16,8 @@ from core.errors import BundleCorrupt, InvalidRequest, ProviderMissing
 from core.runtime.bundle import load_bundle
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU, CUDA, CUDA_OPTIONS, check_provider, wanted_providers
-from core.runtime.session import OrtSession, Session, TensorSpec, open_session
+from core.runtime.session import OrtSession, Session, SessionPool, TensorSpec
+from tests.fixtures.models import write_label_sets
 
 
 @pytest.fixture(scope="module")
@@ -150,17 +151,33 @@ def test_several_threads_share_one_session(classifier: Session) -> None:
     assert answers == {0: 0, 1: 1, 2: 2, 3: 3}
 
 
-def test_open_session_takes_int8_on_a_cpu(tiny_models: Path) -> None:
-    file, session = open_session(load_bundle(tiny_models / "tumor-classifier/1"), "auto")
+def test_int8_is_opened_on_a_cpu(tiny_models: Path) -> None:
+    file, session = SessionPool("auto").open(load_bundle(tiny_models / "tumor-classifier/1"))
     assert file.variant == ("int8" if session.provider == CPU else "reference")
-    file, _ = open_session(load_bundle(tiny_models / "tumor-classifier/1"), "reference")
+    file, _ = SessionPool("reference").open(load_bundle(tiny_models / "tumor-classifier/1"))
     assert file.variant == "reference"
+
+
+def test_bundles_with_the_same_weights_get_one_session(tmp_path: Path) -> None:
+    models = write_label_sets(tmp_path)
+    pool = SessionPool("reference")
+    file, session = pool.open(load_bundle(models / "tumor-classifier/1"))
+    other_file, other = pool.open(load_bundle(models / "tumor-classifier-6/1"))
+    assert other is session
+    assert (file.sha256, file.bundle, other_file.bundle) == (other_file.sha256, None, "tumor-classifier/1")
+
+
+def test_bundles_with_other_weights_get_a_session_each(tiny_models: Path) -> None:
+    pool = SessionPool("auto")
+    _, classifier = pool.open(load_bundle(tiny_models / "tumor-classifier/1"))
+    _, segmenter = pool.open(load_bundle(tiny_models / "tumor-segmenter/1"))
+    assert [spec.name for spec in (*classifier.inputs, *segmenter.inputs)] == ["image", "images"]
 
 
 @pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="this ONNX Runtime has CUDA")
 def test_required_cuda_that_is_missing_stops_the_start(tiny_models: Path) -> None:
     with pytest.raises(ProviderMissing, match="FALX_REQUIRE_CUDA is set, the session runs on CPUExecutionProvider"):
-        open_session(load_bundle(tiny_models / "tumor-classifier/1"), "auto", require_cuda=True)
+        SessionPool("auto", require_cuda=True).open(load_bundle(tiny_models / "tumor-classifier/1"))
     assert wanted_providers() == [(CPU, {})]
 
 
@@ -177,7 +194,9 @@ def test_silent_fallback_is_read_back_and_runs_the_file_for_the_cpu(
     """Asked for a CUDA that cannot come up, ONNX Runtime itself goes on with the CPU."""
     monkeypatch.setattr("core.runtime.session.wanted_providers", lambda: [(CUDA, dict(CUDA_OPTIONS)), (CPU, {})])
     bundle = load_bundle(tiny_models / "tumor-classifier/1")
-    file, session = open_session(bundle, "auto")
+    pool = SessionPool("auto")
+    file, session = pool.open(bundle)
     assert (file.variant, session.provider) == ("int8", CPU)
+    assert pool.open(bundle) == (file, session)
     with pytest.raises(ProviderMissing):
-        open_session(bundle, "auto", require_cuda=True)
+        SessionPool("auto", require_cuda=True).open(bundle)

@@ -20,7 +20,13 @@ from core.runtime.bundle import Task
 from core.serving.model_server import ModelRegistry
 from core.serving.settings import ModelServingSettings
 from core.telemetry.metrics import ModelMetrics
-from tests.fixtures.models import classifier_manifest, classifier_network, describe, segmenter_network
+from tests.fixtures.models import (
+    classifier_manifest,
+    classifier_network,
+    describe,
+    segmenter_network,
+    write_label_sets,
+)
 
 
 def make_registry(models_dir: Path, task: Task = "classification", **settings: Any) -> ModelRegistry:
@@ -178,8 +184,10 @@ def fix_batch(network: onnx.ModelProto) -> onnx.ModelProto:
         (rename(classifier_network(), "energy", "heat"), {}, "lacks the outputs energy"),
         (fix_batch(classifier_network()), {}, "the batch axis of image must be free"),
         (classifier_network(), {"labels": ["a", "b", "c"]}, "4 logits for 3 labels"),
+        (classifier_network(), {"label_indices": [0, 1, 2, 4]}, "label_indices name logit 4 of 4"),
+        (classifier_network(classes=6), {}, "6 logits for 4 labels"),
     ],
-    ids=["input", "output", "batch axis", "labels"],
+    ids=["input", "output", "batch axis", "labels", "index", "more logits than labels"],
 )
 def test_network_that_does_not_keep_the_contract_stops_the_start(
     tmp_path: Path, network: onnx.ModelProto, changes: dict[str, Any], fault: str
@@ -211,3 +219,33 @@ async def test_drain_ends_every_thread(tiny_models: Path) -> None:
         assert set(threading.enumerate()) > before
     leftover = [thread for thread in set(threading.enumerate()) - before if "runner" in thread.name]
     assert leftover == []
+
+
+async def test_label_sets_on_one_graph_share_session_and_batcher(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
+    async with loaded(write_label_sets(tmp_path)) as registry:
+        four, six = registry.models
+        runners = [thread for thread in set(threading.enumerate()) - before if "runner" in thread.name]
+        assert (four.name, six.name) == ("tumor-classifier", "tumor-classifier-6")
+        assert six.session is four.session
+        assert six.batcher is four.batcher
+        assert len(runners) == four.session.runners
+        assert [len(summary.labels) for summary in registry.summaries().models] == [4, 6]
+        assert six.identity.sha256 == four.identity.sha256
+        rendered = registry.metrics.render().decode()
+    for name in ("tumor-classifier", "tumor-classifier-6"):
+        assert f'falx_active_provider{{model="{name}",provider="{four.session.provider}"}} 1.0' in rendered
+
+
+async def test_versions_with_other_weights_share_nothing(models: Path) -> None:
+    add_classifier(models, "other", "1")
+    folder = models / "other" / "1"
+    onnx.save(classifier_network(temperature=3.0), folder / "model.onnx")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(
+        json.dumps({**manifest, "files": [describe(folder / "model.onnx", "reference")]})
+    )
+    async with loaded(models) as registry:
+        first, second = registry.models
+        assert first.session is not second.session
+        assert first.batcher is not second.batcher

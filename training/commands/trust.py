@@ -1,0 +1,52 @@
+"""``python -m training trust``: how far a bundle's answers can be trusted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+BundleOption = Annotated[Path, typer.Option("--bundle", help="Folder NAME/VERSION of a classifier.", exists=True)]
+DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
+StrangeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--strange",
+        help="Folder with one folder a kind of strange pictures (PNG, JPEG, ...). What a name has before its first "
+        "hyphen is the group that the intervals draw.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", help="File that the figures are written to.")]
+SplitOption = Annotated[list[str] | None, typer.Option("--split", help="val while developing; test once, at the end.")]
+VariantOption = Annotated[str, typer.Option("--variant", help="reference or int8.")]
+LimitOption = Annotated[int | None, typer.Option("--limit", help="Slices a split and pictures a kind, at most.", min=1)]
+
+
+def trust_command(
+    bundle: BundleOption,
+    data: DataOption,
+    strange: StrangeOption = None,
+    out: OutOption = Path("trust.json"),
+    split: SplitOption = None,
+    variant: VariantOption = "reference",
+    limit: LimitOption = None,
+) -> None:
+    """Measure input check, calibration, prediction sets and heat maps of a bundle; fits nothing."""
+    from training.trust import measure_trust
+
+    if variant not in ("reference", "int8"):
+        raise typer.BadParameter("reference or int8", param_hint="--variant")
+    chosen: Literal["reference", "int8"] = "int8" if variant == "int8" else "reference"
+    console = Console()
+    record = measure_trust(bundle, data, strange, tuple(split or ("val",)), chosen, limit)
+    out.write_text(record.model_dump_json(indent=2) + "\n")
+    console.print(f"{record.bundle} ({record.variant}), pictures: {record.strange}")
+    for metric in record.metrics:
+        interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
+        console.print(
+            f"{metric.name:56} {metric.split:5} {metric.data_set:40} {metric.value:.3f}  [{interval}]  n={metric.count}"
+        )
