@@ -303,4 +303,5 @@ def bundle_command(
     """Write NAME/VERSION with graphs, manifest and card."""
     from training.bundle import bundle_run
 
-    console.print(str(bundle_run(run, out, version)))
+    for folder in bundle_run(run, out, version):
+        console.print(str(folder))

@@ -20,7 +20,7 @@ from training.calibration import (
 from training.checkpoints import Trained, load_trained
 from training.data.lgg import lgg_slices
 from training.data.multisequence import SequenceSlice
-from training.data.slices import load_slices
+from training.data.slices import LABELS, load_slices
 from training.evaluation.classification import accuracy
 from training.evaluation.masks import volumetric_dice
 from training.graphs import (
@@ -33,6 +33,7 @@ from training.graphs import (
     SegmenterGraph,
 )
 from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, outlined_inputs, pick
+from training.label_sets import calibrate_label_sets
 from training.models.multitask import MultiTaskClassifier
 from training.models.pooled import Classifier
 from training.models.registry import SEGMENTERS
@@ -65,7 +66,14 @@ def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> E
     record.write(run)
     if record.parity > PARITY:
         raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")
+    if record.kind == "classifier" and _shared(record.labels):
+        calibrate_label_sets(run, data)
     return record
+
+
+def _shared(labels: tuple[str, ...]) -> bool:
+    """Whether a classifier of ``labels`` also answers for the four common ones."""
+    return set(LABELS) < set(labels)
 
 
 def _sizes(trained: Trained, usual: tuple[int, ...]) -> tuple[int, ...]:
@@ -124,7 +132,8 @@ def _export_classifier(trained: Trained, model: Classifier, run: Path, data: Pat
     scores, inputs, raw = _choose_classifier_size(half, data, labels, sizes)
     size = inputs.images.shape[-1]
     fitted, held_out = group_halves(inputs.groups)
-    temperature = fit_temperature(raw[fitted], inputs.labels[fitted])
+    # Label sets that share the graph have a temperature each, which the service applies.
+    temperature = 1.0 if _shared(labels) else fit_temperature(raw[fitted], inputs.labels[fitted])
     space = _fit_feature_space(half, data, size, labels)
     graph = _graph(half, temperature, space)
     names = MULTITASK_OUTPUTS if isinstance(graph, MultiTaskGraph) else CLASSIFIER_OUTPUTS

@@ -136,16 +136,31 @@ def test_every_body_gives_the_same_answer(server: Server) -> None:
     assert answers == [answers[0]] * 3
 
 
+def as_sequence(seed: int) -> bytes:
+    """The head and its lesion in a texture of its own: another sequence of the same slice."""
+    texture = np.random.default_rng(seed).uniform(0.5, 1.0, (HEIGHT, WIDTH))
+    return to_png((head_with(LESION) * texture).astype(np.uint8))
+
+
 def test_named_sequences_are_used_as_named(server: Server) -> None:
-    parts = dict.fromkeys(("t1", "t1ce", "t2", "flair"), HEAD)
+    parts = {name: as_sequence(seed) for seed, name in enumerate(("t1", "t1ce", "t2", "flair"))}
     four = post(server, *in_multipart(parts)).json()
-    assert four["sequences"] == ["t1", "t1ce", "t2", "flair"]
-    # The tiny network takes the mean of the channels: four alike are one image, a single one is a quarter of it.
-    assert four["mask"] == post(server, HEAD).json()["mask"]
+    assert (four["sequences"], four["warnings"]) == (["t1", "t1ce", "t2", "flair"], [])
+    # The tiny network takes the mean of the channels: four together show the lesion, a single one is a quarter of it.
+    assert dice(decode_mask(four), LESION) > 0.8
     one = post(server, *in_multipart({"flair": HEAD})).json()
     assert (one["sequences"], one["tumor_pixels"]) == (["flair"], 0)
-    in_text = {"images": {name: in_json(HEAD) for name in parts}}
+    in_text = {"images": {name: in_json(image) for name, image in parts.items()}}
     assert without_timing(post(server, json.dumps(in_text).encode(), JSON).json()) == without_timing(four)
+
+
+def test_a_sequence_that_repeats_another_counts_once(server: Server) -> None:
+    parts = dict.fromkeys(("t1", "t1ce", "t2", "flair"), HEAD)
+    copies = post(server, *in_multipart(parts)).json()
+    assert copies["mask"] == post(server, *in_multipart({"flair": HEAD})).json()["mask"]
+    assert copies["warnings"] == [
+        f"{name}: the same image as flair, so it was left out" for name in ("t2", "t1ce", "t1")
+    ]
 
 
 def test_a_lower_threshold_outlines_more(server: Server) -> None:
