@@ -62,12 +62,13 @@ class Volume:
 def _oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
     """Voxels (x, y, z) along ``AXES`` and their spacing in mm; of four dimensions the one at ``index``."""
     import nibabel as nib  # comes with training/requirements.txt; the other layouts are read without it
+    from nibabel.filebasedimages import ImageFileError
 
     orientations = nib.orientations
     try:
         image = nib.load(path)
         voxels = np.asarray(image.dataobj if index is None else image.dataobj[..., index])
-    except (OSError, EOFError, IndexError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, IndexError, ImageFileError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if voxels.ndim != 3:
         raise ValueError(f"{path}: expected a volume, found {voxels.ndim} dimensions")
