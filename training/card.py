@@ -37,8 +37,8 @@ _LIMITS: Final = {
         "The validation split is small and was used for several choices; the stated coverage of the prediction sets is "
         "an aim there, and a measurement on `test`.",
         "The published splits contain CT heads in `val` (one); `test` stays as it was given.",
-        "`python -m training audit` finds a near copy in `train` for 81 of the 1,028 labelled `test` slices of six classes "
-        "(58 feltrin, 20 nickparvar, 3 sartaj), which the published clusters missed: read the figures as hopeful.",
+        "`python -m training audit` finds a near copy in `train` for 81 of the 1,028 labelled `test` slices "
+        "of six classes (58 feltrin, 20 nickparvar, 3 sartaj), which the published clusters missed: read the figures as hopeful.",
     ),
     "segmenter": (
         "T2 was seen in five BraTS cases only, and those are skull-stripped.",
