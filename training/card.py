@@ -38,7 +38,8 @@ _LIMITS: Final = {
         "an aim there, and a measurement on `test`.",
         "The published splits contain CT heads in `val` (one); `test` stays as it was given.",
         "`python -m training audit` finds a near copy in `train` for 81 of the 1,028 labelled `test` slices "
-        "of six classes (58 feltrin, 20 nickparvar, 3 sartaj), which the published clusters missed: read the figures as hopeful.",
+        "of six classes (58 feltrin, 20 nickparvar, 3 sartaj), which the published clusters missed"
+        ": read the figures as hopeful.",
     ),
     "segmenter": (
         "T2 was seen in five BraTS cases only, and those are skull-stripped.",
