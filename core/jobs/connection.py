@@ -81,6 +81,7 @@ async def open_dockets(url: str, keys: Keys) -> AsyncIterator[Dockets]:
 
 async def _placeholder(job_id: str) -> None:
     """Stands for the task where jobs are only submitted: a docket sends its name alone."""
+    # Never called: only a worker runs tasks, and it registers its own under this name.
     raise NotImplementedError(f"{job_id} cannot be run here")
 
 
