@@ -257,7 +257,8 @@ def _priorities_from(priority: Priority) -> tuple[Priority, Priority]:
 
 
 def _score(moment: datetime | None) -> str:
-    return "" if moment is None else str(round(moment.timestamp() * 1000))
+    """Milliseconds, with the microseconds behind the point: jobs of one millisecond keep their order."""
+    return "" if moment is None else f"{moment.timestamp() * 1000:.3f}"
 
 
 def _dump(record: JobRecord) -> str:

@@ -109,6 +109,11 @@ async def test_expected_end_grows_with_the_queue(queue: JobQueue, store: JobStor
     assert await queue.expected_end_s(await queue.get(jobs[0].id)) is None
 
 
+async def test_jobs_of_one_moment_stand_in_the_order_they_came_in(queue: JobQueue) -> None:
+    jobs = [await submit(queue) for _ in range(40)]
+    assert [await queue.position(job) for job in jobs] == list(range(1, 41))
+
+
 async def test_the_mean_follows_what_is_measured(store: JobStore) -> None:
     assert (await store.pace(30.0)).run_s == 30.0
     await store.measured(10.0)
