@@ -20,7 +20,7 @@ from training.config import ClassifierConfig, Phase
 from training.data.slices import Slices, load_slices, slice_rows
 from training.evaluation.classification import accuracy, balanced_accuracy
 from training.evaluation.masks import volumetric_dice
-from training.losses import distillation_loss, mask_loss
+from training.losses import distillation_loss, evidence_loss, mask_loss
 from training.models.resnet import MASK_STRIDE, ClassifierOutput
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
@@ -139,8 +139,13 @@ class ClassifierTask:
         for answers in taught:
             share = self.config.distillation
             loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
-        if self.config.mask_weight > 0 and output.mask_logits is not None and bool(has_mask.any()):
+        if not bool(has_mask.any()):
+            return loss
+        if self.config.mask_weight > 0 and output.mask_logits is not None:
             loss = loss + self.config.mask_weight * mask_loss(output.mask_logits[has_mask], masks[has_mask])
+        if self.config.evidence_weight > 0 and output.maps is not None:
+            inside = evidence_loss(output.maps[has_mask], labels[has_mask], masks[has_mask])
+            loss = loss + self.config.evidence_weight * inside
         return loss
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:

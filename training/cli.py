@@ -17,6 +17,7 @@ from training.checkpoints import load_trained
 from training.classifier import ClassifierTask
 from training.commands.audit import audit_command
 from training.commands.controls import controls_command
+from training.commands.report import report_command
 from training.commands.split import split_command
 from training.commands.trust import trust_command
 from training.config import (
@@ -41,6 +42,7 @@ app.command("audit")(audit_command)
 app.command("split")(split_command)
 app.command("controls")(controls_command)
 app.command("trust")(trust_command)
+app.command("report")(report_command)
 console = Console()
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
@@ -53,7 +55,7 @@ SizeOption = Annotated[list[int] | None, typer.Option("--size", help="Input size
 SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
 ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
 StartOption = Annotated[
-    Path | None, typer.Option("--start-from", help="Run, or shipped bundle, whose weights are the start.")
+    Path | None, typer.Option("--start-from", help="Run, shipped bundle or photograph network (.onnx) to begin from.")
 ]
 SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule to leave out at its beginning.")]
 TeacherOption = Annotated[

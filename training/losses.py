@@ -24,3 +24,18 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
     student = functional.log_softmax(logits / temperature, dim=1)
     teacher = functional.log_softmax(taught / temperature, dim=1)
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
+
+
+def evidence_loss(maps: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
+    """How far the evidence for each slice's own classes lies from its tumour: cross-entropy over the cells of the map.
+
+    ``maps`` (N, K, S/32, S/32); ``labels`` (N, K) class shares; ``masks`` (N, 1, S/16, S/16) shares of tumour. Cells of
+    a network with strides are centred on every 32nd pixel from the first one, so each takes the tumour around it.
+    Slices without tumour count as 0.
+    """
+    cells = maps.shape[-1]
+    around = functional.avg_pool2d(masks, 2, stride=2, padding=1)[..., :cells, :cells].flatten(1)
+    evidence = (maps.float() * labels[:, :, None, None]).sum(1).flatten(1)
+    total = around.sum(1, keepdim=True)
+    target = around / total.clamp(min=1e-6)
+    return -(target * functional.log_softmax(evidence, dim=1)).sum(1).mean()

@@ -47,6 +47,7 @@ def paper_classifier(config: ClassifierConfig, data: Path) -> ClassifierConfig:
         balanced=False,
         # Its classifiers learn no mask but where they are trained jointly.
         mask_weight=1.0 if config.multitask else 0.0,
+        evidence_weight=0.0,
     )
 
 

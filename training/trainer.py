@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Phase, ScheduleConfig
-from training.models.restore import restore
+from training.models.photographs import photograph_weights
+from training.models.restore import fill, restore
 from training.models.widen import widened
 from training.records import REFERENCE_FILE
 from training.schedule import learning_rate_at, phase_at, progress_at
@@ -89,7 +90,8 @@ class Trainer:
     """Runs a task's schedule in a run folder; picks up a checkpoint found there.
 
     A new run begins from the averaged weights of the run folder ``start``, where one is given; a narrower network is
-    widened to the task's. ``start`` may also be a shipped bundle of the same network.
+    widened to the task's. ``start`` may also be a shipped bundle of the same network, or the file of a ResNet50 that
+    learnt from photographs.
     """
 
     def __init__(
@@ -126,7 +128,10 @@ class Trainer:
             model.load_state_dict(widened(earlier["average"], model.state_dict()))
             return
         batches = [self.task.batch(self.config.phases[0])[0].cpu() for _ in range(RESTORING_BATCHES)]
-        restore(model, start / REFERENCE_FILE, batches)
+        if start.is_file():
+            fill(model, photograph_weights(start, model.state_dict()), batches)
+        else:
+            restore(model, start / REFERENCE_FILE, batches)
 
     @property
     def progress(self) -> float:

@@ -42,6 +42,8 @@ _SIDE: Final = 128
 _CORNER: Final = 8
 _BACKGROUND_LEVEL: Final = 0.12
 _GREYS: Final = 64
+# The upper end of a histogram is left out; white is not.
+_WHITE_INCLUDED: Final = float(np.nextafter(np.float32(1.0), np.float32(2.0)))
 # Spread between the 1st and 99th percentile, absolute (of the full range) and against the bright end.
 _SMALLEST_SPREAD: Final = 0.01
 _SMALLEST_CONTRAST: Final = 0.1
@@ -93,7 +95,7 @@ def _check_head(grey: FloatArray, image: Slice, placement: Placement) -> list[Fi
     """``grey`` (h, w): the thumbnail over its bright end."""
     box = placement.box
     inside = grey[_rows(box.top, box.bottom, grey.shape[0], image), _rows(box.left, box.right, grey.shape[1], image)]
-    filled = float(np.mean(inside > _BACKGROUND_LEVEL)) if inside.size else 0.0
+    filled = np.count_nonzero(inside > _BACKGROUND_LEVEL) / inside.size if inside.size else 0.0
     share = box.height * box.width / image.pixels.size
     findings = [
         Finding(_towards(filled, _FILLED), "nothing in the image is large and bright enough to be a head"),
@@ -115,13 +117,17 @@ def _check_head(grey: FloatArray, image: Slice, placement: Placement) -> list[Fi
 
 
 def _check_greys(grey: FloatArray) -> list[Finding]:
+    # OpenCV throughout: on pictures this small numpy's histogram alone would take longer than all of it.
+    inside = (grey > _BACKGROUND_LEVEL).view(np.uint8)
     clipped = np.minimum(grey, np.float32(1.0))
-    inside = clipped[grey > _BACKGROUND_LEVEL]
-    counts, _ = np.histogram(inside, _GREYS, (0.0, 1.0))
-    shares = counts[counts > 0] / max(1, inside.size)
+    counts = cv2.calcHist([clipped], [0], inside, [_GREYS], [0.0, _WHITE_INCLUDED])
+    counts = counts[counts > 0]
+    shares = counts / np.float32(max(1.0, float(counts.sum())))
     entropy = float(-(shares * np.log2(shares)).sum())
-    levels = np.rint(clipped * np.float32(255.0)).astype(np.uint8)
-    grain = float(cv2.absdiff(levels, cv2.medianBlur(levels, 3)).mean()) / 255.0 / (float(grey.std()) + 1e-6)
+    levels = cv2.convertScaleAbs(clipped, alpha=255.0)
+    grain = cv2.norm(levels, cv2.medianBlur(levels, 3), cv2.NORM_L1) / levels.size / 255.0
+    _, spread = cv2.meanStdDev(grey)
+    grain /= float(spread[0, 0]) + 1e-6
     return [
         Finding(_towards(entropy, _ENTROPY), "the image has few shades of grey, as drawings and windowed CT have"),
         Finding(_towards(grain, _GRAIN), "the image is smoother than an MR slice ever is"),
@@ -212,15 +218,15 @@ def _rows(start: int, end: int, count: int, image: Slice) -> slice:
 
 def _second_darkest_corner(grey: FloatArray) -> float:
     edges = (slice(None, _CORNER), slice(-_CORNER, None))
-    return float(sorted(float(grey[rows, columns].mean()) for rows in edges for columns in edges)[1])
+    return float(sorted(cv2.mean(grey[rows, columns])[0] for rows in edges for columns in edges)[1])
 
 
 def _largest_region(grey: FloatArray) -> tuple[ByteArray, float] | None:
     """The largest bright region (h, w), and its width over its height."""
-    bright = (cv2.blur(grey, (3, 3)) > _BACKGROUND_LEVEL).astype(np.uint8)
+    bright = (cv2.blur(grey, (3, 3)) > _BACKGROUND_LEVEL).view(np.uint8)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bright, connectivity=8)
     if count < 2:
         return None
     largest = 1 + int(np.argmax(stats[1:, cv2.CC_STAT_AREA]))
     aspect = float(stats[largest, cv2.CC_STAT_WIDTH]) / float(stats[largest, cv2.CC_STAT_HEIGHT])
-    return (labels == largest).astype(np.uint8), aspect
+    return (labels == largest).view(np.uint8), aspect

@@ -61,11 +61,17 @@ def measure_ring(grey: FloatArray, head: ByteArray, faintest: float = 0.0) -> Sk
     if brightness <= faintest:
         return None
     peaks = skull.argmax(axis=1) + round(_SKULL_BEGINS * _STEPS)
-    brain = float(np.median(profiles[:, : round(_BRAIN_ENDS * _STEPS)])) + 1e-3
+    brain = _median(profiles[:, : round(_BRAIN_ENDS * _STEPS)].ravel()) + 1e-3
     before = np.arange(_STEPS)[None] <= peaks[:, None]
     before[:, : round(_GAP_BEGINS * _STEPS)] = False
-    gap = float(np.median(np.where(before, profiles, 1.0).min(axis=1)))
+    gap = _median(np.where(before, profiles, np.float32(1.0)).min(axis=1))
     return SkullRing(brightness, gap / brain, brightness / brain)
+
+
+def _median(values: FloatArray) -> float:
+    """Of values (n,); a plain sort takes a fourth of ``np.median``'s time on so few."""
+    ascending = np.sort(values)
+    return float(ascending[(values.size - 1) // 2] + ascending[values.size // 2]) / 2
 
 
 def _profiles(grey: FloatArray, head: ByteArray) -> FloatArray:

@@ -142,7 +142,7 @@ def find_head(pixels: FloatArray, margin: float = 0.02) -> Box:
     small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
     thumbnail = cv2.blur(cv2.resize(pixels, small_size, interpolation=cv2.INTER_AREA), (3, 3))
     whole = Box(0, 0, height, width)
-    bright = float(np.percentile(thumbnail, _BRIGHT_PERCENTILE))
+    bright = _percentile(np.sort(thumbnail, axis=None), _BRIGHT_PERCENTILE)
     if bright <= 0.0:
         return whole
     foreground = (thumbnail > _HEAD_LEVEL * bright).astype(np.uint8)
@@ -171,12 +171,21 @@ def grey_window(pixels: FloatArray, box: Box, percentiles: tuple[float, float]) 
     """The grey values at the two percentiles of the head inside ``box``; background does not count."""
     inside = pixels[box.top : box.bottom, box.left : box.right]
     step = max(1, -(-max(inside.shape) // _SAMPLE_SIDE))
-    sample = inside[::step, ::step]
-    head = sample[sample > _HEAD_LEVEL * float(np.percentile(sample, _BRIGHT_PERCENTILE))]
+    # Sorted once: all percentiles are then read off, and the head is what lies above its level.
+    sample = np.sort(inside[::step, ::step], axis=None)
+    level = np.float32(_HEAD_LEVEL * _percentile(sample, _BRIGHT_PERCENTILE))
+    head = sample[np.searchsorted(sample, level, side="right") :]
     if head.size == 0:
         return 0.0, 0.0
-    low, high = np.percentile(head, percentiles)
-    return float(low), float(high)
+    return _percentile(head, percentiles[0]), _percentile(head, percentiles[1])
+
+
+def _percentile(ascending: FloatArray, percent: float) -> float:
+    """A percentile of sorted values (n,), linear between neighbours as ``np.percentile`` has it."""
+    place = (ascending.size - 1) * percent / 100
+    below = int(place)
+    above = min(below + 1, ascending.size - 1)
+    return float(ascending[below]) + (float(ascending[above]) - float(ascending[below])) * (place - below)
 
 
 def _stretched(square: FloatArray, window: tuple[float, float]) -> FloatArray:

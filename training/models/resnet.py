@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from monai.networks.nets.resnet import ResNet, ResNetBottleneck
 from torch import Tensor, nn
+from torch.nn import functional
 
 # Channels of the first stage in the published network; a narrower one with the same layers trains several times faster.
 WIDTH = 64
@@ -19,10 +20,12 @@ MASK_STRIDE = 16
 
 
 class ClassifierOutput(NamedTuple):
-    """``logits`` (N, K), ``mask_logits`` (N, 1, S/16, S/16) of networks that have such a head."""
+    """``logits`` (N, K), and of networks that have them ``mask_logits`` (N, 1, S/16, S/16) and ``maps``, the class
+    evidence (N, K, S/32, S/32) whose mean plus the bias is the logit."""
 
     logits: Tensor
     mask_logits: Tensor | None
+    maps: Tensor | None = None
 
 
 class ResNetClassifier(nn.Module):
@@ -76,4 +79,5 @@ class ResNetClassifier(nn.Module):
         """Logits of the classes and of the coarse mask."""
         maps = self.pyramid(images)
         logits = self.last(maps[-1].mean(dim=(2, 3)))
-        return ClassifierOutput(logits, None if self.mask_head is None else self.mask_head(maps[-2]))
+        evidence = functional.conv2d(maps[-1], self.last.weight[:, :, None, None])
+        return ClassifierOutput(logits, None if self.mask_head is None else self.mask_head(maps[-2]), evidence)

@@ -7,7 +7,7 @@ network computes what the graph does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import onnx
@@ -41,14 +41,19 @@ def normalised_convolutions(model: nn.Module) -> Iterator[tuple[str, nn.Conv2d, 
             before = name, child
 
 
-@torch.no_grad()
 def restore(model: nn.Module, path: Path, batches: Sequence[Tensor]) -> None:
     """Fill ``model`` with the weights of the graph at ``path``; ``batches`` are inputs like those it was trained on.
 
     A last layer with more rows than the graph's keeps its own further rows (new classes); layers that the graph lacks
     keep what they have. Raises ValueError where any other shape differs.
     """
-    found = graph_weights(path)
+    fill(model, graph_weights(path), batches)
+
+
+@torch.no_grad()
+def fill(model: nn.Module, weights: Mapping[str, Tensor], batches: Sequence[Tensor]) -> None:
+    """``restore`` from weights by name, among them a bias for each convolution that a normalisation follows."""
+    found = dict(weights)
     model.eval()
     pairs = list(normalised_convolutions(model))
     for name, _, norm in pairs:

@@ -19,10 +19,11 @@ def widened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
     """
     if weights.keys() != like.keys():
         raise ValueError(f"not the same layers: {sorted(weights.keys() ^ like.keys())[:4]}")
-    return {name: _widen(name, value, like[name].shape) for name, value in weights.items()}
+    return {name: widen(name, value, like[name].shape) for name, value in weights.items()}
 
 
-def _widen(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+def widen(name: str, value: Tensor, shape: torch.Size) -> Tensor:
+    """One weight with twice the channels where ``shape`` says so; ``name`` is for the ValueError of another multiple."""
     if value.ndim == 0 or value.shape == shape:
         return value.clone()
     ratios = [wide / narrow for wide, narrow in zip(shape, value.shape, strict=True)]
