@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from core.contracts.manifest import (
     BundleFile,
@@ -17,27 +18,47 @@ from core.contracts.manifest import (
     ClassificationPreprocessing,
     InputCheck,
     Manifest,
+    Preprocessing,
     SegmentationPreprocessing,
     Variant,
 )
+from core.runtime.bundle import Task
 from training.card import model_card
 from training.label_sets import LabelSet, LabelSets
 from training.map_geometry import map_geometry
 from training.models.registry import TITLES as NETWORKS
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Quantize
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Kind, Quantize
 
-NAMES: Final = {"classifier": "tumor-classifier", "segmenter": "tumor-segmenter"}
-TITLES: Final = {
+NAMES: Final[Mapping[Kind, str]] = {
+    "classifier": "tumor-classifier",
+    "segmenter": "tumor-segmenter",
+    "volume-segmenter": "tumor-volume",
+}
+TASKS: Final[Mapping[Kind, Task]] = {
+    "classifier": "classification",
+    "segmenter": "segmentation",
+    "volume-segmenter": "volume-segmentation",
+}
+TITLES: Final[Mapping[Kind, str]] = {
     "classifier": "Brain tumour classifier for single MR slices ({})",
     "segmenter": "Brain tumour segmenter for single MR slices ({})",
+    "volume-segmenter": "Brain tumour segmenter for MR volumes ({})",
 }
 SET_TITLES: Final = {
     "tumor-classifier-6": "Brain tumour classifier for single MR slices, six classes ({})",
 }
 # What runs were made of before their records said so.
-_USUAL: Final = {"classifier": "resnet50", "segmenter": "unet"}
-ARCHITECTURES: Final = {"classifier": "resnet50", "segmenter": "unet-16-256"}
-DATA_SETS: Final = {
+_USUAL: Final[Mapping[Kind, str]] = {
+    "classifier": "resnet50",
+    "segmenter": "unet",
+    "volume-segmenter": "residual-attention-unet-3d",
+}
+ARCHITECTURES: Final[Mapping[Kind, str]] = {
+    "classifier": "resnet50",
+    "segmenter": "unet-16-256",
+    "volume-segmenter": "residual-attention-unet-3d",
+}
+DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "classifier": (
         "Cheng 2017, brain tumor dataset (Figshare), CC BY 4.0",
         "Sartaj et al., brain tumor classification (Kaggle), no-tumour slices, CC0/MIT as their pages say",
@@ -49,10 +70,15 @@ DATA_SETS: Final = {
         "Cheng 2017, brain tumor dataset (Figshare), CC BY 4.0",
         "BraTS 2021, five cases (Menze 2015, Bakas 2017, Baid 2021), CC BY 4.0",
     ),
+    "volume-segmenter": (
+        "TCGA-LGG (images CC BY 3.0; masks Buda et al., CC BY-NC-SA 4.0)",
+        "BraTS 2021, six cases, two of them held out (Menze 2015, Bakas 2017, Baid 2021), CC BY 4.0",
+    ),
 }
-LICENCES: Final = {
+LICENCES: Final[Mapping[Kind, str]] = {
     "classifier": "Weights: research use only, under the terms of the data sets named above. Code: Apache-2.0.",
     "segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",
+    "volume-segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",
 }
 
 
@@ -88,7 +114,9 @@ def _files(run: Path, target: Path) -> tuple[BundleFile, ...]:
     return tuple(files)
 
 
-def _preprocessing(export: Export) -> ClassificationPreprocessing | SegmentationPreprocessing:
+def _preprocessing(export: Export) -> Preprocessing:
+    if export.volume is not None:
+        return export.volume
     if export.kind == "classifier":
         return ClassificationPreprocessing(size=export.size)
     return SegmentationPreprocessing(size=export.size)
@@ -143,9 +171,7 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
     target = out / home / version
     target.mkdir(parents=True, exist_ok=True)
     evaluated = _evaluated(run, export.labels, export, name)
-    task: Literal["classification", "segmentation"] = (
-        "classification" if export.kind == "classifier" else "segmentation"
-    )
+    task = TASKS[export.kind]
     manifest = Manifest(
         name=name,
         version=version,
@@ -159,6 +185,8 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
         calibration=_calibration(export),
         input_check=_input_check(export),
         threshold=export.threshold,
+        thresholds=export.thresholds,
+        smallest_component_ml=export.smallest_component_ml,
         metrics=evaluated.reference if evaluated else (),
         data_sets=DATA_SETS[export.kind],
         licence=LICENCES[export.kind],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from core.contracts.manifest import Manifest, Metric
+from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from training.models.registry import TITLES
 from training.records import Evaluate, Export, Quantize
 
@@ -26,6 +26,16 @@ abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour i
 of the first release; 40 % of its loss is against the outline, 60 % against the answer of a U-Net with an
 EfficientNet-Lite0 encoder (ImageNet weights), fine-tuned on the same splits. The threshold was chosen on the `val`
 split of TCGA-LGG. All BraTS cases were used in training: there is no measurement on them.""",
+    "volume-segmenter": """\
+A 3D U-Net with residual blocks and attention gates: five levels, four input channels (T1, T1 post-contrast, T2, FLAIR),
+one sigmoid for each of three nested regions. Trained on patches of the `train` patients of TCGA-LGG, their slices
+stacked as volumes, and of four BraTS 2021 cases. TCGA-LGG knows the whole tumour alone and teaches nothing else; the
+two inner regions were learnt from the BraTS cases, two of which have enhancing tumour. Sequences were dropped at
+random, most often down to FLAIR alone, so any non-empty subset is accepted: absent sequences are zero. The voxel size
+of the TCGA-LGG slices is not known: 1 mm pixels and a common height of 160 mm stand for it, and patches were stretched
+from feet to head by 0.65 to 1.5. Thresholds and the smallest piece of tumour that is kept were chosen on the `val`
+patients of TCGA-LGG, shown with all their sequences and with FLAIR alone; no BraTS case is in `val`, so the thresholds
+of the inner regions are 0.5.""",
 }
 
 _LIMITS: Final = {
@@ -48,6 +58,16 @@ _LIMITS: Final = {
         "Slices are treated one by one; nothing smooths the outline between neighbours.",
         "In some TCGA-LGG patients a sequence repeats another because it was missing: such copies are left out.",
         "Slices without tumour come from patients with one: healthy heads were not measured.",
+    ),
+    "volume-segmenter": (
+        "Tumour core and enhancing tumour were learnt from four BraTS cases and measured on two: do not rely on them.",
+        "T2 was seen in those BraTS cases only, and they are skull-stripped.",
+        "The voxel size of the TCGA-LGG volumes is nominal, in training and in the figures: a wrong slice spacing in a "
+        "header is tolerated in part, and volumes in ml are as right as the header.",
+        "Some BraTS patients may also be TCGA-LGG patients.",
+        "Nearly all of the training data are low-grade gliomas. Every patient has a tumour: healthy heads were not "
+        "measured.",
+        "Where a region is absent in truth its Dice is 1 for an empty answer and 0 for any other.",
     ),
 }
 
@@ -106,7 +126,8 @@ def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> st
 
 
 def _method(export: Export) -> str:
-    if export.architecture in (None, "resnet50", "unet") and export.preset == "falx" and not export.multitask:
+    usual = (None, "resnet50", "unet", "residual-attention-unet-3d")
+    if export.architecture in usual and export.preset == "falx" and not export.multitask:
         return _METHOD[export.kind]
     outlines = " A second output outlines the tumour." if export.multitask else ""
     network = TITLES[export.architecture or "unet"]
@@ -114,6 +135,8 @@ def _method(export: Export) -> str:
 
 
 def _operating_point(manifest: Manifest, export: Export) -> str:
+    if export.volume is not None:
+        return _volume_operating_point(export, export.volume)
     scores = ", ".join(f"{score:.3f} at {size}" for size, score in export.sizes.items())
     lines = [f"- input: {export.size} x {export.size} pixels; on validation {scores}"]
     if export.temperature is not None:
@@ -129,6 +152,20 @@ def _operating_point(manifest: Manifest, export: Export) -> str:
         lines.append(f"- a pixel is tumour from a probability of {export.threshold:.2f} on")
     lines.append(f"- {export.images_seen} augmented slices seen in training")
     return "\n".join(lines)
+
+
+def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:
+    window = " x ".join(map(str, volume.window))
+    spacing = "the scan's own spacing" if volume.spacing_mm is None else f"{volume.spacing_mm:g} mm"
+    scores = ", ".join(f"{score:.3f}" for score in export.sizes.values())
+    regions = zip(export.labels, export.thresholds or (), strict=False)
+    chosen = ", ".join(f"{name.replace('_', ' ')} {threshold:.2f}" for name, threshold in regions)
+    return f"""\
+- input: windows of {window} voxels of {spacing}, overlapping by {volume.overlap:.0%} of their side at least
+- a voxel belongs to a region from these probabilities on: {chosen}
+- connected pieces of less than {export.smallest_component_ml:g} ml are left out
+- mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}
+- {export.images_seen} augmented patches seen in training"""
 
 
 def model_card(manifest: Manifest, export: Export, quantized: Quantize | None, evaluated: Evaluate | None) -> str:

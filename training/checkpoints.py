@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import nn
 
 from training.data.multisequence import SEQUENCES
-from training.models.registry import SEGMENTERS, build_classifier
+from training.data.scans import REGIONS
+from training.models.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
 from training.trainer import CHECKPOINT
 
 
@@ -32,8 +33,10 @@ class Trained:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names, or the one region."""
-        return tuple(self.config["labels"]) if self.kind == "classifier" else ("tumor",)
+        """Class names, or regions."""
+        if self.kind == "classifier":
+            return tuple(self.config["labels"])
+        return REGIONS if self.kind == "volume-segmenter" else ("tumor",)
 
 
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
@@ -59,6 +62,18 @@ def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
     return SEGMENTERS[architecture](len(SEQUENCES), config["width"])
 
 
+def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
+    """The segmenter of volumes that a ``VolumeSegmenterConfig``, as a dictionary, describes."""
+    return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])
+
+
+_MAKERS: Final = {
+    "classifier": make_classifier,
+    "segmenter": make_segmenter,
+    "volume-segmenter": make_volume_segmenter,
+}
+
+
 def _images_seen(content: dict[str, Any]) -> int:
     """Slices shown in a run and, where it began from an earlier one that is still there, in that one too."""
     seen = int(content["state"]["images_seen"])
@@ -74,6 +89,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = make_classifier(config) if kind == "classifier" else make_segmenter(config)
+    model = _MAKERS[kind](config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

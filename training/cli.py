@@ -29,11 +29,14 @@ from training.config import (
     ScheduleConfig,
     SegmenterConfig,
     SegmenterName,
+    VolumeSegmenterConfig,
+    VolumeSegmenterName,
 )
 from training.models.ensemble import Ensemble
 from training.presets import paper_classifier, paper_segmenter
 from training.segmenter import SegmenterTask
 from training.trainer import State, Task, Trainer
+from training.volume_segmenter import VolumeSegmenterTask
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the models that Falx serves.")
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
@@ -73,6 +76,10 @@ UNetWidthOption = Annotated[
 PresetOption = Annotated[Preset, typer.Option("--preset", help="falx: ours; paper: as the paper trains.")]
 ClassifierOption = Annotated[ClassifierName, typer.Option("--architecture", help="Which network.")]
 SegmenterOption = Annotated[SegmenterName, typer.Option("--architecture", help="Which network.")]
+VolumeSegmenterOption = Annotated[VolumeSegmenterName, typer.Option("--architecture", help="Which network.")]
+SpacingOption = Annotated[
+    float | None, typer.Option("--spacing", help="Working voxels in mm, if not the preset's.", min=0.5, max=4.0)
+]
 MultitaskOption = Annotated[
     bool, typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights.")
 ]
@@ -257,6 +264,42 @@ def train_segmenter_teacher(
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
     config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
     _train_segmenter(config, data, run, device)
+
+
+@train_app.command("volume-segmenter")
+def train_volume_segmenter(
+    data: DataOption,
+    run: RunOption = Path("runs/volume-segmenter"),
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    time_limit: LimitOption = None,
+    scale: ShareOption = 1.0,
+    bf16: Bf16Option = False,
+    start: StartOption = None,
+    skip: SkipOption = 0,
+    learning_rate: RateOption = None,
+    width: UNetWidthOption = None,
+    spacing: SpacingOption = None,
+    architecture: VolumeSegmenterOption = "residual-attention-unet-3d",
+) -> None:
+    """A segmenter of volumes on stacks of LGG slices (whole tumour) and BraTS cases (every region)."""
+    if threads:
+        torch.set_num_threads(threads)
+    preset = VolumeSegmenterConfig()
+    options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
+    config = dataclasses.replace(
+        preset,
+        architecture=architecture,
+        width=width or preset.width,
+        spacing_mm=spacing or preset.spacing_mm,
+        schedule=options.applied_to(preset.schedule),
+    )
+    about = {
+        "kind": "volume-segmenter",
+        "config": dataclasses.asdict(config),
+        "start": str(start) if start else None,
+    }
+    _train(VolumeSegmenterTask(config, data, device), config.schedule, run, device, about, start)
 
 
 @app.command("export")

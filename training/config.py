@@ -8,6 +8,7 @@ from typing import Literal
 # Names of ``training.models.registry``. Two more start from ImageNet and are fine-tuned as teachers.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
+VolumeSegmenterName = Literal["residual-attention-unet-3d"]
 # ``falx``: the defaults below. ``paper``: ``training.presets``.
 Preset = Literal["falx", "paper"]
 
@@ -204,3 +205,63 @@ SEGMENTER_TEACHER = SegmenterConfig(
         epoch_images=4_000,
     ),
 )
+
+
+@dataclass(frozen=True)
+class VolumeAugmentation:
+    """Ranges of the random changes to a patch of a volume, drawn anew for each patch."""
+
+    # Degrees either way about the axis from feet to head, and about the two others.
+    rotation_deg: float = 15.0
+    tilt_deg: float = 8.0
+    # Magnification, drawn evenly between the two.
+    zoom: tuple[float, float] = (0.85, 1.2)
+    # Further magnification from feet to head, evenly drawn on a log scale: the slice spacing of stacks is a guess.
+    stretch: tuple[float, float] = (0.65, 1.5)
+    # Chance of a left-right flip.
+    flip: float = 0.5
+    # As in ``Augmentation``; the bias field has 3 x 3 x 3 points.
+    gamma: float = 0.25
+    brightness: float = 0.1
+    noise: float = 0.03
+    bias_field: float = 0.15
+
+
+@dataclass(frozen=True)
+class VolumeDropout:
+    """How often a patch shows less than all of its sequences, so that any subset is accepted later."""
+
+    # FLAIR alone, where the scan has it.
+    flair: float = 0.2
+    # Another one alone.
+    single: float = 0.1
+    # A random non-empty subset; absent channels are zero.
+    subset: float = 0.2
+
+
+@dataclass(frozen=True)
+class VolumeSegmenterConfig:
+    """A segmenter of whole scans with up to four sequences: three nested regions."""
+
+    preset: Preset = "falx"
+
+    architecture: VolumeSegmenterName = "residual-attention-unet-3d"
+    # Channels of the first of five levels; each doubles it.
+    width: int = 16
+    # Isotropic working spacing.
+    spacing_mm: float = 2.0
+    # ``size`` is the side of a patch in voxels, and later of the graph's window; ``images`` counts patches.
+    schedule: ScheduleConfig = ScheduleConfig(
+        phases=(Phase(size=64, images=6_000, batch=2),),
+        learning_rate=2e-3,
+        weight_decay=0.03,
+        warm_up=0.05,
+        ema_decay=0.995,
+        epoch_images=600,
+    )
+    augmentation: VolumeAugmentation = field(default_factory=VolumeAugmentation)
+    dropout: VolumeDropout = field(default_factory=VolumeDropout)
+    # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
+    regions_share: float = 0.15
+    # Share of patches that are centred on tumour.
+    tumour_share: float = 0.5

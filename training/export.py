@@ -39,10 +39,10 @@ from training.models.pooled import Classifier
 from training.models.registry import SEGMENTERS
 from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.records import REFERENCE_FILE, Export
+from training.volume_export import THRESHOLDS, export_volume_segmenter
 
 CLASSIFIER_SIZES = (96, 112, 128)
 SEGMENTER_SIZES = (128, 160)
-THRESHOLDS = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 # The exported graph must agree with torch to this on every output.
 PARITY = 1e-4
 # Training slices that the feature space is fitted on.
@@ -59,6 +59,8 @@ def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> E
     trained = load_trained(run)
     if isinstance(trained.model, Classifier):
         record = _export_classifier(trained, trained.model, run, data, sizes or _sizes(trained, CLASSIFIER_SIZES))
+    elif trained.kind == "volume-segmenter":
+        record = export_volume_segmenter(trained, run, data)
     elif trained.architecture in SEGMENTERS:
         record = _export_segmenter(trained, trained.model, run, data, sizes or _sizes(trained, SEGMENTER_SIZES))
     else:

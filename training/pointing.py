@@ -19,7 +19,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from core.contracts.manifest import Manifest
+from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.evidence import place_evidence
 from core.imaging.transforms import Placement
 from training.data.slices import SliceRow, open_slices
@@ -43,7 +43,10 @@ class Hit:
 
 def strongest_point(evidence: FloatArray, placement: Placement, manifest: Manifest) -> Point | None:
     """Where a map (h', w') is largest in the slice, as it is served; None where nothing speaks for the class."""
-    heat = place_evidence(evidence, placement, manifest.preprocessing.size, manifest.map_geometry)
+    preprocessing = manifest.preprocessing
+    if not isinstance(preprocessing, ClassificationPreprocessing):
+        raise TypeError(f"{manifest.name} is no classifier")
+    heat = place_evidence(evidence, placement, preprocessing.size, manifest.map_geometry)
     place = int(np.argmax(heat))
     return (place // heat.shape[1], place % heat.shape[1]) if heat.any() else None
 

@@ -181,9 +181,13 @@ def _merit(agreement: Mapping[str, float]) -> float:
 def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS) -> Quantize:
     """Quantise the exported graph of a run; writes ``model.int8.onnx`` and ``quantize.json``.
 
-    The first attempt that passes is kept, else the one that comes closest, marked as not passing.
+    The first attempt that passes is kept, else the one that comes closest, marked as not passing. Raises ValueError for
+    a network of volumes: ONNX Runtime convolves volumes of int8 more slowly than those of float32 on a CPU (a third
+    more time for a window of 64 voxels), so they have the reference alone.
     """
     record = Export.read(run)
+    if record.kind == "volume-segmenter":
+        raise ValueError(f"{run} holds a network of volumes: int8 is slower than float32 there, so none is made")
     classifier = record.kind == "classifier"
     images = (_classifier_calibration if classifier else _segmenter_calibration)(data, record)
     compare = (_classifier_comparison if classifier else _segmenter_comparison)(run, data, record)

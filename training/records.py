@@ -7,12 +7,12 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from core.contracts.manifest import Metric
+from core.contracts.manifest import Metric, VolumePreprocessing
 
 REFERENCE_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 
-Kind = Literal["classifier", "segmenter"]
+Kind = Literal["classifier", "segmenter", "volume-segmenter"]
 
 
 class Record(BaseModel):
@@ -46,7 +46,7 @@ class Export(Record):
     architecture: str | None = None
     preset: str = "falx"
     multitask: bool = False
-    # Side of the input square, chosen on validation.
+    # Side of the input, chosen on validation for slices.
     size: int
     labels: tuple[str, ...]
     # Largest difference between the exported graph and torch with the same (fp16-rounded) weights.
@@ -65,6 +65,10 @@ class Export(Record):
     max_energy: float | None = None
     # Segmenter alone.
     threshold: float | None = None
+    # Volume segmenter alone: ``size`` is the side of its window. One threshold a region.
+    volume: VolumePreprocessing | None = None
+    thresholds: tuple[float, ...] | None = None
+    smallest_component_ml: float = 0.0
 
 
 class Quantize(Record):

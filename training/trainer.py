@@ -65,6 +65,16 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
 
 
+def fast_layout(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """The order of a batch's values in memory that a network runs fastest with.
+
+    Channels last, but for volumes on a CPU: there instance normalisation is several times slower with it than without.
+    """
+    if not any(isinstance(module, nn.Conv3d) for module in model.modules()):
+        return torch.channels_last
+    return torch.channels_last_3d if device.type == "cuda" else torch.contiguous_format
+
+
 class AveragedModel:
     """Exponential average of a model's weights and normalisation statistics."""
 
@@ -111,7 +121,8 @@ class Trainer:
         self.about = dict(about)
         if start is not None:
             self._begin_from(start)
-        self.model = task.model.to(self.device).to(memory_format=torch.channels_last)
+        self.layout = fast_layout(task.model, self.device)
+        self.model = task.model.to(self.device).to(memory_format=self.layout)
         groups = parameter_groups(self.model, config.weight_decay)
         # Fused: one pass over the weights, less than half the time of the plain loop on a CPU.
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
@@ -169,7 +180,7 @@ class Trainer:
             group["lr"] = learning_rate_at(self.config, self.progress)
         self.model.train()
         inputs, *targets = self.task.batch(phase)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        inputs = inputs.contiguous(memory_format=self.layout)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
             output = self.model(inputs)
         loss = self.task.loss(output, tuple(targets))

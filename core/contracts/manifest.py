@@ -10,6 +10,7 @@ from core.contracts.base import Contract
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
+_EVEN_ODDS = 0.5
 # NAME/VERSION, as bundles lie in the models folder.
 BundleAddress = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[0-9A-Za-z][0-9A-Za-z.]*$")]
 
@@ -52,7 +53,24 @@ class SegmentationPreprocessing(Contract):
     copy_correlation: float = Field(default=0.99, gt=0, le=1)
 
 
-Preprocessing = Annotated[ClassificationPreprocessing | SegmentationPreprocessing, Field(discriminator="kind")]
+class VolumePreprocessing(Contract):
+    """Parameters of ``core.imaging.volume_transforms.prepare_volume``, and the windows that the graph is run on."""
+
+    kind: Literal["volume-segmentation"] = "volume-segmentation"
+    sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
+    # Isotropic; None: the input's own.
+    spacing_mm: float | None = Field(default=1.0, gt=0)
+    percentiles: tuple[float, float] = (0.5, 99.8)
+    margin_mm: float = Field(default=4.0, ge=0)
+    # Voxels to the right, anterior and superior; each a multiple of 16.
+    window: tuple[Annotated[int, Field(gt=0, multiple_of=16)], ...] = Field(min_length=3, max_length=3)
+    # Share of a window's side by which neighbours overlap at least.
+    overlap: float = Field(default=0.5, ge=0, lt=1)
+
+
+Preprocessing = Annotated[
+    ClassificationPreprocessing | SegmentationPreprocessing | VolumePreprocessing, Field(discriminator="kind")
+]
 
 
 class InputCheck(Contract):
@@ -110,12 +128,13 @@ class Manifest(Contract):
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
     version: str = Field(pattern=r"^[0-9A-Za-z.]+$")
-    task: Literal["classification", "segmentation"]
+    task: Literal["classification", "segmentation", "volume-segmentation"]
     architecture: str
     title: str
     files: tuple[BundleFile, ...] = Field(min_length=1)
     preprocessing: Preprocessing
-    # Class names in the order of the logits (classification), or region names (segmentation).
+    # Class names in the order of the logits (classification), or region names in the order of the graph's channels
+    # (segmentation). Regions of volumes are nested: whole_tumor, tumor_core, enhancing_tumor.
     labels: tuple[str, ...] = Field(min_length=1)
     # Classification: which logits (and maps) of the graph the labels are, in the order of ``labels``; the others are
     # left out of the softmax. None: all of them, one a label.
@@ -126,6 +145,9 @@ class Manifest(Contract):
     input_check: InputCheck | None = None
     # Segmentation: probability above which a pixel is tumour, from validation.
     threshold: float | None = Field(default=None, gt=0, lt=1)
+    # Volumes: one threshold a region, from validation; and the least volume of a connected piece that is kept.
+    thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
+    smallest_component_ml: float = Field(default=0.0, ge=0)
     metrics: tuple[Metric, ...] = ()
     data_sets: tuple[str, ...] = ()
     licence: str
@@ -136,6 +158,12 @@ class Manifest(Contract):
     def _task_matches_preprocessing(self) -> Manifest:
         if self.preprocessing.kind != self.task:
             raise ValueError(f"preprocessing is for {self.preprocessing.kind}, the task is {self.task}")
+        return self
+
+    @model_validator(mode="after")
+    def _thresholds_match_labels(self) -> Manifest:
+        if self.thresholds is not None and len(self.thresholds) != len(self.labels):
+            raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
         return self
 
     @model_validator(mode="after")
@@ -153,3 +181,15 @@ class Manifest(Contract):
     def logit_indices(self) -> tuple[int, ...]:
         """Place of each label among the graph's logits."""
         return tuple(range(len(self.labels))) if self.label_indices is None else self.label_indices
+
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the square that a network for slices takes. Raises TypeError for one of volumes."""
+        if isinstance(self.preprocessing, VolumePreprocessing):
+            raise TypeError(f"{self.name} takes volumes")
+        return self.preprocessing.size
+
+    @property
+    def region_thresholds(self) -> tuple[float, ...]:
+        """Probability above which a voxel belongs to a region of a volume, in the order of ``labels``."""
+        return self.thresholds or (_EVEN_ODDS,) * len(self.labels)

@@ -11,6 +11,7 @@ from training.evaluation.mask_figures import mask_metrics
 from training.evaluation.predictions import outlines_path, predictions_path
 from training.evaluation.segmenter import mask_answers, outline_answers
 from training.evaluation.subject import Subject, subject_of
+from training.evaluation.volumes import region_metrics, volume_answers
 from training.inputs import labelled_inputs
 from training.onnx_files import OnnxModel
 from training.records import Evaluate
@@ -59,9 +60,14 @@ def _evaluate_segmenter(subject: Subject, data: Path, split: str) -> Evaluate:
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[Variant, tuple[Metric, ...]] = {}
     for variant, path in subject.files.items():
-        item = mask_answers(path, subject.size, subject.threshold, data, split)
+        if subject.volume is not None:
+            item = volume_answers(path, subject.volume, data, split)
+            metrics = region_metrics(item, split)
+        else:
+            item = mask_answers(path, subject.size, subject.threshold, data, split)
+            metrics = mask_metrics(item, split)
         item.save(predictions_path(folder, split, variant))
-        figures[variant] = tuple(mask_metrics(item, split))
+        figures[variant] = tuple(metrics)
     return _written(folder, split, figures, ())
 
 

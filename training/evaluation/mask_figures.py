@@ -57,12 +57,13 @@ def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
     for data_set, view in keys:
         part = item.shown(view, data_set)
         if data_set != FIGSHARE:
-            metrics += _volume_metrics(part.by_patient(), view, data_set, split)
+            metrics += volume_metrics(part.by_patient(), view, data_set, split)
         metrics += _slice_metrics(part, view, data_set, split)
     return metrics
 
 
-def _volume_metrics(volumes: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
+def volume_metrics(volumes: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
+    """Overlap of whole volumes, one row each, with intervals over patients."""
     dice, iou = volumes.dice, volumes.iou
 
     def figures(rows: Rows) -> dict[str, float]:

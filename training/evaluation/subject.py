@@ -5,14 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
-from core.contracts.manifest import Manifest, Variant
+from core.contracts.manifest import Manifest, Variant, VolumePreprocessing
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
+from training.evaluation.volumes import OperatingPoint
 from training.label_sets import LABEL_SETS, LabelSet, LabelSets
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind
 
 # Where the figures of a bundle go by default: its own folder is as shipped.
 BUNDLE_RUNS = Path("runs")
+_KINDS: Final[Mapping[str, Kind]] = {
+    "classification": "classifier",
+    "segmentation": "segmenter",
+    "volume-segmentation": "volume-segmenter",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,8 @@ class Subject:
     views: Mapping[Path, View] = field(default_factory=dict)
     # Segmenter alone: probability from which a pixel is tumour.
     threshold: float = 0.5
+    # Volume segmenter alone; its ``size`` is the side of a window.
+    volume: OperatingPoint | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -72,7 +81,10 @@ def _run(run: Path, out: Path, label_set: str | None) -> Subject:
     views = {out: own} | {out / item.name: _calibrated(item) for item in _label_sets(run)}
     if label_set is not None:
         views = {out / label_set: views.get(out / label_set) or _restricted(own, label_set)}
-    return Subject(export.kind, export.size, files, views, export.threshold or 0.5)
+    volume = None
+    if export.volume is not None and export.thresholds is not None:
+        volume = OperatingPoint(export.volume, export.labels, export.thresholds, export.smallest_component_ml)
+    return Subject(export.kind, export.size, files, views, export.threshold or 0.5, volume)
 
 
 def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
@@ -82,12 +94,20 @@ def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
     view = _stated(manifest)
     if label_set is not None and LABEL_SETS[label_set] != view.labels:
         target, view = target / label_set, _restricted(view, label_set)
+    preprocessing, volume = manifest.preprocessing, None
+    if isinstance(preprocessing, VolumePreprocessing):
+        size = preprocessing.window[0]
+        thresholds = manifest.thresholds or (0.5,) * len(manifest.labels)
+        volume = OperatingPoint(preprocessing, manifest.labels, thresholds, manifest.smallest_component_ml)
+    else:
+        size = preprocessing.size
     return Subject(
-        kind="classifier" if manifest.task == "classification" else "segmenter",
-        size=manifest.preprocessing.size,
+        kind=_KINDS[manifest.task],
+        size=size,
         files={file.variant: bundle.file_path(file) for file in manifest.files},
         views={target: view},
         threshold=manifest.threshold or 0.5,
+        volume=volume,
     )
 
 

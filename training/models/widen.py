@@ -23,7 +23,10 @@ def widened(weights: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> dict[s
 
 
 def widen(name: str, value: Tensor, shape: torch.Size) -> Tensor:
-    """One weight with twice the channels where ``shape`` says so; ``name`` is for the ValueError of another multiple."""
+    """One weight with twice the channels where ``shape`` says so.
+
+    Raises ValueError, which says ``name``, for another multiple.
+    """
     if value.ndim == 0 or value.shape == shape:
         return value.clone()
     ratios = [wide / narrow for wide, narrow in zip(shape, value.shape, strict=True)]

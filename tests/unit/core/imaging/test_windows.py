@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from segmenter_service.windows import Blend, FloatArray, Forward, Shape, WindowPlan, mirrored
+from core.imaging.windows import Blend, FloatArray, Forward, Shape, WindowPlan, mirrored
 
 SIDES = st.tuples(*[st.integers(1, 17)] * 3)
 WINDOWS = st.tuples(*[st.integers(2, 9)] * 3)

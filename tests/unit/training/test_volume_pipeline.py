@@ -1,0 +1,183 @@
+"""The volume segmenter from data to a verified bundle through the command line, in miniature."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+nibabel = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
+
+from typer.testing import CliRunner  # noqa: E402
+
+from core.contracts.manifest import VolumePreprocessing  # noqa: E402
+from core.runtime.bundle import load_bundle  # noqa: E402
+from training import cli  # noqa: E402
+from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
+from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
+from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
+from training.onnx_files import OnnxModel  # noqa: E402
+from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
+from training.trainer import CHECKPOINT  # noqa: E402
+from training.volume_segmenter import VolumeSegmenterTask  # noqa: E402
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
+    pytest.mark.timeout(300),
+]
+
+TINY = ScheduleConfig(phases=(Phase(32, 8, 2),), epoch_images=4)
+
+
+def falx(*arguments: str | Path) -> str:
+    """Run ``python -m training`` in this process; what it printed."""
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shipped configuration, two channels wide, on coarse voxels, with a schedule of eight patches."""
+    torch.set_num_threads(1)
+    shipped = VolumeSegmenterConfig()
+    smaller = dataclasses.replace(shipped, width=2, spacing_mm=4.0, schedule=TINY)
+    monkeypatch.setattr(cli, "VolumeSegmenterConfig", lambda: smaller)
+
+
+def write_case(folder: Path, stem: str, seed: int) -> None:
+    """A head of 4 mm voxels with a tumour of three shells, labelled as BraTS 2021 does."""
+    generator = np.random.default_rng(seed)
+    shape = (36, 40, 30)
+    places = np.indices(shape) / np.array(shape).reshape(3, 1, 1, 1)
+    centre = generator.uniform(0.4, 0.6, (3, 1, 1, 1))
+    head = ((places - 0.5) ** 2).sum(axis=0) < 0.2
+    distance = ((places - centre) ** 2).sum(axis=0)
+    labels = np.select([distance < 0.004, distance < 0.01, distance < 0.03], [4, 1, 2], 0).astype(np.uint8)
+    folder.mkdir(parents=True)
+    affine = np.diag([-4.0, -4.0, 4.0, 1.0])
+    for name in ("t1", "t1ce", "t2", "flair"):
+        grey = np.where(head, 400 + 200 * (labels > 0) + generator.normal(0, 20, shape), 0).astype(np.int16)
+        nibabel.save(nibabel.Nifti1Image(grey, affine), folder / f"{stem}{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(labels, affine), folder / f"{stem}seg.nii.gz")
+
+
+@pytest.fixture(scope="module")
+def volumes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The miniature LGG slices, and three BraTS cases, one of which is held out."""
+    folder = tmp_path_factory.mktemp("volumes")
+    for name in ("lgg.csv", "lgg.tar"):
+        shutil.copy(data / name, folder / name)
+    write_case(folder / "brats/BraTS2021_00001", "", 1)
+    write_case(folder / "brats/BraTS2021_00002", "BraTS2021_00002_", 2)
+    write_case(folder / "brats/BraTS2021_01485", "", 3)
+    return folder
+
+
+def history(run: Path) -> list[dict[str, Any]]:
+    """Figures of a run's epochs."""
+    found: list[dict[str, Any]] = torch.load(run / CHECKPOINT, weights_only=False)["state"]["history"]
+    return found
+
+
+def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
+    found = {
+        split: [(scan.data_set, scan.name) for scan in scans(volumes, split)] for split in ("train", "val", "test")
+    }
+    brats = {split: [name for data_set, name in names if data_set == BRATS] for split, names in found.items()}
+    assert brats == {"train": ["BraTS2021_00001", "BraTS2021_00002"], "val": [], "test": ["BraTS2021_01485"]}
+    patients = {split: {name for data_set, name in names if data_set == LGG} for split, names in found.items()}
+    assert {split: len(names) for split, names in patients.items()} == {"train": 3, "val": 2, "test": 2}
+    # The slices of a patient lie in the order of their numbers: only slice 2, the lowest, has no tumour.
+    regions = scans(volumes, "val")[0].read().regions
+    assert regions.shape == (1, 96, 96, 3)
+    assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
+
+
+def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path) -> None:
+    run, models = tmp_path / "run", tmp_path / "models"
+    train = ("train", "volume-segmenter", "--data", volumes, "--run", run)
+    assert "100.0%" in falx(*train)
+    first = history(run)
+    assert [epoch["images"] for epoch in first] == [4, 8]
+    assert {"loss", "dice", "dice_flair"} <= set(first[-1])
+    # A finished run has nothing left to do.
+    falx(*train)
+    assert history(run) == first
+
+    assert "parity with torch" in falx("export", "--data", volumes, "--run", run)
+    falx("evaluate", "--data", volumes, "--run", run, "--split", "test")
+    (folder,) = (Path(line) for line in falx("bundle", "--run", run, "--out", models).split())
+    export, evaluated = Export.read(run), Evaluate.read(run)
+    assert export.parity <= 1e-4
+    assert export.labels == REGIONS
+    assert export.thresholds is not None
+    assert export.thresholds[1:] == (0.5, 0.5)
+    whole = "volumetric Dice a patient, mean (whole tumor, {})"
+    counts = {(metric.data_set, metric.name): metric.count for metric in evaluated.reference}
+    assert counts[LGG, whole.format("t1+t1ce+flair")] == 2
+    assert counts[LGG, whole.format("flair alone")] == 2
+    assert counts[BRATS, whole.format("t1+t1ce+t2+flair")] == 1
+    assert counts[BRATS, "volumetric Dice a patient, mean (enhancing tumor, t1+t1ce+t2+flair)"] == 1
+    assert (BRATS, "Hausdorff 95 in mm, mean (tumor core, t1+t1ce+t2+flair)") in counts
+    assert not any("Hausdorff" in name for data_set, name in counts if data_set == LGG)
+    rows = MaskPredictions.load(predictions_path(run, "test"))
+    stacks = rows.only(rows.data_sets == LGG)
+    assert set(stacks.pixels.tolist()) == {96 * 96 * 3}
+
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+    assert folder == models / "tumor-volume" / "1"
+    assert [file.variant for file in manifest.files] == ["reference"]
+    assert isinstance(manifest.preprocessing, VolumePreprocessing)
+    assert (manifest.preprocessing.window, manifest.preprocessing.spacing_mm) == ((32, 32, 32), 4.0)
+    assert (manifest.labels, manifest.thresholds) == (REGIONS, export.thresholds)
+    assert manifest.smallest_component_ml == export.smallest_component_ml
+    assert manifest.metrics == evaluated.reference
+    card = (folder / "CARD.md").read_text()
+    assert "Research use only. Not a medical device." in card
+    assert all(metric.name in card for metric in evaluated.reference)
+
+    # A batch of another size than that which the graph was exported with.
+    windows = np.random.default_rng(0).random((3, 4, 32, 32, 32), np.float32)
+    probability = OnnxModel(folder / REFERENCE_FILE).run(windows)["probability"]
+    assert probability.shape == (3, 3, 32, 32, 32)
+    assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
+
+    # The shipped bundle, and a run, are starts for further training.
+    for start in (folder, run):
+        again = tmp_path / f"from-{start.name}"
+        falx("train", "volume-segmenter", "--data", volumes, "--run", again, "--start-from", start, "--scale", "0.25")
+        assert [epoch["images"] for epoch in history(again)] == [2]
+
+    falx("evaluate", "--data", volumes, "--run", folder, "--split", "test", "--out", tmp_path / "out")
+    assert Evaluate.read(tmp_path / "out").reference == evaluated.reference
+
+
+def test_an_interrupted_training_goes_on(
+    volumes: Path, in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = ("train", "volume-segmenter", "--data", volumes, "--run")
+    falx(*train, tmp_path / "whole")
+    validate = VolumeSegmenterTask.validate
+    calls: list[int] = []
+
+    def stop_in_the_second_epoch(task: Any, model: Any, size: int) -> dict[str, float]:
+        calls.append(size)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return validate(task, model, size)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(VolumeSegmenterTask, "validate", stop_in_the_second_epoch)
+        CliRunner().invoke(cli.app, [str(argument) for argument in (*train, tmp_path / "cut")])
+    assert len(history(tmp_path / "cut")) == 1
+    falx(*train, tmp_path / "cut")
+    weights = [torch.load(tmp_path / name / CHECKPOINT, weights_only=False)["average"] for name in ("whole", "cut")]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, msg=name)

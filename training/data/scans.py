@@ -1,0 +1,191 @@
+"""Whole scans for the volume segmenter: patients of slice sets as stacks of their slices, and cases of volume sets.
+
+Of a slice set no voxel size is known. Its stacks get a nominal one (docs/adr/0013): pixels of ``STACK_PIXEL_MM``, and
+slices that share ``STACK_COVERAGE_MM`` evenly, since nearly every series runs from the base of the skull to the vertex,
+in whatever number of slices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.imaging.volume import Affine, Volume
+from core.imaging.volume_transforms import VolumeSpec, prepare_volume
+from training.data.archives import TarImages, UInt8Array, cached, to_uint8
+from training.data.brats_nifti import BratsCases
+from training.data.lgg import ARCHIVE, TABLE, LggRow, lgg_rows, read_lgg
+from training.data.multisequence import SequenceSlice
+from training.data.own import is_own, own_data, own_key, own_outlined
+from training.data.samples import DataSet, Sample
+from training.data.volumes import Case, VolumeSet, read_volume
+
+BoolArray = npt.NDArray[np.bool_]
+
+REGIONS: Final = ("whole_tumor", "tumor_core", "enhancing_tumor")
+"""Nested: each holds the next. A scan knows the first of them, or all."""
+
+STACK_PIXEL_MM: Final = 1.0
+STACK_COVERAGE_MM: Final = 160.0
+LGG: Final = "TCGA-LGG stacks"
+BRATS: Final = "BraTS 2021"
+OWN: Final = "own volumes"
+OWN_STACKS: Final = "own slices, stacked"
+# BraTS cases that are never trained on: both have all three regions. There are too few for a validation split.
+HELD_OUT: Final = frozenset({"BraTS2021_01476_native", "BraTS2021_01485"})
+# Voxels of a scan's tumour that patches are centred on.
+_PLACES: Final = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledScan:
+    """``sequences`` on one grid, float32; ``regions`` bool (r, i, j, k) are the first r of ``REGIONS``, 1 or all."""
+
+    sequences: Mapping[str, Volume]
+    regions: BoolArray
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A scan that ``read`` reads. ``key`` tells its prepared arrays from those of other files."""
+
+    name: str
+    patient: str
+    data_set: str
+    key: Mapping[str, Any]
+    read: Callable[[], LabelledScan]
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan as the network is shown it.
+
+    ``images`` uint8 (4, i, j, k) in the order of ``VolumeSpec.sequences``, absent ones 0; ``regions`` uint8 (r, i, j,
+    k), the share of each working voxel in the first r of ``REGIONS``, of 255; ``places`` (n, 3), voxels inside the
+    whole tumour, a few thousand at most.
+    """
+
+    images: UInt8Array
+    regions: UInt8Array
+    places: npt.NDArray[np.intp]
+
+    @property
+    def present(self) -> BoolArray:
+        """bool (4,): sequences that show anything."""
+        return np.asarray(self.images.any(axis=(1, 2, 3)))
+
+
+def nested(codes: npt.NDArray[np.uint8]) -> BoolArray:
+    """Regions bool (3, i, j, k) of codes (i, j, k): 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing."""
+    return np.stack([codes > 0, (codes == 1) | (codes == 3), codes == 3])
+
+
+def stack_affine(slices: int) -> Affine:
+    """Of a stack (column, row, slice) whose images have the face up and the patient's left on the right, lowest first.
+
+    Columns run to the patient's left, rows to the back, slices upwards.
+    """
+    return np.diag([-STACK_PIXEL_MM, -STACK_PIXEL_MM, STACK_COVERAGE_MM / slices, 1.0])
+
+
+def stacked(slices: Sequence[SequenceSlice]) -> LabelledScan:
+    """A patient's slices, lowest first, as one scan. Raises ValueError where they differ in size or sequences."""
+    affine = stack_affine(len(slices))
+
+    def stack(images: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+        return np.ascontiguousarray(np.stack([image.T for image in images], axis=-1))
+
+    if len({tuple(item.sequences) for item in slices}) != 1:
+        raise ValueError(f"{slices[0].patient}: slices with different sequences do not make a volume")
+    sequences = {name: Volume(stack(item.sequences[name] for item in slices), affine) for name in slices[0].sequences}
+    return LabelledScan(sequences, stack(item.mask for item in slices)[None])
+
+
+def _read_stack(data: Path, rows: Sequence[LggRow]) -> LabelledScan:
+    with TarImages(data / ARCHIVE) as archive:
+        return stacked([read_lgg(archive, row) for row in rows])
+
+
+def _stacks(data: Path, split: str) -> Iterator[Scan]:
+    for patient, group in groupby(lgg_rows(data, split), key=lambda row: row.patient):
+        rows = tuple(group)
+        key = {"images": [row.image for row in rows]}
+        yield Scan(patient, patient, LGG, key, partial(_read_stack, data, rows))
+
+
+def _read_own(data_set: DataSet, samples: Sequence[Sample]) -> LabelledScan:
+    pixels = zip(samples, data_set.pixels(samples), strict=True)
+    return stacked([SequenceSlice(p.sequences, p.mask, sample.patient) for sample, p in pixels if p.mask is not None])
+
+
+def _own_stacks(data: Path, split: str) -> Iterator[Scan]:
+    data_set = own_data(data)
+    for patient, group in groupby(own_outlined(data, split), key=lambda sample: sample.patient or sample.name):
+        samples = tuple(group)
+
+        key = own_key(data) | {"names": [sample.name for sample in samples]}
+        yield Scan(patient, patient, OWN_STACKS, key, partial(_read_own, data_set, samples))
+
+
+def _read_case(case: Case) -> LabelledScan:
+    volume = read_volume(case)
+    x, y, z = volume.spacing_mm
+    affine = np.diag([-x, -y, z, 1.0])
+    return LabelledScan({name: Volume(grey, affine) for name, grey in volume.sequences.items()}, nested(volume.regions))
+
+
+def _cases(cases: Iterable[Case], data_set: str) -> Iterator[Scan]:
+    for case in cases:
+        files = [path for path, _ in case.images.values()] + [case.labels]
+        key = {"files": [[str(path.resolve()), path.stat().st_size] for path in files]}
+        yield Scan(case.name, case.patient, data_set, key, partial(_read_case, case))
+
+
+def _brats(data: Path, split: str) -> Iterator[Scan]:
+    folder = data / "brats"
+    if split == "val" or not folder.is_dir() or not BratsCases.recognises(folder):
+        return
+    cases = BratsCases(folder).cases.values()
+    yield from _cases((case for case in cases if (case.name in HELD_OUT) == (split == "test")), BRATS)
+
+
+def scans(data: Path, split: str) -> list[Scan]:
+    """Every scan of a split: LGG patients and BraTS cases, or those of a user's own folder. None of them is read yet.
+
+    BraTS cases are in ``train``, but for ``HELD_OUT``, which are ``test``. Raises ValueError where an own folder has no
+    such split.
+    """
+    if not is_own(data):
+        return [*(_stacks(data, split) if (data / TABLE).is_file() else ()), *_brats(data, split)]
+    data_set = own_data(data)
+    if not isinstance(data_set, VolumeSet):
+        return list(_own_stacks(data, split))
+    wanted = dict.fromkeys(sample.image for sample in own_outlined(data, split))
+    return list(_cases((data_set.cases[name] for name in wanted), OWN))
+
+
+def prepared(scan: Scan, spec: VolumeSpec) -> PreparedScan:
+    """A scan through the serving transform, once: the arrays are cached."""
+
+    def build() -> dict[str, npt.NDArray[Any]]:
+        labelled = scan.read()
+        volume = prepare_volume(labelled.sequences, spec)
+        shares = [volume.space.extract(region.astype(np.float32)) for region in labelled.regions]
+        regions = to_uint8(np.stack(shares))
+        return {"images": to_uint8(volume.tensor), "regions": regions, "places": _places(regions[0])}
+
+    key = {"spec": str(spec), "name": scan.name, "pixel": STACK_PIXEL_MM, "coverage": STACK_COVERAGE_MM, **scan.key}
+    arrays = cached(f"scan-{scan.name.replace('/', '-')}", key, build)
+    return PreparedScan(arrays["images"], arrays["regions"], np.asarray(arrays["places"]))
+
+
+def _places(tumour: UInt8Array) -> npt.NDArray[np.intp]:
+    found = np.argwhere(tumour > 127)
+    return found[:: max(1, -(-len(found) // _PLACES))]

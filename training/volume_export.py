@@ -1,0 +1,134 @@
+"""A volume segmenter's run as ``model.onnx``; thresholds and the smallest piece of tumour are chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from training.checkpoints import Trained
+from training.data.archives import FloatArray
+from training.data.multisequence import SEQUENCES
+from training.data.scans import REGIONS, scans
+from training.evaluation.masks import dice
+from training.evaluation.volumes import OperatingPoint, views_of, without_specks
+from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph
+from training.onnx_files import export_graph, half_weights, largest_difference
+from training.records import REFERENCE_FILE, Export
+from training.volume_inputs import preprocessing_of, scan_input
+
+BoolArray = npt.NDArray[np.bool_]
+
+INPUT: Final = "volumes"
+THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
+# Where no validation scan knows a region.
+USUAL_THRESHOLD: Final = 0.5
+SMALLEST_ML: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One scan in one view on its own grid: ``probabilities`` float16 and ``true`` bool, both (r, i, j, k)."""
+
+    probabilities: npt.NDArray[np.float16]
+    true: BoolArray
+    voxel_ml: float
+
+
+def validation_answers(model: nn.Module, point: OperatingPoint, data: Path) -> list[Answer]:
+    """Every validation scan in every view, for the regions that it knows."""
+
+    @torch.no_grad()
+    def forward(windows: FloatArray) -> FloatArray:
+        return np.asarray(model(torch.from_numpy(windows)).numpy())
+
+    answers = []
+    for scan in scans(data, "val"):
+        labelled = scan.read()
+        for names in views_of(labelled.sequences).values():
+            item = scan_input(labelled, names, point.preprocessing)
+            probabilities = point.probabilities(forward, item.volume.tensor)[: len(item.regions)]
+            restored = np.stack([item.space.restore(p).astype(np.float16) for p in probabilities])
+            answers.append(Answer(restored, item.regions, item.space.source.voxel_mm3 / 1000))
+    return answers
+
+
+def mean_dice(answers: Sequence[Answer], region: int, threshold: float, smallest_ml: float = 0.0) -> float:
+    """Mean over the answers that know the region, which must be some."""
+    scores = []
+    for answer in answers:
+        if region < len(answer.true):
+            mask = answer.probabilities[region] > threshold
+            cleaned = without_specks(mask, smallest_ml, answer.voxel_ml) if smallest_ml else mask
+            scores.append(dice(cleaned, answer.true[region]))
+    return float(np.mean(scores))
+
+
+def choose_thresholds(answers: Sequence[Answer]) -> tuple[float, ...]:
+    """For each region the one with the best mean Dice."""
+    chosen = []
+    for region in range(len(REGIONS)):
+        if any(region < len(answer.true) for answer in answers):
+            scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
+            chosen.append(max(scores, key=lambda threshold: scores[threshold]))
+        else:
+            chosen.append(USUAL_THRESHOLD)
+    return tuple(chosen)
+
+
+def choose_smallest(answers: Sequence[Answer], threshold: float) -> dict[float, float]:
+    """Mean Dice of the whole tumour for each least volume in ml of a piece that is kept."""
+    return {smallest: mean_dice(answers, 0, threshold, smallest) for smallest in SMALLEST_ML}
+
+
+def _windows(data: Path, point: OperatingPoint) -> FloatArray:
+    """Two windows (2, 4, S, S, S) of a validation scan, that parity is measured on."""
+    (scan, *_) = scans(data, "val")
+    labelled = scan.read()
+    item = scan_input(labelled, tuple(labelled.sequences), point.preprocessing)
+    side = point.preprocessing.window[0]
+    windows = np.zeros((2, len(SEQUENCES), side, side, side), np.float32)
+    for window, start in zip(windows, (0, side // 4), strict=True):
+        part = item.volume.tensor[:, start : start + side, start : start + side, start : start + side]
+        window[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
+    return windows
+
+
+def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
+    """Write ``model.onnx``; the record of what was chosen. Raises ValueError where there is no validation scan."""
+    side = int(trained.config["schedule"]["phases"][-1]["size"])
+    preprocessing = preprocessing_of(side, trained.config["spacing_mm"])
+    undecided = OperatingPoint(preprocessing, trained.labels, (USUAL_THRESHOLD,) * len(trained.labels), 0.0)
+    if not scans(data, "val"):
+        raise ValueError(f"{data} has no scan of split val to choose thresholds on")
+    graph = SegmenterGraph(half_weights(trained.model))
+    windows = _windows(data, undecided)
+    path = run / REFERENCE_FILE
+    export_graph(graph, torch.from_numpy(windows), path, INPUT, SEGMENTER_OUTPUTS)
+    answers = validation_answers(graph, undecided, data)
+    thresholds = choose_thresholds(answers)
+    by_smallest = choose_smallest(answers, thresholds[0])
+    smallest = max(by_smallest, key=lambda size: by_smallest[size])
+    with torch.no_grad():
+        images = torch.from_numpy(windows)
+        rounding = float((SegmenterGraph(trained.model)(images) - graph(images)).abs().max())
+    return Export(
+        kind="volume-segmenter",
+        architecture=trained.architecture,
+        preset=trained.config.get("preset", "falx"),
+        size=side,
+        labels=trained.labels,
+        parity=largest_difference(graph, path, windows),
+        rounding=rounding,
+        images_seen=trained.images_seen,
+        sizes={str(side): by_smallest[smallest]},
+        volume=preprocessing,
+        thresholds=thresholds,
+        smallest_component_ml=smallest,
+    )
