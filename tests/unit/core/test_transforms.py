@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
@@ -54,8 +54,15 @@ def within(mask: npt.NDArray[np.bool_], other: npt.NDArray[np.bool_], pixels: in
     return bool(np.all(grown[mask] > 0))
 
 
+def blunted(mask: npt.NDArray[np.bool_], pixels: int) -> npt.NDArray[np.bool_]:
+    """The part of ``mask`` that squares with ``pixels`` on each side of their centre fit into: no thin tips."""
+    kernel = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
+    return np.asarray(cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, kernel) > 0)
+
+
 @settings(max_examples=60, deadline=None)
 @given(height=sides, width=sides, size=model_sizes)
+@example(height=316, width=46, size=128)  # an ellipse so slender that its tips are thinner than a model pixel
 def test_a_lesion_comes_back_to_its_own_pixels(height: int, width: int, size: int) -> None:
     pixels, lesion = phantom((height, width))
     image, placement = prepare_segmentation({"flair": pixels}, SegmentationPreprocessing(size=size))
@@ -64,7 +71,11 @@ def test_a_lesion_comes_back_to_its_own_pixels(height: int, width: int, size: in
     # One pixel of the coarser of the two grids.
     tolerance = max(1, int(np.ceil(placement.side / size)))
     assert within(restored, lesion, tolerance)
-    assert within(lesion, restored, tolerance)
+    # What is two model pixels wide in both directions holds a whole one, wherever their grid lies, and must come back;
+    # a tip that is thinner may fall between two of them and vanish.
+    wide = blunted(lesion, tolerance)
+    assert wide.sum() > 0.75 * lesion.sum()
+    assert within(wide, restored, tolerance)
     # Two cuts at a level, on two grids, move an edge by up to half a pixel each; a shift would move it by one.
     assert np.abs(centroid(restored) - centroid(lesion)).max() <= 0.75 * max(1.0, placement.side / size)
 

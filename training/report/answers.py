@@ -1,0 +1,109 @@
+"""Figures of a classifier's answers: confusion, ROC, reliability."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.evaluation.classification import area_under_roc, confusion_matrix
+from training.evaluation.predictions import ClassPredictions
+from training.evaluation.probabilities import BINS, expected_calibration_error, reliability
+from training.report.style import BLUE, GREY, PALETTE, RED, figure
+
+FloatArray = npt.NDArray[np.float64]
+
+# Cells darker than this share of white text.
+_DARK = 0.55
+
+
+def roc_points(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+    """False-positive and true-positive rate (m,) from (0, 0) to (1, 1), one point for each distinct score (n,).
+
+    The straight lines between them enclose the area that ``area_under_roc`` counts. Both kinds must be there.
+    """
+    order = np.argsort(-scores, kind="stable")
+    last = np.append(np.diff(scores[order]) != 0, True)
+    hits, alarms = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
+    return np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1])
+
+
+def plot_confusion(axes: Any, item: ClassPredictions) -> None:
+    """Counts, rows the truth; shaded by the share of the row."""
+    names = item.names.tolist()
+    counts = confusion_matrix(item.predicted, item.labels, len(names))
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        share = shares[row, column]
+        text = f"{count}\n{share:.0%}" if count else "0"
+        axes.text(column, row, text, ha="center", va="center", color="white" if share > _DARK else "black")
+    places = range(len(names))
+    axes.set_xticks(places, [name.replace("_", " ") for name in names])
+    axes.set_yticks(places, [name.replace("_", " ") for name in names])
+    axes.set_xlabel("answer")
+    axes.set_ylabel("truth")
+    axes.grid(visible=False)
+
+
+def plot_roc(axes: Any, item: ClassPredictions) -> None:
+    """One curve a class against the rest, with its area; classes that the split lacks have none."""
+    for index, name in enumerate(item.names.tolist()):
+        positive = item.labels == index
+        if not 0 < positive.sum() < len(positive):
+            continue
+        scores = item.probabilities[:, index]
+        area = area_under_roc(scores, positive)
+        axes.plot(
+            *roc_points(scores, positive),
+            color=PALETTE[index % len(PALETTE)],
+            linestyle=("solid", "dashed", "dashdot", (0, (1, 1)))[index % 4],
+            label=f"{name.replace('_', ' ')}, area {area:.3f}",
+        )
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="dotted")
+    axes.set_aspect("equal")
+    axes.set_xlim(-0.01, 1)
+    axes.set_ylim(0, 1.01)
+    axes.set_xlabel("false-positive rate")
+    axes.set_ylabel("true-positive rate")
+    axes.legend(loc="lower right")
+
+
+def plot_reliability(axes: Any, below: Any, item: ClassPredictions) -> None:
+    """Accuracy of the answers of each confidence, and in ``below`` how many there are."""
+    points = reliability(item.probabilities, item.labels)
+    filled = points.count > 0
+    middles = (np.arange(BINS) + 0.5) / BINS
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="dotted")
+    axes.bar(middles[filled], points.accuracy[filled], width=0.9 / BINS, color=BLUE, alpha=0.35)
+    axes.plot(points.confidence[filled], points.accuracy[filled], color=BLUE, marker="o", linestyle="none")
+    error = expected_calibration_error(item.probabilities, item.labels)
+    axes.set_title(f"ECE {error:.3f}, {BINS} bins")
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("share that is right")
+    below.bar(middles, points.count, width=0.9 / BINS, color=RED, alpha=0.7)
+    below.set_xlabel("confidence")
+    below.set_ylabel("answers")
+
+
+def draw_confusion(path: Path, item: ClassPredictions) -> None:
+    """The confusion matrix."""
+    side = 1.6 + 0.75 * len(item.names)
+    with figure(path, side + 0.5, side) as drawn:
+        plot_confusion(drawn.subplots(), item)
+
+
+def draw_roc(path: Path, item: ClassPredictions) -> None:
+    """The ROC curves, each class against the rest."""
+    with figure(path, 4.6, 4.4) as drawn:
+        plot_roc(drawn.subplots(), item)
+
+
+def draw_reliability(path: Path, item: ClassPredictions) -> None:
+    """The reliability diagram."""
+    with figure(path, 4.6, 4.8) as drawn:
+        axes, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        plot_reliability(axes, below, item)

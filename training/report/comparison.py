@@ -1,0 +1,149 @@
+"""Every model on one chart: the paper's claims, the shipped bundles, and what trivial methods reach."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from core.contracts.manifest import Metric
+from training.evaluation.controls import Control, Controls
+from training.report.paper import ACCURACY_IN_TEXT, DICE_IN_TEXT, REGIONS_IN_TEXT, TABLE_5_3, Claim
+from training.report.scored import Scored
+from training.report.style import BLUE, GREY, RED, figure
+
+Kind = Literal["paper", "bundle", "control"]
+
+_LOOKS: Final[dict[Kind, tuple[str, str, str]]] = {
+    "paper": ("the paper (split not stated)", RED, "D"),
+    "bundle": ("shipped here", BLUE, "o"),
+    "control": ("control without a network", GREY, "s"),
+}
+# Of a segmenter's figures those that are compared, by how each begins.
+_DICE: Final = ("volumetric Dice a patient, mean", "Dice on tumour slices")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mark of the chart."""
+
+    name: str
+    value: float
+    interval: tuple[float, float] | None
+    kind: Kind
+
+    @classmethod
+    def of_claim(cls, claim: Claim) -> Row:
+        """The paper gives no interval."""
+        return cls(f"{claim.what}, {claim.where}", claim.value, None, "paper")
+
+
+def accuracy_rows(scored: Sequence[Scored], controls: Controls | None) -> list[Row]:
+    """Accuracies; controls only of a label set that a bundle has."""
+    rows = [Row.of_claim(claim) for claim in (*TABLE_5_3, *ACCURACY_IN_TEXT)]
+    for item in scored:
+        for variant, metrics in (("reference", item.figures.reference), ("int8", item.figures.int8)):
+            metric = next((metric for metric in metrics if metric.name == "accuracy"), None)
+            if metric is not None:
+                rows.append(Row(f"{item.address}, {variant}", metric.value, metric.interval, "bundle"))
+    sizes = {len(item.manifest.labels) for item in scored if item.manifest.task == "classification"}
+    for control in controls.classification if controls else ():
+        if len(control.labels) in sizes:
+            metric = next(metric for metric in control.metrics if metric.name == "accuracy")
+            many = f", {len(control.labels)} classes" if len(sizes) > 1 else ""
+            rows.append(Row(f"{control.name}{many}", metric.value, metric.interval, "control"))
+    return rows
+
+
+def dice_rows(scored: Sequence[Scored], controls: Controls | None) -> list[Row]:
+    """Dice: of patients where slices make a volume, else of slices with tumour; by data set and what was shown."""
+    rows = [Row.of_claim(claim) for claim in (DICE_IN_TEXT, *REGIONS_IN_TEXT)]
+    for item in scored:
+        if item.manifest.task == "classification":
+            continue
+        rows += [
+            Row(
+                f"{item.manifest.name.removeprefix('tumor-')}: {_dice_name(metric)}",
+                metric.value,
+                metric.interval,
+                "bundle",
+            )
+            for metric in _dice(item)
+        ]
+    for control in controls.segmentation if controls else ():
+        rows += [
+            Row(f"{control.name}, {metric.data_set}, any slice", metric.value, metric.interval, "control")
+            for metric in _misleading(control)
+        ]
+    return rows
+
+
+def _dice(item: Scored) -> Iterator[Metric]:
+    """Of each data set one kind of Dice, the volumetric one where there is one."""
+    metrics = [metric for metric in item.figures.reference if "Dice" in metric.name and "median" not in metric.name]
+    volumetric = {metric.data_set for metric in metrics if metric.name.startswith(_DICE[0])}
+    for metric in metrics:
+        if item.manifest.task != "segmentation" or metric.name.startswith(_DICE[metric.data_set not in volumetric]):
+            yield metric
+
+
+def _dice_name(metric: Metric) -> str:
+    """Data set and what was shown, or of volumes the figure's own name."""
+    _, opened, view = metric.name.partition("(")
+    what = view.rstrip(")") if opened else metric.name
+    unit = "a patient" if metric.count_unit == "patients" else "a tumour slice"
+    return f"{metric.data_set}, {what}, {unit}"
+
+
+def _misleading(control: Control) -> Iterator[Metric]:
+    """The empty answer's Dice where empty pairs count 1: why no figure here is of that kind."""
+    return (metric for metric in control.metrics if metric.name.startswith("Dice of all slices"))
+
+
+def plot_rows(axes: Any, rows: Sequence[Row]) -> None:
+    """One line a row: mark, interval, value."""
+    for place, row in enumerate(rows):
+        _, colour, marker = _LOOKS[row.kind]
+        if row.interval is not None:
+            axes.plot(row.interval, (place, place), color=colour, linewidth=2, alpha=0.5, solid_capstyle="butt")
+        face = "white" if row.kind == "paper" else colour
+        axes.plot(row.value, place, marker=marker, color=colour, markerfacecolor=face, linestyle="none")
+        axes.annotate(
+            f"{row.value:.3f}",
+            (1.015, place),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            color=colour,
+        )
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+
+
+def draw_comparison(path: Path, accuracies: Sequence[Row], dices: Sequence[Row], split: str) -> None:
+    """Accuracies above, Dice below."""
+    from matplotlib.lines import Line2D
+
+    with figure(path, 9.4, 0.22 * (len(accuracies) + len(dices)) + 1.7) as drawn:
+        parts = [(name, rows) for name, rows in (("accuracy", accuracies), ("Dice", dices)) if rows]
+        column = drawn.subplots(len(parts), 1, squeeze=False, height_ratios=[len(rows) for _, rows in parts])[:, 0]
+        for axes, (name, rows) in zip(column, parts, strict=True):
+            plot_rows(axes, rows)
+            axes.set_title(f"{name}, ours on the {split} split with 95 % intervals", loc="left")
+        kinds = dict.fromkeys(row.kind for row in (*accuracies, *dices))
+        looks = [_LOOKS[kind] for kind in kinds]
+        lines = [
+            Line2D(
+                [],
+                [],
+                color=colour,
+                marker=marker,
+                linestyle="none",
+                label=label,
+                markerfacecolor="white" if marker == "D" else colour,
+            )
+            for label, colour, marker in looks
+        ]
+        drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))

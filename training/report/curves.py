@@ -1,0 +1,68 @@
+"""Training curves out of run folders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+
+from core.contracts.manifest import Manifest
+from training.report.scored import made_from
+from training.report.style import GREY, PALETTE, figure
+from training.trainer import CHECKPOINT
+
+# What a history holds beside the figures on validation.
+_OF_THE_LOOP: Final = frozenset({"images", "size", "speed", "loss", "minutes"})
+
+
+@dataclass(frozen=True)
+class Curves:
+    """A run's history, one entry an epoch; ``bundle`` is NAME/VERSION where the run's graph is a shipped one."""
+
+    name: str
+    history: tuple[dict[str, float], ...]
+    bundle: str | None
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """Names of the figures on validation."""
+        return tuple(name for name in self.history[0] if name not in _OF_THE_LOOP)
+
+
+def read_curves(run: Path, manifests: Sequence[Manifest]) -> Curves | None:
+    """The history of a run's last checkpoint; None where the run has no checkpoint or no epoch yet."""
+    path = run / CHECKPOINT
+    if not path.exists():
+        return None
+    # Mapped, not read: only the history is wanted of some hundred megabytes.
+    content = torch.load(path, map_location="cpu", weights_only=False, mmap=True)
+    history = tuple(content["state"]["history"])
+    bundle = next((f"{item.name}/{item.version}" for item in manifests if made_from(item, run)), None)
+    return Curves(run.name, history, bundle) if history else None
+
+
+def _plot(loss: Any, validation: Any, curves: Curves) -> None:
+    images = [epoch["images"] / 1000 for epoch in curves.history]
+    loss.plot(images, [epoch["loss"] for epoch in curves.history], color=GREY, marker="o", markersize=3)
+    loss.set_title(f"{curves.name}\n{f'shipped as {curves.bundle}' if curves.bundle else 'not shipped'}")
+    loss.set_ylabel("training loss")
+    loss.set_ylim(bottom=0)
+    for index, name in enumerate(curves.figures):
+        values = [epoch.get(name, float("nan")) for epoch in curves.history]
+        colour = PALETTE[index % len(PALETTE)]
+        validation.plot(images, values, color=colour, marker="o", markersize=3, label=name.replace("_", " "))
+    validation.set_ylabel("on validation")
+    validation.set_ylim(0, 1)
+    validation.set_xlabel("thousand slices shown")
+    validation.legend(loc="lower right")
+
+
+def draw_curves(path: Path, runs: Sequence[Curves]) -> None:
+    """Loss above, figures on validation below, a column a run."""
+    with figure(path, 3.4 * len(runs) + 0.4, 4.4) as drawn:
+        rows = drawn.subplots(2, len(runs), squeeze=False, sharex="col", height_ratios=(1, 1.5))
+        for (loss, validation), curves in zip(rows.T, runs, strict=True):
+            _plot(loss, validation, curves)

@@ -1,0 +1,87 @@
+"""How many slices of which class, source and split."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from training.data.archives import read_rows
+from training.data.lgg import TABLE as LGG_TABLE
+from training.data.samples import SPLITS
+from training.data.slices import slice_rows
+from training.label_sets import LABEL_SETS
+from training.report.style import GREY, PALETTE, figure
+
+# (label, source) and how many slices, by split.
+Counts = Mapping[str, Counter[tuple[str, str]]]
+
+WITH, WITHOUT = "with tumour", "without"
+
+
+def class_counts(data: Path) -> Counts:
+    """Labelled slices as they are used: CT heads are left out of ``train``. Splits that are not there are left out."""
+    labels = tuple(dict.fromkeys(label for names in LABEL_SETS.values() for label in names))
+    counts = {}
+    for split in SPLITS:
+        try:
+            rows = slice_rows(data, split, labels)
+        except ValueError:  # a user's folder need not have every split
+            continue
+        counts[split] = Counter((row.label, row.source) for row in rows)
+    return {split: found for split, found in counts.items() if found}
+
+
+def outlined_counts(data: Path) -> Counts:
+    """Slices of TCGA-LGG with and without tumour; empty where the set is not there."""
+    table = data / LGG_TABLE
+    counts: dict[str, Counter[tuple[str, str]]] = {}
+    for row in read_rows(table) if table.exists() else ():
+        shown = WITH if int(row["tumor_pixels"]) else WITHOUT
+        counts.setdefault(row["split"], Counter())[row["split"], shown] += 1
+    return counts
+
+
+def _plot(axes: Any, counts: Counter[tuple[str, str]], names: list[str], colours: Mapping[str, str]) -> None:
+    """Horizontal bars, one a name, stacked by what the second half of each key says; the total at the end."""
+    places = range(len(names))
+    left = [0] * len(names)
+    for part, colour in colours.items():
+        values = [counts[name, part] for name in names]
+        axes.barh(places, values, left=left, color=colour, label=part, height=0.7)
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    for place, total in zip(places, left, strict=True):
+        axes.annotate(f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
+    axes.set_yticks(places, [name.replace("_", " ") for name in names])
+    axes.set_xlim(0, 1.25 * max(left))
+    axes.invert_yaxis()
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel("slices")
+
+
+def draw_distribution(path: Path, data: Path) -> Counts:
+    """Classes by source, a panel a split, and below them TCGA-LGG; returns the counts of the labelled slices."""
+    classes, outlined = class_counts(data), outlined_counts(data)
+    names = list(dict.fromkeys(label for counts in classes.values() for label, _ in sorted(counts)))
+    sources = sorted({source for counts in classes.values() for _, source in counts})
+    colours = {source: PALETTE[index % len(PALETTE)] for index, source in enumerate(sources)}
+    with figure(path, 9.2, 4.7 if outlined else 3.0) as drawn:
+        upper, *lower = drawn.subfigures(
+            2 if outlined else 1, 1, squeeze=False, height_ratios=(3, 1.7)[: 1 + bool(outlined)]
+        )[:, 0]
+        row = upper.subplots(1, len(classes), sharey=True, squeeze=False)[0]
+        for axes, (split, counts) in zip(row, classes.items(), strict=True):
+            _plot(axes, counts, names, colours)
+            axes.set_title(f"{split}: {counts.total():,} labelled slices")
+        if row.size > 1:
+            # Shared axes would be turned once by each panel.
+            row[0].set_ylim(len(names) - 0.5, -0.5)
+        upper.legend(*row[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(sources))
+        for part in lower:
+            axes = part.subplots()
+            every: Counter[tuple[str, str]] = sum(outlined.values(), Counter())
+            _plot(axes, every, [split for split in SPLITS if split in outlined], {WITH: PALETTE[5], WITHOUT: GREY})
+            axes.set_title("TCGA-LGG: outlined slices")
+            axes.legend(loc="lower right")
+    return classes

@@ -1,0 +1,98 @@
+"""What the pictures show: the phantom, or, only where a caller asks for it, patients of the data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from core.contracts.manifest import ClassificationPreprocessing
+from core.imaging.transforms import prepare_classification
+from core.runtime.bundle import load_bundle
+from training.config import Augmentation, ClassifierConfig
+from training.data.archives import TarImages
+from training.data.brats_nifti import BratsCases
+from training.data.lgg import ARCHIVE, PANELS, lgg_rows, read_lgg
+from training.data.multisequence import SequenceSlice
+from training.data.volumes import Volume, read_volume
+from training.evaluation.mask_figures import LGG
+from training.evaluation.masks import dice
+from training.evaluation.predictions import MaskPredictions, predictions_path
+from training.inputs import outlined_inputs, pick
+from training.onnx_files import OnnxModel
+from training.presets import paper_classifier
+from training.report.pictures import Outlined, draw_augmented, draw_planes, draw_sequences, largest_cut
+from training.report.scored import Scored
+
+# Millimetres above and below the largest cut at which the phantom's masks are shown.
+_STEP_MM: Final = 14
+# Of the tumour slices, by Dice, those whose masks are shown.
+_QUANTILES: Final = (0.1, 0.5, 0.9)
+_SIDE: Final = 128
+_ALL_SEQUENCES: Final = "t1+t1ce+flair"
+
+SEQUENCES: Final = "sequences.png"
+PLANES: Final = "planes.png"
+AUGMENTED: Final = "augmented.png"
+
+
+def draw_examples(folder: Path, volume: Volume, presets: Mapping[str, Augmentation]) -> None:
+    """Sequences, planes and augmented slices of a volume, as ``SEQUENCES``, ``PLANES`` and ``AUGMENTED``."""
+    draw_sequences(folder / SEQUENCES, volume)
+    draw_planes(folder / PLANES, volume)
+    grey = volume.axial(largest_cut(volume)[2]).sequences["t1ce"]
+    prepared, _ = prepare_classification(grey, ClassificationPreprocessing(size=_SIDE))
+    draw_augmented(folder / AUGMENTED, prepared[0], presets)
+
+
+def classifier_presets(data: Path) -> dict[str, Augmentation]:
+    """The augmentation of each preset."""
+    falx = ClassifierConfig()
+    return {"falx": falx.augmentation, "paper": paper_classifier(falx, data).augmentation}
+
+
+def answered(item: Scored, slices: Sequence[SequenceSlice]) -> list[Outlined]:
+    """Slices with the mask that a segmenter's reference graph draws from T1, T1 post-contrast and FLAIR."""
+    bundle = load_bundle(item.home)
+    reference = next(file for file in bundle.manifest.files if file.variant == "reference")
+    model = OnnxModel(bundle.file_path(reference))
+    threshold = item.manifest.threshold or 0.5
+    preprocessing = item.manifest.preprocessing
+    assert preprocessing.kind == "segmentation"
+    shown = []
+    for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*PANELS)), strict=True):
+        probability = model.run(prepared.image[None])["probability"][0, 0]
+        predicted = prepared.placement.restore(probability) >= threshold
+        overlap = dice(predicted, source.mask)
+        shown.append(Outlined(f"Dice {overlap:.2f}", source.sequences["flair"], source.mask, predicted))
+    return shown
+
+
+def phantom_slices(volume: Volume) -> list[SequenceSlice]:
+    """Three axial slices of a volume with its whole tumour as the mask."""
+    middle = largest_cut(volume)[2]
+    step = round(_STEP_MM / volume.spacing_mm[2])
+    cuts = [volume.axial(position) for position in (middle - step, middle, middle + step)]
+    return [SequenceSlice(cut.sequences, cut.mask, "phantom") for cut in cuts if cut.mask is not None]
+
+
+def patient_volume(data: Path) -> Volume:
+    """The BraTS case, of those with every region, that comes first. Raises FileNotFoundError where there is none."""
+    for case in BratsCases(data / "brats").cases.values():
+        volume = read_volume(case)
+        if set(np.unique(volume.regions)) == {0, 1, 2, 3}:
+            return volume
+    raise FileNotFoundError(f"{data / 'brats'} has no case with all three regions")
+
+
+def patient_slices(item: Scored, data: Path, split: str) -> list[SequenceSlice]:
+    """Tumour slices of TCGA-LGG that were answered badly, as usual, and well: by quantiles of their Dice."""
+    answers = MaskPredictions.load(predictions_path(item.answers, split)).shown(_ALL_SEQUENCES, LGG)
+    tumour = answers.only(answers.has_tumour)
+    order = np.argsort(tumour.dice)
+    names = [str(tumour.images[order[round(share * (len(order) - 1))]]) for share in _QUANTILES]
+    rows = {row.image: row for row in lgg_rows(data, split)}
+    with TarImages(data / ARCHIVE) as archive:
+        return [read_lgg(archive, rows[name]) for name in names]
