@@ -17,6 +17,7 @@
     │   ├── InputTooLarge            413
     │   ├── DecompressionBomb        413
     │   ├── NotAcceptable            406
+    │   ├── RangeNotSatisfiable      416  no byte of the file lies in the range
     │   ├── NotFound                 404
     │   │   └── UnknownModel         404
     │   ├── ResultExpired            410  the job and its files have been erased
@@ -152,6 +153,10 @@ class DecompressionBomb(RequestError):
 
 class NotAcceptable(RequestError):
     code, status, title = "not-acceptable", 406, "No representation matches Accept"
+
+
+class RangeNotSatisfiable(RequestError):
+    code, status, title = "range-not-satisfiable", 416, "The range lies outside the file"
 
 
 class NotFound(RequestError):

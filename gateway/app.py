@@ -10,13 +10,15 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.base import Contract
-from core.serving.shell import create_shell
+from core.serving.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
 from gateway.auth import Authenticator, authenticator
 from gateway.body import BodyLimits
 from gateway.catalogue import Catalogue
 from gateway.circuit import Circuit
 from gateway.forward import Policy, client_address
+from gateway.jobs.backend import JobBackend
+from gateway.jobs.routes import JobRoutes
 from gateway.keys import Scope
 from gateway.openapi.document import openapi_document
 from gateway.pages import add_pages
@@ -30,12 +32,26 @@ from gateway.watch import Watch
 CORS_REQUEST_HEADERS = (
     "Authorization",
     "Content-Type",
+    "Idempotency-Key",
+    "If-None-Match",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
     "X-API-Key",
     "X-Request-ID",
     "X-Request-Timeout-Ms",
     "traceparent",
 )
-CORS_ANSWER_HEADERS = ("Retry-After", "X-Request-ID")
+CORS_ANSWER_HEADERS = (
+    "Content-Range",
+    "ETag",
+    "Link",
+    "Location",
+    "Preference-Applied",
+    "Repr-Digest",
+    "Retry-After",
+    "X-Request-ID",
+)
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
@@ -48,15 +64,18 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     metrics = UpstreamMetrics()
     connections = Connections(settings)
     upstreams = _upstreams(settings, connections, metrics)
-    watch = Watch(tuple(upstreams.values()), settings.readiness_interval_s, settings.probe_timeout_s)
+    backend = JobBackend(settings)
+    watch = Watch(tuple(upstreams.values()), settings.readiness_interval_s, settings.probe_timeout_s, backend.states)
 
     async def start() -> None:
+        await backend.open()
         await connections.open()
         await watch.start()
 
     async def stop() -> None:
         await watch.stop()
         await connections.close()
+        await backend.close()
 
     # The shell's own OpenAPI and its reference page (which loads from a public CDN) stay off; ours replace them.
     app = create_shell(
@@ -64,8 +83,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     )
     if auth.needs_key and not settings.metrics_public:
         _guard_metrics(app, auth, metrics)
-    app.router.routes[:0] = slice_routes(upstreams, _policy(settings, auth))  # the busiest first
-    _add_models(app, auth, Catalogue(tuple(upstreams.values()), settings.catalogue_ttl_s, settings.probe_timeout_s))
+    policy = _policy(settings, auth)
+    app.router.routes[:0] = slice_routes(upstreams, policy)  # the busiest first
+    JobRoutes(settings, policy, backend, drain_of(app)).add_to(app)
+    catalogue = Catalogue(tuple(upstreams.values()), backend.models, settings.catalogue_ttl_s, settings.probe_timeout_s)
+    _add_models(app, auth, catalogue)
     if settings.openapi:
         _add_openapi(app)
     add_pages(app, settings.problems_file, reference=settings.openapi)
@@ -146,7 +168,7 @@ def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
-        allow_methods=["GET", "POST"],
+        allow_methods=["GET", "POST", "DELETE"],
         allow_headers=CORS_REQUEST_HEADERS,
         expose_headers=CORS_ANSWER_HEADERS,
     )

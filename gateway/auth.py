@@ -16,9 +16,13 @@ CHALLENGE_INVALID = {"WWW-Authenticate": 'Bearer realm="falx", error="invalid_to
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """The caller, as far as rate limits need to know: ``key:<id>`` or ``address:<ip>``."""
+    """The caller: ``name`` is ``key:<id>`` or ``address:<ip>``, for rate limits.
+
+    ``owner`` is whose jobs it may see: the key's id, or None where no keys are configured and everybody sees all.
+    """
 
     name: str
+    owner: str | None = None
 
 
 class Authenticator:
@@ -44,7 +48,7 @@ class Authenticator:
         if not record.allows(scope):
             held = ", ".join(sorted(record.scopes))
             raise Forbidden(f"This needs the scope '{scope}'; the key '{record.id}' has: {held}.")
-        return Principal(f"key:{record.id}")
+        return Principal(f"key:{record.id}", owner=record.id)
 
     @staticmethod
     def _recognise(ring: KeyRing, headers: Mapping[str, str]) -> KeyRecord:

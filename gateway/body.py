@@ -33,7 +33,7 @@ class RequestBody:
         self._size = 0
         self._complete = False
         self._streaming = False
-        self.length = _content_length(headers, limits.max_bytes)
+        self.length = content_length(headers, limits.max_bytes)
         self.failure: FalxError | ClientGone | None = None
         self.received = asyncio.Event()
 
@@ -99,10 +99,12 @@ class RequestBody:
 
 
 def too_large(max_bytes: int) -> InputTooLarge:
+    """What is said of a body of more than ``max_bytes``."""
     return InputTooLarge(f"The body is larger than the limit of {max_bytes} bytes ({max_bytes / 2**20:g} MiB).")
 
 
-def _content_length(headers: Mapping[str, str], max_bytes: int) -> int | None:
+def content_length(headers: Mapping[str, str], max_bytes: int) -> int | None:
+    """The length that the headers announce. Raises ``InvalidRequest`` where it is no number, ``InputTooLarge``."""
     text = headers.get("content-length")
     if text is None:
         return None

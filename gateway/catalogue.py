@@ -1,10 +1,10 @@
-"""What the model servers say of themselves: their models and whether they are ready, asked all at once."""
+"""What model servers and workers say of themselves: models and whether they are ready, asked all at once."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 
 import structlog
@@ -17,22 +17,29 @@ from gateway.upstream import Upstream
 log = structlog.get_logger(__name__)
 
 UNKNOWN_RETRY_AFTER_S = 2
+# The workers, under which their models are remembered; no upstream is called so.
+WORKERS = "workers"
+
+Volumes = Callable[[], Awaitable[tuple[ModelSummary, ...]]]
 
 
 class Catalogue:
-    """The models of all upstreams, kept for ``ttl_s`` seconds.
+    """The models of all upstreams and, from ``volumes``, of the workers; kept for ``ttl_s`` seconds.
 
-    A model server that is away keeps its last known models in the list, marked ``ready: false``.
+    Who is away keeps its last known models in the list, marked ``ready: false``.
     """
 
     def __init__(
         self,
         upstreams: Sequence[Upstream],
+        volumes: Volumes,
         ttl_s: float,
         timeout_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._upstreams = upstreams
+        self._volumes = volumes
+        self._sources = (*(upstream.name for upstream in upstreams), WORKERS)
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s
         self._clock = clock
@@ -49,7 +56,7 @@ class Catalogue:
         await self._refresh()
         if not self._known:
             raise ModelUnavailable("No model server can be reached.", retry_after_s=UNKNOWN_RETRY_AFTER_S)
-        return ModelList(models=tuple(model for upstream in self._upstreams for model in self._of(upstream)))
+        return ModelList(models=self._models())
 
     async def model(self, name: str) -> ModelSummary:
         """One model by ``NAME`` or ``NAME@VERSION``; the first listed version when none is named.
@@ -60,23 +67,22 @@ class Catalogue:
         """
         await self._refresh()
         wanted, _, version = name.partition("@")
-        for upstream in self._upstreams:
-            for model in self._of(upstream):
-                if model.name == wanted and version in ("", model.version):
-                    return model
-        if len(self._known) < len(self._upstreams):
+        for model in self._models():
+            if model.name == wanted and version in ("", model.version):
+                return model
+        if any(upstream.name not in self._known for upstream in self._upstreams):
             raise ModelUnavailable("A model server cannot be reached.", retry_after_s=UNKNOWN_RETRY_AFTER_S)
         raise UnknownModel("No such model is served here; GET /v1/models lists them.")
 
-    def _of(self, upstream: Upstream) -> tuple[ModelSummary, ...]:
-        return self._known.get(upstream.name, ())
+    def _models(self) -> tuple[ModelSummary, ...]:
+        return tuple(model for source in self._sources for model in self._known.get(source, ()))
 
     async def _refresh(self) -> None:
         async with self._asking:  # callers who come meanwhile share the answer
             now = self._clock()
             if self._asked_at is not None and now - self._asked_at < self._ttl_s:
                 return
-            await asyncio.gather(*(self._ask(upstream) for upstream in self._upstreams))
+            await asyncio.gather(self._ask_workers(), *(self._ask(upstream) for upstream in self._upstreams))
             self._asked_at = self._clock()
 
     async def _ask(self, upstream: Upstream) -> None:
@@ -92,9 +98,15 @@ class Catalogue:
             reason = "the answer is not a list of models"
         log.warning("models unknown", upstream=upstream.name, reason=reason)
         if upstream.name in self._known:
-            self._known[upstream.name] = tuple(
-                model.model_copy(update={"ready": False}) for model in self._known[upstream.name]
-            )
+            self._known[upstream.name] = self._away(upstream.name)
+
+    async def _ask_workers(self) -> None:
+        if there := await self._volumes() or self._away(WORKERS):
+            self._known[WORKERS] = there
+
+    def _away(self, source: str) -> tuple[ModelSummary, ...]:
+        """What was last heard of a source that is silent."""
+        return tuple(model.model_copy(update={"ready": False}) for model in self._known.get(source, ()))
 
 
 async def readiness(upstreams: Sequence[Upstream], timeout_s: float) -> tuple[DependencyState, ...]:

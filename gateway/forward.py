@@ -138,7 +138,8 @@ def checked_query(raw: bytes, known: frozenset[str]) -> str:
     for name in names:
         if name not in known:
             # It is not repeated: what slipped into the address by mistake may be data of a patient.
-            raise _query_fault(f"A query parameter is unknown here; known: {', '.join(sorted(known))}.", "query")
+            names_known = ", ".join(sorted(known)) or "none"
+            raise _query_fault(f"A query parameter is unknown here; known: {names_known}.", "query")
         if names.count(name) > 1:
             raise _query_fault(f"The query parameter {name} occurs more than once.", f"query/{name}")
     return "?" + raw.decode("latin-1")

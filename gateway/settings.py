@@ -9,6 +9,9 @@ from limits import parse
 from pydantic import AfterValidator, Field, HttpUrl, StringConstraints, field_validator
 from pydantic_settings import NoDecode
 
+from core.blobs.settings import BlobSettings
+from core.contracts.jobs import Slug
+from core.jobs.settings import QueueSettings
 from core.serving.settings import MIB, ServingSettings
 
 
@@ -21,7 +24,7 @@ Rate = Annotated[str, AfterValidator(_known_rate)]
 Origin = Annotated[str, StringConstraints(pattern=r"^(\*|https?://[^/\s]+)$")]
 
 
-class GatewaySettings(ServingSettings):
+class GatewaySettings(QueueSettings, BlobSettings, ServingSettings):
     """What the gateway reads at its start; a wrong value stops the start."""
 
     classifier_url: HttpUrl = Field(
@@ -61,6 +64,28 @@ class GatewaySettings(ServingSettings):
         ge=1024,
         description="Size of one body above which it gets 413, counted while it streams. Room for four sequences of "
         "32 MiB in base64; the model servers have the finer limits, per image.",
+    )
+    job_types: Annotated[tuple[Slug, ...], NoDecode] = Field(
+        default=("segmentation",),
+        min_length=1,
+        description="Types of jobs that are taken in, separated by commas: those that the workers know.",
+    )
+    max_volume_bytes: int = Field(
+        default=512 * MIB, ge=1024, description="Size of one part of a job, a volume or a zipped study; above it 413."
+    )
+    max_job_bytes: int = Field(
+        default=1024 * MIB, ge=1024, description="Size of all parts of a job together; above it 413."
+    )
+    max_uploads: int = Field(
+        default=16,
+        ge=1,
+        description="Jobs whose bodies are taken in at once; more wait for their turn. Memory: up to 24 MiB each.",
+    )
+    upload_timeout_s: float = Field(
+        default=3600.0,
+        gt=0,
+        description="Longest upload of one job that brings no X-Request-Timeout-Ms. What a broken-off one left behind "
+        "is erased at twice that age.",
     )
     replay_limit_bytes: int = Field(
         default=MIB,
@@ -112,9 +137,9 @@ class GatewaySettings(ServingSettings):
         default=None, description="Markdown source of /docs/problems; unset is docs/problems.md of the installation."
     )
 
-    @field_validator("cors_origins", mode="before")
+    @field_validator("cors_origins", "job_types", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
-            return tuple(origin.strip() for origin in value.split(",") if origin.strip())
+            return tuple(item.strip() for item in value.split(",") if item.strip())
         return value

@@ -1,9 +1,9 @@
-"""Keeps the state of the model servers at hand, so that ``/readyz`` answers at once even when one of them hangs."""
+"""Keeps the state of all dependencies at hand, so that ``/readyz`` answers at once even when one of them hangs."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from core.contracts.service import DependencyState, Readiness
@@ -12,9 +12,16 @@ from gateway.upstream import Upstream
 
 
 class Watch:
-    """Asks every upstream for its readiness every ``interval_s`` seconds."""
+    """Asks every upstream for its readiness every ``interval_s`` seconds, and ``backend`` for all other states."""
 
-    def __init__(self, upstreams: Sequence[Upstream], interval_s: float, timeout_s: float) -> None:
+    def __init__(
+        self,
+        upstreams: Sequence[Upstream],
+        interval_s: float,
+        timeout_s: float,
+        backend: Callable[[], Awaitable[tuple[DependencyState, ...]]],
+    ) -> None:
+        self._backend = backend
         self._upstreams = upstreams
         self._interval_s = interval_s
         self._timeout_s = timeout_s
@@ -22,7 +29,7 @@ class Watch:
         self._task: asyncio.Task[None] | None = None
 
     def readiness(self) -> Readiness:
-        """The last known state: ready when every upstream and every model of it is."""
+        """The last known state: ready when every upstream, every model of it and everything else is."""
         return Readiness(ready=all(state.ready for state in self._states), dependencies=self._states)
 
     async def start(self) -> None:
@@ -38,7 +45,8 @@ class Watch:
                 await self._task
 
     async def _ask(self) -> None:
-        self._states = await readiness(self._upstreams, self._timeout_s)
+        models, rest = await asyncio.gather(readiness(self._upstreams, self._timeout_s), self._backend())
+        self._states = (*models, *rest)
 
     async def _ask_for_ever(self) -> None:
         while True:

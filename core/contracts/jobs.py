@@ -96,6 +96,15 @@ class JobList(Contract):
     disclaimer: str = DISCLAIMER
 
 
+class ResultList(Contract):
+    """Answer of ``GET /v1/jobs/{id}/results``; empty until the job has succeeded."""
+
+    job: JobId
+    status: JobStatus
+    results: tuple[JobResult, ...]
+    disclaimer: str = DISCLAIMER
+
+
 class StoredFile(JobFile):
     """A file of a job and the blob that holds it."""
 
@@ -110,12 +119,13 @@ class JobRecord(Contract):
     """What is kept of a job, as JSON under its id.
 
     ``schema_version`` grows with every change of the fields. ``claimed_by`` names the attempt that runs the job;
-    only that attempt may report on it.
+    only that attempt may report on it. ``owner`` is the caller who may see it; None where callers have no names.
     """
 
     schema_version: Literal[1] = 1
     id: JobId
     request: JobRequest
+    owner: str | None = Field(default=None, min_length=1, max_length=128)
     status: JobStatus = "queued"
     progress: Progress = Progress()
     created_at: datetime

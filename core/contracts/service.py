@@ -13,7 +13,7 @@ class ModelSummary(Contract):
 
     name: str
     version: str
-    task: Literal["classification", "segmentation"]
+    task: Literal["classification", "segmentation", "volume-segmentation"]
     title: str
     architecture: str
     labels: tuple[str, ...]

@@ -20,6 +20,15 @@ _BATCH: Final = 100
 _Entries = list[tuple[bytes, dict[bytes, bytes]]]
 
 
+def check_event_id(after: str | None) -> str:
+    """Where to begin reading: after the event called ``after``. Raises ``InvalidRequest`` for what is no event's id."""
+    if after is None:
+        return _FIRST
+    if not _EVENT_ID.fullmatch(after):
+        raise InvalidRequest("Last-Event-ID is none of this job's.")
+    return after
+
+
 async def follow(store: JobStore, job_id: str, after: str | None, heartbeat_s: float) -> AsyncIterator[JobEvent | None]:
     """The events of a job after the one called ``after``, old ones first, until the one that ends it.
 
@@ -28,9 +37,7 @@ async def follow(store: JobStore, job_id: str, after: str | None, heartbeat_s: f
     ``after`` that is no event id, and ``QueueUnavailable``: the subscriber comes back with the last id that it saw.
     """
     await store.get(job_id)
-    last = _FIRST if after is None else after
-    if not _EVENT_ID.fullmatch(last):
-        raise InvalidRequest("Last-Event-ID is none of this job's.")
+    last = check_event_id(after)
     while True:
         entries = await _read(store, job_id, last, None)
         if not entries:

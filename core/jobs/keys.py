@@ -45,6 +45,12 @@ class Keys:
         """Sorted set of the ids in ``status`` by time of creation."""
         return self._key("status", status)
 
+    def owned(self, owner: str | None, status: JobStatus | None = None) -> str:
+        """Sorted set of an owner's ids by time of creation, all or those in ``status``; of everybody's for None."""
+        if owner is None:
+            return self.all if status is None else self.status(status)
+        return self._key("owner", owner, *(() if status is None else (status,)))
+
     def waiting(self, priority: Priority) -> str:
         """Sorted set of the queued ids of ``priority`` by time of creation."""
         return self._key("waiting", priority)
@@ -73,6 +79,11 @@ class Keys:
     def upkeep(self) -> str:
         """String with an expiry: the worker that tidies up at present."""
         return self._key("upkeep")
+
+    @property
+    def workers(self) -> str:
+        """Hash: by a worker's name, when it was last there and which models it has."""
+        return self._key("workers")
 
     def docket(self, priority: Priority) -> str:
         """Name of the docket of ``priority``."""

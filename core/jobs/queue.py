@@ -13,9 +13,10 @@ import structlog
 from core.contracts.jobs import ACTIVE, JobEvent, JobRecord, JobRequest, JobStatus, Priority, StoredFile
 from core.errors import IdempotencyConflict, JobNotCancellable, NotFound, QueueFull, QueueUnavailable
 from core.jobs.connection import TASK, Dockets, open_client, open_dockets, reaching
-from core.jobs.events import follow
+from core.jobs.events import check_event_id, follow
 from core.jobs.idempotency import Intake, settled, taking_in
 from core.jobs.keys import Keys
+from core.jobs.presence import Presence, present
 from core.jobs.settings import QueueSettings
 from core.jobs.store import JobStore, ended, now
 
@@ -70,11 +71,13 @@ class JobQueue:
         job_id: str | None = None,
         intake: Intake | None = None,
         digest: str = "",
+        owner: str | None = None,
         request_id: str | None = None,
     ) -> Submission:
         """Take a job in; when this returns it survives the loss of every process.
 
-        ``inputs`` are in the store already, under names that ``job_id`` occurs in. ``digest`` is of the request's body.
+        ``inputs`` are in the store already, under names that ``job_id`` occurs in. ``digest`` is of the request's body,
+        ``owner`` the caller whose list the job is in.
         Raises ``QueueFull`` and, with an ``intake`` that has a key, ``IdempotencyKeyReuse`` or ``IdempotencyConflict``.
         """
         intake = intake or Intake()
@@ -82,7 +85,12 @@ class JobQueue:
             intake.check(digest)
             return Submission(await self._store.get(intake.known), replayed=True)
         record = JobRecord(
-            id=job_id or new_job_id(), request=request, inputs=tuple(inputs), created_at=now(), request_id=request_id
+            id=job_id or new_job_id(),
+            request=request,
+            owner=owner,
+            inputs=tuple(inputs),
+            created_at=now(),
+            request_id=request_id,
         )
         after = settled(record.id, digest)
         swap = (intake.key, intake.held, after, self._settings.idempotency_ttl_s) if intake.key else None
@@ -117,6 +125,13 @@ class JobQueue:
         """Place in the queue, 1 for the job that starts next; None unless it waits."""
         return await self._store.rank(record) if record.status == "queued" else None
 
+    async def positions(self, records: Sequence[JobRecord]) -> list[int | None]:
+        """Place of each in the queue, as ``position`` gives it, with as many questions as for one."""
+        if not any(record.status == "queued" for record in records):
+            return [None] * len(records)
+        ranks = await self._store.ranks()
+        return [ranks.get(record.id) if record.status == "queued" else None for record in records]
+
     async def expected_end_s(self, record: JobRecord) -> float | None:
         """Seconds until the job has probably ended, at the measured speed; None for one that has."""
         if record.terminal:
@@ -125,10 +140,17 @@ class JobQueue:
         return (await self._store.pace(self._settings.expected_run_s)).until_end_s(position)
 
     async def page(
-        self, status: JobStatus | None = None, *, limit: int = 50, offset: int = 0
+        self, status: JobStatus | None = None, *, owner: str | None = None, limit: int = 50, offset: int = 0
     ) -> tuple[list[JobRecord], int]:
-        """Up to ``limit`` jobs after the ``offset`` newest, newest first, and how many there are in all."""
-        return await self._store.page(status, limit, offset)
+        """Up to ``limit`` jobs after the ``offset`` newest, newest first, and how many there are in all.
+
+        Those of ``owner``; of everybody for None.
+        """
+        return await self._store.page(owner, status, limit, offset)
+
+    async def keeps(self, job_id: str) -> bool:
+        """Whether there is a job of this id, and not just a memory of one."""
+        return await self._store.find(job_id) is not None
 
     async def wait(self, job_id: str, timeout_s: float) -> JobRecord:
         """The job once it has ended, or as it stands after ``timeout_s`` seconds."""
@@ -143,8 +165,11 @@ class JobQueue:
     def events(
         self, job_id: str, after: str | None = None, heartbeat_s: float = HEARTBEAT_S
     ) -> AsyncIterator[JobEvent | None]:
-        """Events after the one called ``after`` until the end; None is a heart-beat. Also raises ``InvalidRequest``."""
-        return follow(self._store, job_id, after, heartbeat_s)
+        """Events after the one called ``after`` until the end; None is a heart-beat.
+
+        Raises ``InvalidRequest`` at once for what is no id of an event.
+        """
+        return follow(self._store, job_id, check_event_id(after), heartbeat_s)
 
     async def cancel(self, job_id: str) -> JobRecord:
         """End a job that waits or runs; its process is stopped within a second. Raises ``JobNotCancellable``."""
@@ -189,6 +214,10 @@ class JobQueue:
     async def dead_letters(self) -> int:
         """How many jobs were given up lately."""
         return await self._store.dead_letters()
+
+    async def workers(self) -> list[Presence]:
+        """The workers that are there, with their models."""
+        return await present(self._store)
 
     async def ping(self) -> None:
         """Return if Redis answers."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-# KEYS: job, jobs, status:queued, waiting of the job's priority, waiting of the other one, events, idempotency.
+# KEYS: job, jobs, status:queued, waiting of the job's priority, waiting of the other one, events, idempotency,
+#       the owner's jobs, the owner's queued ones.
 # ARGV: id, record, score, limit, event, intake before ("" without a key), intake after, its lifetime in ms.
 CREATE: Final = """
 local before = ARGV[6]
@@ -15,12 +16,14 @@ redis.call('SET', KEYS[1], ARGV[2])
 redis.call('ZADD', KEYS[2], ARGV[3], ARGV[1])
 redis.call('ZADD', KEYS[3], ARGV[3], ARGV[1])
 redis.call('ZADD', KEYS[4], ARGV[3], ARGV[1])
+redis.call('ZADD', KEYS[8], ARGV[3], ARGV[1])
+redis.call('ZADD', KEYS[9], ARGV[3], ARGV[1])
 redis.call('XADD', KEYS[6], '*', 'event', 'state', 'data', ARGV[5])
 if before ~= '' then redis.call('SET', KEYS[7], ARGV[7], 'PX', ARGV[8]) end
 return 'OK'
 """
 
-# KEYS: job, status before, status after, waiting, active, events, expiry, dead.
+# KEYS: job, status before, status after, waiting, active, events, expiry, dead, the owner's status before and after.
 # ARGV: id, record before, record after, status after ("" if unchanged), score of creation, of start, of expiry,
 #       event, its data, events kept, reason for giving the job up, dead letters kept. "" stands for none.
 UPDATE: Final = """
@@ -30,6 +33,8 @@ local status = ARGV[4]
 if status ~= '' then
   redis.call('ZREM', KEYS[2], ARGV[1])
   redis.call('ZADD', KEYS[3], ARGV[5], ARGV[1])
+  redis.call('ZREM', KEYS[9], ARGV[1])
+  redis.call('ZADD', KEYS[10], ARGV[5], ARGV[1])
   if status == 'queued' then redis.call('ZADD', KEYS[4], ARGV[5], ARGV[1])
   else redis.call('ZREM', KEYS[4], ARGV[1]) end
   if status == 'running' then redis.call('ZADD', KEYS[5], ARGV[6], ARGV[1])
@@ -41,12 +46,12 @@ if ARGV[11] ~= '' then redis.call('XADD', KEYS[8], 'MAXLEN', ARGV[12], '*', 'id'
 return 1
 """
 
-# KEYS: job, jobs, status, waiting, active, expiry, events. ARGV: id, record before, tombstone, its lifetime in ms.
+# KEYS: job, events, every sorted set that it may be in. ARGV: id, record before, tombstone, its lifetime in ms.
 ERASE: Final = """
 if redis.call('GET', KEYS[1]) ~= ARGV[2] then return 0 end
 redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
-for index = 2, 6 do redis.call('ZREM', KEYS[index], ARGV[1]) end
-redis.call('DEL', KEYS[7])
+redis.call('DEL', KEYS[2])
+for index = 3, #KEYS do redis.call('ZREM', KEYS[index], ARGV[1]) end
 return 1
 """
 

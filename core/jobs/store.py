@@ -90,6 +90,8 @@ class JobStore:
             self.keys.waiting(second),
             self.keys.events(record.id),
             key,
+            self.keys.owned(record.owner),
+            self.keys.owned(record.owner, "queued"),
         )
         event = _state_event(record)
         score = _score(record.created_at)
@@ -148,6 +150,8 @@ class JobStore:
             self.keys.events(after.id),
             self.keys.expiry,
             self.keys.dead,
+            self.keys.owned(after.owner, before.status),
+            self.keys.owned(after.owner, after.status),
         )
         event, data = ("state", _state_event(after)) if moved else _progress_event(before, after)
         arguments = (
@@ -177,12 +181,14 @@ class JobStore:
                 return False
             keys = (
                 self.keys.job(job_id),
+                self.keys.events(job_id),
                 self.keys.all,
                 self.keys.status(record.status),
+                self.keys.owned(record.owner),
+                self.keys.owned(record.owner, record.status),
                 self.keys.waiting(record.request.priority),
                 self.keys.active,
                 self.keys.expiry,
-                self.keys.events(job_id),
             )
             if await self.run(scripts.ERASE, keys, (job_id, raw, _TOMBSTONE, round(tombstone_s * 1000))):
                 return True
@@ -196,9 +202,14 @@ class JobStore:
         """Give up the claim, if it is still ours."""
         await self.run(scripts.RELEASE, (self.keys.claim(job_id),), (token,))
 
-    async def page(self, status: JobStatus | None, limit: int, offset: int) -> tuple[list[JobRecord], int]:
-        """Up to ``limit`` records after the ``offset`` newest, newest first, and how many there are in all."""
-        index = self.keys.all if status is None else self.keys.status(status)
+    async def page(
+        self, owner: str | None, status: JobStatus | None, limit: int, offset: int
+    ) -> tuple[list[JobRecord], int]:
+        """Up to ``limit`` records after the ``offset`` newest, newest first, and how many there are in all.
+
+        Those of ``owner``; of everybody for None.
+        """
+        index = self.keys.owned(owner, status)
         async with reaching(self.timeout_s):
             total: int = await self.client.zcard(index)
             ids = cast("list[bytes]", await self.client.zrevrange(index, offset, offset + limit - 1))
@@ -236,6 +247,11 @@ class JobStore:
                 return None
             ahead = await self.client.zcard(self.keys.waiting("urgent")) if priority == "routine" else 0
         return rank + ahead + 1
+
+    async def ranks(self) -> dict[str, int]:
+        """Place of every queued job by its id, 1 for the one that starts next."""
+        waiting = [job_id for priority in PRIORITIES for job_id in await self.ids(self.keys.waiting(priority))]
+        return {job_id: place for place, job_id in enumerate(waiting, start=1)}
 
     async def measured(self, run_s: float) -> None:
         """Let the time of a run that succeeded into the mean."""

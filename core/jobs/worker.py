@@ -19,12 +19,14 @@ from docket.dependencies import AdmissionBlocked, CurrentExecution
 from docket.execution import Execution
 
 from core.contracts.jobs import PRIORITIES, Priority
-from core.errors import StartupError
+from core.contracts.service import ModelSummary
+from core.errors import QueueUnavailable, StartupError
 from core.jobs.attempt import Attempt, Erase, PutBack
 from core.jobs.connection import TASK, Dockets, open_client, open_dockets
 from core.jobs.handler import load_handler
 from core.jobs.keys import Keys
 from core.jobs.observer import Observer, Silent
+from core.jobs.presence import announce, withdraw
 from core.jobs.settings import WorkerSettings
 from core.jobs.store import JobStore
 from core.jobs.upkeep import Upkeep
@@ -46,7 +48,7 @@ class JobWorker:
 
     Each docket has a lane: a docket worker whose ``concurrency`` is 0 while the lane is shut. At most one lane is open,
     so that no job is claimed that would have to wait here while another worker is free. The urgent lane opens first
-    and again after each job.
+    and again after each job. ``models`` is what it says that it has; it may be set until ``run``.
     """
 
     def __init__(
@@ -57,6 +59,7 @@ class JobWorker:
         service: str = "worker",
         observer: Observer | None = None,
         erase: Erase | None = None,
+        models: tuple[ModelSummary, ...] = (),
         name: str | None = None,
     ) -> None:
         load_handler(handler)
@@ -69,6 +72,7 @@ class JobWorker:
         self._service = service
         self._observer = observer or Silent()
         self._erase = erase
+        self.models = models
         self._stop = asyncio.Event()
         self._leave = asyncio.Event()
         self._idle = asyncio.Event()
@@ -100,6 +104,8 @@ class JobWorker:
                 ]
                 logger.info("worker ready", worker=self.name, handler=self._handler)
                 await self._stop.wait()
+                with contextlib.suppress(QueueUnavailable):
+                    await withdraw(store, self.name)
                 await self._drain()
                 for task in (*background, *running):
                     task.cancel()
@@ -188,6 +194,9 @@ class JobWorker:
     async def _keep_tidy(self, dockets: Dockets, store: JobStore) -> None:
         upkeep = Upkeep(dockets, store, self._settings, self._settings.job_lease_s, self._erase, self.name)
         while True:
+            if not self._stop.is_set():
+                with contextlib.suppress(QueueUnavailable):
+                    await announce(store, self.name, self.models)
             await upkeep.run(_UPKEEP_S)
             await asyncio.sleep(_UPKEEP_S)
 

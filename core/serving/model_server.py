@@ -199,7 +199,7 @@ class ModelRegistry:
         return batcher.start()
 
     def _warm_up(self, bundle: Bundle, session: Session, forward: Callable[[Array], Sequence[RowOutputs]]) -> WarmUp:
-        row = typical_row(session.inputs[0], bundle.manifest.preprocessing.size)
+        row = typical_row(session.inputs[0], bundle.manifest.image_size)
         if self._settings.max_batch is not None:
             return run_sizes(forward, row, powers_of_two(self._settings.max_batch))
         return warm_up(

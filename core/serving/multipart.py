@@ -1,9 +1,14 @@
-"""A streaming reader of ``multipart/form-data`` (RFC 7578) that refuses as soon as it can tell."""
+"""Streaming readers of ``multipart/form-data`` (RFC 7578) that refuse as soon as they can tell.
+
+``MultipartReader`` collects small parts; ``StreamedParts`` hands large ones on as they come in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -34,18 +39,31 @@ def boundary_of(content_type: str) -> bytes:
     return boundary
 
 
-class MultipartReader:
-    """Fed with the body chunk by chunk; ``close`` gives the parts by name.
+class PartSink(Protocol):
+    """Takes the parts of a body, one after the other."""
 
-    A fault raises ``InvalidRequest``, a part above ``max_part_bytes`` raises ``InputTooLarge``, both as soon as they
-    are seen; the reader must not be fed again after that.
+    def begin(self, name: str, content_type: str | None) -> None:
+        """A part begins; ``content_type`` as the client wrote it, or None."""
+
+    def data(self, chunk: memoryview) -> None:
+        """More bytes of it, valid during the call only."""
+
+    def end(self) -> None:
+        """It ends."""
+
+
+class MultipartFeed:
+    """Fed with the body chunk by chunk, tells ``sink`` of its parts. ``close`` ends it.
+
+    A fault raises ``InvalidRequest`` as soon as it is seen; the feed must not be fed again after that.
     """
 
-    def __init__(self, boundary: bytes, names: Collection[str], max_part_bytes: int) -> None:
+    def __init__(self, boundary: bytes, names: Collection[str], sink: PartSink) -> None:
         self._names = names
-        self._max_part_bytes = max_part_bytes
-        self._parts: dict[str, Part] = {}
-        self._part: Part | None = None
+        self._sink = sink
+        self._seen: set[str] = set()
+        self._name = ""
+        self._empty = True
         self._headers: dict[bytes, bytes] = {}
         self._header_name = b""
         self._header_value = b""
@@ -74,18 +92,17 @@ class MultipartReader:
         except FormParserError as error:
             raise _malformed(error) from error
 
-    def close(self) -> dict[str, Part]:
-        """The parts by name, at the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
+    def close(self) -> None:
+        """Note the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
         if not self._ended:
             raise InvalidRequest(
                 "The multipart body ends before its closing boundary: it was cut off, or its boundary is not the one "
                 "named in Content-Type."
             )
-        return self._parts
 
     def _on_part_begin(self) -> None:
         self._headers = {}
-        self._part = None
+        self._empty = True
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._header_name += data[start:end]
@@ -102,12 +119,14 @@ class MultipartReader:
         pointer = f"part/{name}"
         if name not in self._names:
             raise _fault(f"There is no part of this name here; known parts: {', '.join(self._names)}.", "part")
-        if name in self._parts:
+        if name in self._seen:
             raise _fault(f"The part {name} occurs twice.", pointer)
         if self._headers.get(b"content-transfer-encoding", b"").lower() not in _PLAIN_ENCODINGS:
             raise _fault(f"The part {name} has a Content-Transfer-Encoding; send its bytes as they are.", pointer)
         content_type = self._headers.get(b"content-type", b"").decode("latin-1")
-        self._part = self._parts[name] = Part(name, content_type or None)
+        self._seen.add(name)
+        self._name = name
+        self._sink.begin(name, content_type or None)
 
     def _part_name(self) -> str:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition", b""))
@@ -117,22 +136,129 @@ class MultipartReader:
         return name.decode("utf-8", errors="replace")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        part = self._part
-        if part is None:
-            return
-        if len(part.data) + end - start > self._max_part_bytes:
-            raise InputTooLarge(
-                f"The part {part.name} is larger than {self._max_part_bytes} bytes.",
-                errors=[FieldError(f"part/{part.name}", f"at most {self._max_part_bytes} bytes")],
-            )
-        part.data += memoryview(data)[start:end]
+        self._empty = self._empty and start == end
+        self._sink.data(memoryview(data)[start:end])
 
     def _on_part_end(self) -> None:
-        if self._part is not None and not self._part.data:
-            raise _fault(f"The part {self._part.name} is empty.", f"part/{self._part.name}")
+        if self._empty:
+            raise _fault(f"The part {self._name} is empty.", f"part/{self._name}")
+        self._sink.end()
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+class MultipartReader:
+    """Fed with the body chunk by chunk; ``close`` gives the parts by name.
+
+    A fault raises ``InvalidRequest``, a part above ``max_part_bytes`` raises ``InputTooLarge``, both as soon as they
+    are seen; the reader must not be fed again after that.
+    """
+
+    def __init__(self, boundary: bytes, names: Collection[str], max_part_bytes: int) -> None:
+        self._max_part_bytes = max_part_bytes
+        self._parts: dict[str, Part] = {}
+        self._part = Part("", None)
+        self._feed = MultipartFeed(boundary, names, self)
+
+    def feed(self, chunk: bytes) -> None:
+        """Read on."""
+        self._feed.feed(chunk)
+
+    def close(self) -> dict[str, Part]:
+        """The parts by name, at the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
+        self._feed.close()
+        return self._parts
+
+    def begin(self, name: str, content_type: str | None) -> None:
+        """Called by the feed."""
+        self._part = self._parts[name] = Part(name, content_type)
+
+    def data(self, chunk: memoryview) -> None:
+        """Called by the feed."""
+        check_part_size(self._part.name, len(self._part.data) + len(chunk), self._max_part_bytes)
+        self._part.data += chunk
+
+    def end(self) -> None:
+        """Called by the feed."""
+
+
+class StreamedPart:
+    """One part while it comes in; ``chunks`` is to be read once, and before the next part is asked for."""
+
+    def __init__(self, name: str, content_type: str | None, chunks: AsyncGenerator[bytes, None]) -> None:
+        self.name = name
+        self.content_type = content_type
+        self.chunks = chunks
+
+
+class StreamedParts:
+    """The parts of ``body`` in the order in which they come in; at most one chunk of it is held.
+
+    Iterating raises ``InvalidRequest`` for a fault, and whatever ``body`` raises.
+    """
+
+    def __init__(self, body: AsyncIterator[bytes], boundary: bytes, names: Collection[str]) -> None:
+        self._body = body
+        # The name and type of a part that begins, bytes of it, None at its end.
+        self._events: deque[tuple[str, str | None] | bytes | None] = deque()
+        self._feed = MultipartFeed(boundary, names, self)
+        self._closed = False
+        self._inside = False
+
+    def __aiter__(self) -> AsyncIterator[StreamedPart]:
+        return self
+
+    async def __anext__(self) -> StreamedPart:
+        async for _ in self._chunks():
+            pass  # what the caller has left of the part before
+        while not self._events and not self._closed:
+            await self._read_on()
+        if not self._events:
+            raise StopAsyncIteration
+        start = self._events.popleft()
+        assert isinstance(start, tuple)  # noqa: S101  what follows the end of a part
+        self._inside = True
+        return StreamedPart(*start, self._chunks())
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        while self._inside:
+            while not self._events:
+                await self._read_on()
+            event = self._events.popleft()
+            if isinstance(event, bytes):
+                yield event
+            else:
+                self._inside = False
+
+    async def _read_on(self) -> None:
+        chunk = await anext(self._body, None)
+        if chunk is None:
+            self._closed = True
+            self._feed.close()
+        else:
+            self._feed.feed(chunk)
+
+    def begin(self, name: str, content_type: str | None) -> None:
+        """Called by the feed."""
+        self._events.append((name, content_type))
+
+    def data(self, chunk: memoryview) -> None:
+        """Called by the feed."""
+        self._events.append(bytes(chunk))
+
+    def end(self) -> None:
+        """Called by the feed."""
+        self._events.append(None)
+
+
+def check_part_size(name: str, size: int, max_bytes: int) -> None:
+    """Raise ``InputTooLarge`` for a part of more than ``max_bytes``."""
+    if size > max_bytes:
+        raise InputTooLarge(
+            f"The part {name} is larger than {max_bytes} bytes.",
+            errors=[FieldError(f"part/{name}", f"at most {max_bytes} bytes")],
+        )
 
 
 def _fault(detail: str, pointer: str) -> InvalidRequest:

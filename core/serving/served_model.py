@@ -28,6 +28,7 @@ RowOutputs = dict[str, Array]
 TENSORS: dict[Task, tuple[str, frozenset[str]]] = {
     "classification": ("image", frozenset({"logits", "cam", "energy", "features", "distance"})),
     "segmentation": ("images", frozenset({"probability"})),
+    "volume-segmentation": ("volumes", frozenset({"probability"})),
 }
 
 

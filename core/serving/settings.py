@@ -118,7 +118,7 @@ class ModelServingSettings(ServingSettings):
         return value
 
 
-Settings = TypeVar("Settings", bound=ServingSettings)
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def load_settings(kind: type[Settings]) -> Settings:

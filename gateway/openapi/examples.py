@@ -108,6 +108,8 @@ READY = Readiness(
             provider="CPUExecutionProvider",
             version="1",
         ),
+        DependencyState(name="queue", ready=True),
+        DependencyState(name="blobs", ready=True),
     ),
 )
 NOT_READY = Readiness(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.serving.openapi import image_body
 from gateway.openapi import examples
+from gateway.openapi.jobs import job_paths
 from gateway.openapi.parts import KEY_OR_LOOPBACK, Json, answer, parameters, problems, reference
 
 SEQUENCES = ("t1", "t1ce", "t2", "flair")
@@ -54,6 +55,7 @@ def paths() -> Json:
         "/predict_segmentation": {
             "post": _segmentation("predictSegmentation", "Outline the tumour (the paper's route)", alias=True)
         },
+        **job_paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{name}": {"get": _model()},
         "/livez": {"get": _livez()},
@@ -156,11 +158,12 @@ def _livez() -> Json:
 
 
 def _readyz() -> Json:
-    not_ready = answer("Starting, draining, or a model server is away.", "Readiness", examples.NOT_READY)
+    not_ready = answer("Starting, draining, or something that is needed is away.", "Readiness", examples.NOT_READY)
     not_ready["headers"]["Retry-After"] = reference("headers", "RetryAfter")
     return {
-        **_service("isReady", "Is every model server ready?"),
-        "description": "Each model server, and each of its models with version and execution provider.",
+        **_service("isReady", "Is everything ready?"),
+        "description": "Each model server, and each of its models with version and execution provider; the queue and "
+        "the store of volumes, where they are configured.",
         "responses": {
             "200": answer("Everything is ready.", "Readiness", examples.READY),
             "503": not_ready,

@@ -8,6 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from core.contracts.base import Contract
 from core.contracts.classification import Classification
+from core.contracts.jobs import Job, JobList, ResultList
 from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 from core.contracts.segmentation import Segmentation
 from core.contracts.service import ModelList, ModelSummary, Readiness
@@ -16,7 +17,7 @@ from core.serving.openapi import EXAMPLE_REQUEST_ID, problem_responses
 
 Json = dict[str, Any]
 
-CONTRACTS = (Classification, Segmentation, ModelList, ModelSummary, Readiness, Problem)
+CONTRACTS = (Classification, Segmentation, Job, JobList, ResultList, ModelList, ModelSummary, Readiness, Problem)
 
 HEADERS: Json = {
     "RequestId": {

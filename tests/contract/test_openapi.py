@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from schemathesis.checks import load_all_checks
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
+from core.jobs.embedded import EmbeddedValkey
 from gateway.openapi.document import openapi_document
 from tests.fixtures.images import make_dicom, make_jpeg, make_png
 from tests.fixtures.servers import Server, running
@@ -41,14 +42,22 @@ schema = schemathesis.openapi.from_dict(DOCUMENT)
 
 
 @pytest.fixture(scope="module")
-def stack(tiny_models: Path) -> Iterator[tuple[Server, Server, Server]]:
+def stack(tiny_models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server, Server]]:
     """Gateway, classifier, segmenter."""
     env = {"FALX_MODELS_DIR": str(tiny_models), "FALX_MAX_BATCH": "1", "FALX_LOG_LEVEL": "warning"}
     with ExitStack() as servers:
         classifier = servers.enter_context(running("classifier_service", env))
         segmenter = servers.enter_context(running("segmenter_service", env))
-        urls = {"FALX_CLASSIFIER_URL": classifier.base_url, "FALX_SEGMENTER_URL": segmenter.base_url}
-        yield servers.enter_context(running("gateway", urls)), classifier, segmenter
+        folder = tmp_path_factory.mktemp("volumes")
+        valkey = EmbeddedValkey(folder / "valkey")
+        settings = {
+            "FALX_CLASSIFIER_URL": classifier.base_url,
+            "FALX_SEGMENTER_URL": segmenter.base_url,
+            "FALX_REDIS_URL": valkey.start(),
+            "FALX_BLOBS_URL": str(folder / "blobs"),
+        }
+        servers.callback(valkey.stop)
+        yield servers.enter_context(running("gateway", settings)), classifier, segmenter
 
 
 @pytest.fixture(scope="module")

@@ -37,6 +37,13 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
     assert GatewaySettings().cors_origins == ("https://a.example.org", "http://localhost:3000")
 
 
+def test_a_job_has_room_for_its_volumes_within_the_time_of_an_upload() -> None:
+    settings = GatewaySettings()
+    assert settings.redis_url is None
+    assert settings.max_job_bytes >= settings.max_volume_bytes
+    assert settings.job_types == ("segmentation",)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -48,6 +55,10 @@ def test_origins_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> Non
         ("max_request_bytes", "10"),
         ("max_request_timeout_s", "601"),
         ("circuit_failures", "0"),
+        ("job_types", "Segment everything"),
+        ("job_types", ","),
+        ("max_queued_jobs", "0"),
+        ("blobs_endpoint", "minio:9000"),
     ],
 )
 def test_a_wrong_value_stops_the_start(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -64,5 +75,7 @@ def test_every_setting_is_explained_in_the_documentation(name: str) -> None:
     assert row is not None
     assert row.group(2) == OWN[name].description
     default = OWN[name].default
-    shown = str(default).lower() if isinstance(default, bool) else str(default)
+    shown = ",".join(default) if isinstance(default, tuple) else str(default)
+    if isinstance(default, bool):
+        shown = shown.lower()
     assert row.group(1) == ("unset" if default is None or default == () else f"`{shown}`")

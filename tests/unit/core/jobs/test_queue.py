@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 from hashlib import sha256
 
 import pytest
 
-from core.contracts.jobs import JobRecord, JobRequest, Priority, Progress
+from core.contracts.jobs import JobRecord, JobRequest, JobStatus, Priority, Progress
 from core.errors import (
     IdempotencyConflict,
     IdempotencyKeyReuse,
@@ -20,6 +21,7 @@ from core.errors import (
     ResultExpired,
 )
 from core.jobs import idempotency
+from core.jobs.presence import announce, withdraw
 from core.jobs.queue import JobQueue, Submission, new_job_id
 from core.jobs.settings import QueueSettings
 from core.jobs.store import JobStore, ended, now
@@ -148,6 +150,49 @@ async def test_pages(queue: JobQueue, store: JobStore) -> None:
     assert ([record.id for record in records], total) == ([jobs[0]], 4)
     assert await queue.page("failed") == ([], 0)
     assert await queue.page(limit=5, offset=9) == ([], 5)
+
+
+async def test_each_owner_has_a_list(queue: JobQueue, store: JobStore) -> None:
+    jobs = [(await queue.submit(JobRequest(), (), owner=owner)).record for owner in ("anna", "bert", None, "anna")]
+    await succeed(store, jobs[0].id)
+
+    async def listed(owner: str | None, status: JobStatus | None = None) -> list[str]:
+        records, total = await queue.page(status, owner=owner)
+        assert total == len(records)
+        return [record.id for record in records]
+
+    assert await listed("anna") == [jobs[3].id, jobs[0].id]
+    assert await listed("anna", "succeeded") == [jobs[0].id]
+    assert await listed("anna", "queued") == [jobs[3].id]
+    assert await listed("bert") == [jobs[1].id]
+    assert await listed(None) == [job.id for job in reversed(jobs)]
+    for job in jobs:
+        await queue.delete(job.id)
+        assert not await queue.keeps(job.id)
+    assert [await listed(owner) for owner in ("anna", "bert", None)] == [[], [], []]
+
+
+async def test_positions_of_many_are_those_of_each(queue: JobQueue, store: JobStore) -> None:
+    jobs = [await submit(queue), await submit(queue, "urgent"), await submit(queue), await submit(queue)]
+    await succeed(store, jobs[2].id)
+    records = [await queue.get(job.id) for job in jobs]
+    assert await queue.positions(records) == [2, 1, None, 3] == [await queue.position(record) for record in records]
+    assert await queue.positions(records[2:3]) == [None]
+
+
+async def test_workers_are_present_for_as_long_as_they_say_so(
+    queue: JobQueue, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert await queue.workers() == []
+    for name in ("one", "two", "three"):
+        await announce(store, name, ())
+    await withdraw(store, "two")
+    assert [sign.worker for sign in await queue.workers()] == ["one", "three"]
+    later = now() + timedelta(seconds=31)
+    monkeypatch.setattr("core.jobs.presence.now", lambda: later)
+    await announce(store, "one", ())
+    assert [sign.worker for sign in await queue.workers()] == ["one"]
+    assert await store.client.hlen(store.keys.workers) == 1
 
 
 async def test_a_queued_job_is_cancelled_and_leaves_the_docket(queue: JobQueue, store: JobStore) -> None:

@@ -1,0 +1,60 @@
+"""Headers and query of the volumes routes, read by hand: each fault is named, no value is repeated."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+from urllib.parse import urlencode
+
+from pydantic import Field, ValidationError
+from starlette.datastructures import Headers, QueryParams
+
+from core.contracts.base import Contract
+from core.contracts.jobs import JobStatus
+from core.errors import FieldError, InvalidRequest
+
+# RFC 7240: further preferences and parameters may stand beside it.
+_WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])', re.IGNORECASE)
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+class ListQuery(Contract):
+    """The query of ``GET /v1/jobs``."""
+
+    status: JobStatus | None = Field(default=None, description="Jobs in this status alone.")
+    limit: int = Field(default=50, ge=1, le=200, description="Jobs on one page.")
+    offset: int = Field(default=0, ge=0, le=1_000_000_000, description="Jobs to pass over, counted from the newest.")
+
+    @classmethod
+    def of(cls, query: QueryParams) -> ListQuery:
+        """From the query of a request. Raises ``InvalidRequest`` that names each faulty parameter."""
+        try:
+            return cls.model_validate(dict(query))
+        except ValidationError as error:
+            faults = [FieldError(f"query/{fault['loc'][0]}", fault["msg"]) for fault in error.errors()]
+            places = ", ".join(fault.pointer for fault in faults)
+            raise InvalidRequest(f"The query has wrong values at: {places}.", errors=faults) from error
+
+    def next_link(self, shown: int, total: int) -> str | None:
+        """The header ``Link`` to the page after one of ``shown`` jobs; None after the last."""
+        if not shown or self.offset + self.limit >= total:
+            return None
+        following = self.model_copy(update={"offset": self.offset + self.limit})
+        return f'</v1/jobs?{urlencode(following.model_dump(exclude_none=True))}>; rel="next"'
+
+
+def wait_preference(headers: Headers) -> int | None:
+    """Seconds of ``Prefer: wait=N``; None without it. What else is preferred, or malformed, is ignored (RFC 7240)."""
+    found = _WAIT.search(", ".join(headers.getlist("prefer")))
+    return int(found[1]) if found else None
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """The ``Idempotency-Key``: 1 to 255 visible ASCII characters. Raises ``InvalidRequest`` for anything else."""
+    keys = headers.getlist("idempotency-key")
+    if not keys:
+        return None
+    if len(keys) > 1 or not _KEY.fullmatch(keys[0]):
+        detail = "Idempotency-Key must be 1 to 255 visible ASCII characters, and there once."
+        raise InvalidRequest(detail, errors=[FieldError("header/Idempotency-Key", detail)])
+    return keys[0]

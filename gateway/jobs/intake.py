@@ -1,0 +1,179 @@
+"""The body of ``POST /v1/jobs`` on its way into the store, part by part; no volume is ever held in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from core.blobs.retention import input_name
+from core.blobs.store import BlobStore
+from core.contracts.jobs import JobRequest, StoredFile
+from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType
+from core.serving.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
+from core.serving.requests import Deadline, deadline_exceeded
+from gateway.body import content_length, too_large
+from gateway.jobs.heads import Head, NiftiHead, ZipHead
+from gateway.settings import GatewaySettings
+
+SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
+STUDY: Final = "dicom"
+DESCRIPTION: Final = "job"
+MULTIPART: Final = "multipart/form-data"
+
+_NAMES: Final = (*SEQUENCES, STUDY, DESCRIPTION)
+_DESCRIPTION_BYTES: Final = 16 * 1024
+# Boundaries and the headers of parts.
+_ENVELOPE_BYTES: Final = 64 * 1024
+
+
+@dataclass(slots=True)
+class Received:
+    """What came in: the job that is asked for, and its inputs."""
+
+    request: JobRequest = field(default_factory=JobRequest)
+    inputs: list[StoredFile] = field(default_factory=list)
+
+    @property
+    def digest(self) -> str:
+        """Tells whether two bodies ask for the same, whatever their boundaries and the order of their parts."""
+        parts = {file.name: file.sha256 for file in self.inputs}
+        content = json.dumps({"job": self.request.model_dump(mode="json"), "parts": parts}, sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+
+class Receiver:
+    """Takes in the parts of one request. Without a ``store`` they are hashed and let go."""
+
+    def __init__(self, settings: GatewaySettings, store: BlobStore | None, job_id: str, deadline: Deadline) -> None:
+        self._settings = settings
+        self._deadline = deadline
+        self._store = store
+        self._job_id = job_id
+        self._received = Received()
+
+    async def receive(self, request: Request) -> Received:
+        """Read the whole body.
+
+        Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``InputTooLarge``, what the first
+        bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``, ``StorageUnavailable``,
+        ``DeadlineExceeded``, and ``ClientDisconnect`` when the client hangs up. What was stored by then is for the
+        caller to erase.
+        """
+        boundary = _boundary(request)
+        async for part in StreamedParts(self._body(request), boundary, _NAMES):
+            await self._take(part)
+        if not self._received.inputs:
+            names = ", ".join(SEQUENCES)
+            raise MissingSequence(f"There is no volume: send at least one of {names}, or a zipped study as {STUDY}.")
+        return self._received
+
+    async def _body(self, request: Request) -> AsyncGenerator[bytes, None]:
+        limit = self._settings.max_job_bytes + _ENVELOPE_BYTES
+        content_length(request.headers, limit)
+        stream = request.stream()
+        size = 0
+        while (chunk := await self._next(stream)) is not None:
+            size += len(chunk)
+            if size > limit:
+                raise too_large(limit)
+            if chunk:
+                yield chunk
+
+    async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
+        # The store reads from a task of its own, which a timeout around the whole would leave behind.
+        try:
+            async with asyncio.timeout(self._deadline.remaining_s):
+                return await anext(stream, None)
+        except TimeoutError:
+            raise deadline_exceeded() from None
+
+    async def _take(self, part: StreamedPart) -> None:
+        if part.name == DESCRIPTION:
+            self._received.request = await self._description(part)
+            return
+        names = {file.name for file in self._received.inputs}
+        if names and (part.name == STUDY or STUDY in names):
+            detail = f"Send either sequences or one part {STUDY}, not both."
+            raise InvalidRequest(detail, errors=[FieldError(f"part/{part.name}", detail)])
+        self._received.inputs.append(await self._keep(part))
+
+    async def _keep(self, part: StreamedPart) -> StoredFile:
+        head: Head = ZipHead(part.name) if part.name == STUDY else NiftiHead(part.name)
+        name = input_name(self._job_id, part.name)
+        judged = _judged(part, head, self._settings.max_volume_bytes)
+        if self._store is None:
+            size, sha256 = await _hashed(judged)
+        else:
+            blob = await self._store.put(name, judged)
+            size, sha256 = blob.size, blob.sha256
+        return StoredFile(name=part.name, media_type=head.media_type, size=size, sha256=sha256, blob=name)
+
+    async def _description(self, part: StreamedPart) -> JobRequest:
+        text = b""
+        async for chunk in part.chunks:
+            text += chunk
+            check_part_size(part.name, len(text), _DESCRIPTION_BYTES)
+        try:
+            request = JobRequest.model_validate_json(text)
+        except ValidationError as error:
+            raise _description_fault(error) from error
+        if request.type not in self._settings.job_types:
+            known = ", ".join(self._settings.job_types)
+            raise InvalidRequest(
+                f"There are no jobs of this type here; known: {known}.",
+                errors=[FieldError("part/job#/type", f"is none of: {known}")],
+            )
+        return request
+
+
+def _boundary(request: Request) -> bytes:
+    content_type = request.headers.get("content-type", "")
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if content_type.partition(";")[0].strip().lower() != MULTIPART or encoding not in ("identity", ""):
+        raise UnsupportedMediaType(
+            f"Volumes come as {MULTIPART}, without a Content-Encoding; .nii.gz files as they are.",
+            headers={"Accept-Post": MULTIPART, "Accept-Encoding": "identity"},
+        )
+    return boundary_of(content_type)
+
+
+async def _judged(part: StreamedPart, head: Head, max_bytes: int) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in part.chunks:
+        size += len(chunk)
+        check_part_size(part.name, size, max_bytes)
+        if ready := head.feed(chunk):
+            yield ready
+    if rest := head.close():
+        yield rest
+
+
+async def _hashed(chunks: AsyncIterator[bytes]) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    async for chunk in chunks:
+        size += len(chunk)
+        digest.update(chunk)
+    return size, digest.hexdigest()
+
+
+def _description_fault(error: ValidationError) -> InvalidRequest:
+    """The place of each fault; names of fields that are unknown are the caller's own words and not repeated."""
+    faults = []
+    for fault in error.errors(include_input=False, include_context=False, include_url=False):
+        unknown = fault["type"] == "extra_forbidden"
+        path = "" if unknown else "".join(f"/{place}" for place in fault["loc"])
+        known = ", ".join(JobRequest.model_fields)
+        faults.append(
+            FieldError(f"part/job#{path}", f"has an unknown field; known: {known}" if unknown else fault["msg"])
+        )
+    return InvalidRequest(
+        f"The part {DESCRIPTION} does not match its description at: {', '.join(fault.pointer for fault in faults)}.",
+        errors=faults,
+    )
