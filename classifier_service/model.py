@@ -51,7 +51,7 @@ def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: Classi
 
 def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:
     """The evidence for one logit as a heat map over the upright uploaded image, pixel for pixel."""
-    size = manifest.preprocessing.size
+    size = manifest.image_size
     heat = place_evidence(outputs["cam"][logit_index], prepared.placement, size, manifest.map_geometry)
     picture = render_heat_map(prepared.image.pixels, heat)
     return Explanation(data=base64.b64encode(picture).decode("ascii"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -14,6 +15,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 LOOPBACK = "127.0.0.1"
+VOLUME_TASK = "volume-segmentation"
 
 
 class EmbeddedSettings(BaseSettings):
@@ -22,20 +24,28 @@ class EmbeddedSettings(BaseSettings):
     ``host`` concerns the gateway alone: the model servers never leave loopback. Times are seconds.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FALX_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FALX_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     host: str = LOOPBACK
     port: int = Field(default=8000, ge=1, le=65535)
     classifier_port: int = Field(default=8001, ge=1, le=65535)
     segmenter_port: int = Field(default=8002, ge=1, le=65535)
+    worker_port: int = Field(default=8003, ge=1, le=65535)
     data_dir: Path = Path(".falx")
     start_timeout_s: float = Field(default=180.0, gt=0)
     # Longer than any deadline that the gateway grants by default, so that draining normally ends by itself.
     drain_timeout_s: float = Field(default=60.0, gt=0)
+    models_dir: Path = Path("models")
+    redis_url: str | None = Field(default=None, min_length=1)
+    blobs_url: str | None = Field(default=None, min_length=1)
 
     @property
     def log_dir(self) -> Path:
         return self.data_dir / "logs"
+
+    @property
+    def queue_dir(self) -> Path:
+        return self.data_dir / "queue"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +72,55 @@ class Service:
 Tier = tuple[Service, ...]
 
 
-def plan(settings: EmbeddedSettings) -> tuple[Tier, Tier]:
-    """Return the model servers and the gateway: started together, stopped from the last tier to the first."""
+def plan(settings: EmbeddedSettings, redis_url: str | None = None) -> tuple[Tier, Tier]:
+    """Return the model servers and the gateway: started together, stopped from the last tier to the first.
+
+    With the address of a queue, a worker for volumes is among the model servers, and the gateway takes jobs.
+    """
     classifier = _service("classifier", "classifier_service", settings.classifier_port, "FALX_CLASSIFIER_PORT")
     segmenter = _service("segmenter", "segmenter_service", settings.segmenter_port, "FALX_SEGMENTER_PORT")
     upstreams = {"FALX_CLASSIFIER_URL": classifier.url, "FALX_SEGMENTER_URL": segmenter.url}
+    models: Tier = (classifier, segmenter)
+    if redis_url is None:
+        # Nobody would do its jobs.
+        upstreams["FALX_REDIS_URL"] = ""
+    else:
+        jobs = _job_variables(settings, redis_url)
+        upstreams |= jobs
+        models = (*models, _worker(settings, jobs))
     gateway = _service("gateway", "gateway", settings.port, "FALX_PORT", settings.host, upstreams)
-    return (classifier, segmenter), (gateway,)
+    return models, (gateway,)
+
+
+def _job_variables(settings: EmbeddedSettings, redis_url: str) -> dict[str, str]:
+    blobs_url = settings.blobs_url or str((settings.data_dir / "blobs").absolute())
+    return {"FALX_REDIS_URL": redis_url, "FALX_BLOBS_URL": blobs_url}
+
+
+def _worker(settings: EmbeddedSettings, jobs: Mapping[str, str]) -> Service:
+    # Whoever stops everything does not want to wait for a volume: its job is handed back, and done at the next start.
+    drain_s = os.environ.get("FALX_JOB_DRAIN_S") or f"{settings.drain_timeout_s / 4:g}"
+    variables = {**jobs, "FALX_JOB_DRAIN_S": drain_s}
+    return _service(
+        "worker", "segmenter_service", settings.worker_port, "FALX_WORKER_PORT", extra=variables, arguments=("worker",)
+    )
+
+
+def volumes_fault(settings: EmbeddedSettings) -> str | None:
+    """Return why there can be no jobs here whatever queue there is, or None."""
+    manifests = settings.models_dir.glob("*/*/manifest.json")
+    if not any(_task_of(manifest) == VOLUME_TASK for manifest in manifests):
+        return f"{settings.models_dir} holds no model for volumes"
+    return None
+
+
+def _task_of(manifest: Path) -> object:
+    # The services judge manifests; here only one word of them is of interest.
+    try:
+        content = json.loads(manifest.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return content.get("task") if isinstance(content, dict) else None
 
 
 def _service(
@@ -78,9 +130,10 @@ def _service(
     port_variable: str,
     host: str = LOOPBACK,
     extra: Mapping[str, str] | None = None,
+    arguments: tuple[str, ...] = (),
 ) -> Service:
     environment = {**os.environ, **(extra or {}), "FALX_HOST": host, "FALX_PORT": str(port)}
-    return Service(name, (sys.executable, "-m", package), port, port_variable, host, environment)
+    return Service(name, (sys.executable, "-m", package, *arguments), port, port_variable, host, environment)
 
 
 def port_faults(services: Sequence[Service]) -> list[str]:

@@ -1,1 +1,3 @@
-"""Outlines tumours in slices: bytes of a slice in, a mask in the slice's own pixels out."""
+"""Outlines tumours: in slices over HTTP, in volumes as jobs; each mask lies in the input's own pixels or voxels."""
+
+VERSION = "0.1.0"

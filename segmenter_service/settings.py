@@ -1,13 +1,45 @@
-"""Settings of the segmenter: those of every model server, on a port of its own."""
+"""Settings of the segmenter's two commands, each an environment variable ``FALX_<NAME>``; units are in the names."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Literal
+
 from pydantic import Field
 
-from core.serving.settings import ModelServingSettings
+from core.serving.settings import ModelServingSettings, ServingSettings
 
 
 class SegmenterSettings(ModelServingSettings):
-    """Each field is an environment variable ``FALX_<NAME>``."""
+    """What the service of slices reads: that of every model server, on a port of its own."""
 
     port: int = Field(default=8002, ge=0, le=65535, description="TCP port; 0 takes any free one.")
+
+
+class VolumeSettings(ServingSettings):
+    """What the worker and its jobs read; the port serves /livez, /readyz and /metrics alone."""
+
+    port: int = Field(default=8003, ge=0, le=65535, description="TCP port; 0 takes any free one.")
+    models_dir: Path = Field(default=Path("models"), description="Folder with the bundles, NAME/VERSION/manifest.json.")
+    precision: Literal["auto", "reference", "int8"] = Field(
+        default="auto",
+        description="Weights to run. auto takes int8 on a CPU where its manifest says that it passed the gate.",
+    )
+    require_cuda: bool = Field(
+        default=False,
+        description="Refuse to start without CUDA. Without this, ONNX Runtime falls back to the CPU silently.",
+    )
+    volume_model: str | None = Field(
+        default=None,
+        description="Name of the bundle that segments volumes; unset takes the first by name. Its newest version runs.",
+    )
+    volume_batch: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Windows in one run; unset is 1 on a CPU, where more only take more memory, and 4 on CUDA.",
+    )
+    volume_mirroring: bool = Field(
+        default=False,
+        description="Run each window a second time with left and right exchanged and take the mean: twice the time.",
+    )

@@ -17,7 +17,7 @@ MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 
 Precision = Literal["auto", "reference", "int8"]
-Task = Literal["classification", "segmentation"]
+Task = Literal["classification", "segmentation", "volume-segmentation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -93,17 +93,19 @@ class OrtSession:
 
     CPU: one thread per run and one runner per usable core. With several images in flight this costs less CPU
     per image than splitting each image over the cores, and idle threads never spin. The memory arena stays on:
-    slices of one size reuse the same blocks, so it settles after the warm-up.
+    slices of one size reuse the same blocks, so it settles after the warm-up. ``threads`` splits one run over more
+    of them, for inputs so large that only a few may be in memory at a time.
     CUDA: one runner, as one session has one stream and a second thread would only wait for the first.
     """
 
-    def __init__(self, model: Path, *, require_cuda: bool = False, force_cpu: bool = False) -> None:
+    def __init__(self, model: Path, *, require_cuda: bool = False, force_cpu: bool = False, threads: int = 1) -> None:
         """Load ``model``. Raises BundleCorrupt for a file that is no usable network, ProviderMissing."""
         providers = [(CPU, {})] if force_cpu else wanted_providers()
         try:
-            self._session = ort.InferenceSession(str(model), _options(), providers=providers)
+            self._session = ort.InferenceSession(str(model), _options(threads), providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no base below Exception
             raise BundleCorrupt(f"{model} cannot be loaded as an ONNX network: {error}") from error
+        self._threads = threads
         self._provider = check_provider(self._session.get_providers()[0], require_cuda=require_cuda)
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
@@ -126,8 +128,8 @@ class OrtSession:
 
     @property
     def runners(self) -> int:
-        """One on CUDA, else one per usable core."""
-        return 1 if self._provider == CUDA else usable_cpus()
+        """One on CUDA, else one per usable core and thread of a run."""
+        return 1 if self._provider == CUDA else max(1, usable_cpus() // self._threads)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the network; the GIL is released meanwhile. Arrays returned belong to the caller."""
@@ -142,8 +144,9 @@ class OrtSession:
 class SessionPool:
     """Opens what bundles run, each file once: bundles that name the same weights get the same session."""
 
-    def __init__(self, precision: Precision, *, require_cuda: bool = False) -> None:
+    def __init__(self, precision: Precision, *, require_cuda: bool = False, threads: int = 1) -> None:
         self._precision: Precision = precision
+        self._threads = threads
         self._require_cuda = require_cuda
         self._on_cpu = wanted_providers()[0][0] == CPU
         self._by_sha256: dict[str, OrtSession] = {}
@@ -153,7 +156,9 @@ class SessionPool:
         file = choose_file(bundle, self._precision, on_cpu=self._on_cpu)
         if file.sha256 in self._by_sha256:
             return file, self._by_sha256[file.sha256]
-        session = OrtSession(bundle.file_path(file), require_cuda=self._require_cuda, force_cpu=self._on_cpu)
+        session = OrtSession(
+            bundle.file_path(file), require_cuda=self._require_cuda, force_cpu=self._on_cpu, threads=self._threads
+        )
         if session.provider == CPU and not self._on_cpu:
             # CUDA is installed but did not come up: the CPU has a file of its own.
             self._on_cpu = True
@@ -162,10 +167,10 @@ class SessionPool:
         return file, session
 
 
-def _options() -> ort.SessionOptions:
+def _options(threads: int) -> ort.SessionOptions:
     options = ort.SessionOptions()
     # The default is one thread per core of the host, whatever the container's quota is.
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL

@@ -27,7 +27,8 @@ def test_import_contracts_hold() -> None:
         ("core.serving.shell", ["numpy", "cv2", "onnxruntime", "pydicom"]),
         ("gateway.app", ["numpy", "cv2", "onnxruntime", "pydicom", "torch"]),
         ("classifier_service.app", ["torch", "monai"]),
-        ("segmenter_service.app", ["torch", "monai"]),
+        ("segmenter_service.app", ["torch", "monai", "docket", "redis", "obstore", "nibabel"]),
+        ("segmenter_service.worker", ["torch", "monai"]),
     ],
 )
 def test_importing_stays_light(module: str, absent: list[str]) -> None:

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
 from docker.errors import DockerException
 
 from tests.e2e.compose.stack import ROOT, Stack, compose_command
+from tests.fixtures.volume_models import write_volume_bundle
+
+
+def with_volume_model(folder: Path) -> Path:
+    """A compose file that puts a tiny model for volumes into the worker, whatever its image ships."""
+    models = write_volume_bundle(folder / "models")
+    for path in (folder, models, *models.rglob("*")):
+        path.chmod(0o755)
+    override = folder / "volumes.yml"
+    mount = f"{models}:/app/models:ro"
+    override.write_text(json.dumps({"services": {"segmenter-worker": {"volumes": [mount]}}}))
+    return override
 
 
 @pytest.fixture(scope="session")
-def stack() -> Iterator[Stack]:
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The running stack; tests that need it are skipped where no engine or no compose client is."""
     command = compose_command()
     if command is None:
@@ -21,7 +35,10 @@ def stack() -> Iterator[Stack]:
         engine = docker.from_env()
     except DockerException as error:
         pytest.skip(f"no Docker engine: {error}")
-    stack = Stack(command, engine)
+    folder = tmp_path_factory.mktemp("compose")
+    # The engine reads it as root, the worker as nobody in particular.
+    folder.parent.chmod(0o755)
+    stack = Stack(command, engine, overrides=(with_volume_model(folder),))
     try:
         stack.compose("up", "-d", "--build")
         yield stack

@@ -51,12 +51,15 @@ class Stack:
     engine: docker.DockerClient
     project: str = field(default_factory=lambda: f"falx-e2e-{os.getpid()}")
     port: int = field(default_factory=free_port)
+    # Compose files on top of the one that everybody starts.
+    overrides: tuple[Path, ...] = ()
 
     def compose(self, *arguments: str, check: bool = True) -> str:
         """Run one compose command; its output is part of the failure when it fails."""
+        files = [part for path in ("docker-compose.yml", *self.overrides) for part in ("-f", str(path))]
         environment = {**os.environ, "FALX_PORT": str(self.port), "FALX_TAG": "e2e"}
         run = subprocess.run(
-            [*self.command, "-p", self.project, *arguments],
+            [*self.command, "-p", self.project, *files, *arguments],
             cwd=ROOT,
             env=environment,
             text=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from deploy.plan import EmbeddedSettings, Service, plan, port_faults
+from deploy.plan import EmbeddedSettings, Service, plan, port_faults, volumes_fault
 
 
 @pytest.fixture
@@ -40,6 +40,43 @@ def test_another_address_is_for_the_gateway_alone() -> None:
     assert gateway.environment["FALX_HOST"] == "0.0.0.0"
     assert gateway.url == "http://127.0.0.1:8000"
     assert {one.environment["FALX_HOST"] for one in models} == {"127.0.0.1"}
+
+
+def test_without_a_queue_there_is_no_worker_and_the_gateway_takes_no_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FALX_REDIS_URL", "redis://elsewhere")
+    models, (gateway,) = plan(EmbeddedSettings())
+    assert [one.name for one in models] == ["classifier", "segmenter"]
+    assert gateway.environment["FALX_REDIS_URL"] == ""
+
+
+def test_gateway_and_worker_share_one_queue_and_one_store(tmp_path: Path) -> None:
+    settings = EmbeddedSettings(data_dir=tmp_path, worker_port=9003, drain_timeout_s=40)
+    (_, segmenter, worker), (gateway,) = plan(settings, "unix:///queue.sock")
+    for service_ in (worker, gateway):
+        assert service_.environment["FALX_REDIS_URL"] == "unix:///queue.sock"
+        assert service_.environment["FALX_BLOBS_URL"] == str(tmp_path / "blobs")
+    assert worker.command[-2:] == ("segmenter_service", "worker")
+    assert worker.environment["FALX_PORT"] == "9003"
+    # Handed back well before the supervisor loses patience.
+    assert float(worker.environment["FALX_JOB_DRAIN_S"]) < 40
+    assert "worker" not in segmenter.command
+
+
+@pytest.mark.parametrize(
+    ("manifest", "on"),
+    [
+        ('{"task": "volume-segmentation"}', True),
+        ('{"task": "segmentation"}', False),
+        ("[1, 2]", False),
+        ("not json", False),
+    ],
+)
+def test_volumes_need_a_model_for_them(tmp_path: Path, manifest: str, on: bool) -> None:
+    folder = tmp_path / "some-model" / "1"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(manifest)
+    fault = volumes_fault(EmbeddedSettings(models_dir=tmp_path))
+    assert (fault is None) is on
 
 
 def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

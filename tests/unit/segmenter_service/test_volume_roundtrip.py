@@ -15,7 +15,7 @@ from core.imaging.nifti import read_nifti, write_nifti
 from core.imaging.volume import Volume
 from core.imaging.volume_limits import VolumeLimits
 from core.imaging.volume_transforms import VolumeSpec, prepare_volume
-from segmenter_service.windows import Blend, WindowPlan
+from core.imaging.windows import Blend, WindowPlan
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_head, make_labels, nibabel, to_nifti
 
 SIDES = st.tuples(*[st.integers(17, 29)] * 3)

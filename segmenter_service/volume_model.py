@@ -1,0 +1,126 @@
+"""The network that segments volumes: which bundle it comes from, and its answer for a whole volume."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.manifest import BundleFile, VolumePreprocessing
+from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
+from core.imaging.volume_transforms import VolumeSpec
+from core.imaging.windows import Blend, Forward, Shape, WindowPlan, mirrored
+from core.runtime.bundle import MANIFEST_NAME, Bundle, find_bundles
+from core.runtime.cpus import usable_cpus
+from core.runtime.providers import CPU
+from core.runtime.session import Session, SessionPool
+from core.serving.served_model import TENSORS, check_tensors
+from segmenter_service.settings import VolumeSettings
+from segmenter_service.volume_labels import REGIONS
+
+FloatArray = npt.NDArray[np.float32]
+Progress = Callable[[float], None]
+
+TASK: Final = "volume-segmentation"
+_BATCH_CUDA: Final = 4
+_INPUT: Final = TENSORS[TASK][0]
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeModel:
+    """A network, ready to run on windows of ``window`` voxels to the right, anterior and superior."""
+
+    bundle: Bundle
+    file: BundleFile
+    session: Session
+    preprocessing: VolumePreprocessing
+
+    @property
+    def spec(self) -> VolumeSpec:
+        """How volumes are prepared for it."""
+        own = self.preprocessing
+        return VolumeSpec(own.sequences, own.spacing_mm, own.percentiles, own.margin_mm)
+
+    @property
+    def window(self) -> Shape:
+        """Voxels of one window."""
+        i, j, k = self.preprocessing.window
+        return i, j, k
+
+    def identity(self) -> dict[str, Any]:
+        """What a result says of the model that it comes from; the manifest's digest covers every file of the bundle."""
+        manifest = self.bundle.manifest
+        return {
+            "name": manifest.name,
+            "version": manifest.version,
+            "sha256": self.file.sha256,
+            "manifest_sha256": hashlib.sha256((self.bundle.path / MANIFEST_NAME).read_bytes()).hexdigest(),
+            "variant": self.file.variant,
+            "provider": self.session.provider,
+        }
+
+    def forward(self, windows: FloatArray) -> FloatArray:
+        """Probabilities (n, regions, *window) of windows (n, sequences, *window)."""
+        probability: FloatArray = self.session.run({_INPUT: windows})["probability"]
+        return probability
+
+
+def find_model(settings: VolumeSettings) -> Bundle | None:
+    """The bundle to run, verified; None where there is none. Raises BundleCorrupt."""
+    names = () if settings.volume_model is None else (settings.volume_model,)
+    found = find_bundles(settings.models_dir, TASK, names)
+    # Sorted by name, the oldest version of each first.
+    versions = [bundle for bundle in found if bundle.manifest.name == found[0].manifest.name]
+    return versions[-1] if versions else None
+
+
+def open_model(settings: VolumeSettings) -> VolumeModel:
+    """The model, loaded. Raises ModelUnavailable where there is none, BundleCorrupt, ProviderMissing.
+
+    Windows are large, so that one is run at a time, on all cores: a runner each would need as many times the memory.
+    """
+    bundle = find_model(settings)
+    if bundle is None:
+        raise ModelUnavailable("No model for volumes is installed here.", retry_after_s=60.0)
+    pool = SessionPool(settings.precision, require_cuda=settings.require_cuda, threads=usable_cpus())
+    file, session = pool.open(bundle)
+    preprocessing = bundle.manifest.preprocessing
+    if not isinstance(preprocessing, VolumePreprocessing):
+        raise BundleCorrupt(f"{bundle.path} has no preprocessing of volumes.")
+    model = VolumeModel(bundle, file, session, preprocessing)
+    _check(model)
+    return model
+
+
+def _check(model: VolumeModel) -> None:
+    """Raise BundleCorrupt unless the network is what the manifest promises."""
+    path, labels = model.bundle.path, model.bundle.manifest.labels
+    check_tensors(model.bundle, model.session)
+    if labels != REGIONS:
+        raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(REGIONS)}, in this order.")
+    try:
+        model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *model.window))
+    except InvalidRequest as error:
+        raise BundleCorrupt(f"{path}: the windows of the manifest do not fit the network. {error.detail}") from error
+    channels = next(spec for spec in model.session.outputs if spec.name == "probability").shape[1]
+    if channels not in (None, len(labels)):
+        raise BundleCorrupt(f"{path}: {channels} regions for {len(labels)} labels.")
+
+
+def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, progress: Progress) -> FloatArray:
+    """Probabilities (regions, i, j, k) for a prepared volume (sequences, i, j, k), window by window.
+
+    ``progress`` is told the share of windows that are done after each run. Memory is that of the result and one run.
+    """
+    plan = WindowPlan.over(tensor.shape[1:], model.window, model.preprocessing.overlap)
+    blend = Blend(plan, len(REGIONS))
+    forward: Forward = mirrored(model.forward) if settings.volume_mirroring else model.forward
+    size = settings.volume_batch or (1 if model.session.provider == CPU else _BATCH_CUDA)
+    for batch in plan.batches(size):
+        blend.add(batch, forward(plan.cut(tensor, batch)))
+        progress(batch.done / plan.count)
+    return blend.result
