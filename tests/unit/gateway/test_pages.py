@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from gateway.pages import FOLDER, render_markdown
 from gateway.settings import GatewaySettings
 from tests.fixtures.servers import Reply, request, serving
 
+VENDOR = FOLDER / "vendor"
 PAGES = ("/", "/docs", "/docs/problems")
 
 
@@ -54,9 +56,41 @@ def test_everything_a_page_names_is_there(url: str, path: str) -> None:
 
 
 def test_scripts_and_styles_name_no_other_server() -> None:
-    for file in FOLDER.iterdir():
+    files = [
+        file
+        for kind in ("html", "css", "js", "svg")
+        for file in FOLDER.rglob(f"*.{kind}")
+        if VENDOR not in file.parents
+    ]
+    assert len(files) > 20
+    for file in files:
         text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, file.name
+
+
+def test_every_module_that_is_imported_is_served(url: str) -> None:
+    for file in (FOLDER / "js").rglob("*.js"):
+        address = f"/page/{file.relative_to(FOLDER)}"
+        reply = get(url, address)
+        assert reply.headers["content-type"].startswith("text/javascript")
+        assert reply.headers["cache-control"] == "no-cache"
+        for named in re.findall(r"""from ["'](\.[^"']+)["']""", reply.body.decode()):
+            assert (file.parent / named).resolve().is_file(), f"{address} imports {named}"
+
+
+def test_every_problem_has_advice() -> None:
+    advice = (FOLDER / "js" / "advice.js").read_text(encoding="utf-8")
+    advised = set(re.findall(r'^  "([a-z-]+)": \[', advice, re.MULTILINE))
+    assert advised - {"unreachable", "no-problem"} == public_codes()
+
+
+def test_the_viewer_of_volumes_is_the_pinned_one() -> None:
+    note = (VENDOR / "niivue" / "README.md").read_text(encoding="utf-8")
+    (digest,) = re.findall(r"\b[0-9a-f]{64}\b", note)
+    viewer = (VENDOR / "niivue" / "niivue.umd.js").read_bytes()
+    assert hashlib.sha256(viewer).hexdigest() == digest
+    assert len(viewer) < 3_000_000
+    assert "BSD 2-Clause" in (VENDOR / "niivue" / "LICENSE").read_text(encoding="utf-8")
 
 
 def test_page_is_strict_about_styles(url: str) -> None:
@@ -70,9 +104,14 @@ def errors(kind: type[FalxError] = FalxError) -> Iterator[type[FalxError]]:
             yield from errors(child)
 
 
+def public_codes() -> set[str]:
+    """Codes that a caller can meet."""
+    return {kind.code for kind in errors() if not issubclass(kind, StartupError)} | {FalxError.code}
+
+
 def test_every_problem_type_leads_to_its_description(url: str) -> None:
     text = get(url, "/docs/problems").body.decode()
-    public = {kind.code for kind in errors() if not issubclass(kind, StartupError)} - {FalxError.code}
+    public = public_codes() - {FalxError.code}
     assert len(public) > 20
     anchors = set(re.findall(r'<h2 id="([^"]+)"', text))
     assert public <= anchors

@@ -1,0 +1,192 @@
+"""The slice view in a real browser, before the shipped models."""
+
+from __future__ import annotations
+
+import io
+import json
+from base64 import b64decode
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Download, FilePayload, Page, expect
+
+from tests.browser.conftest import OpenTab
+from tests.browser.draw_samples import PICTURES, SAMPLES
+from tests.fixtures.answers import in_multipart
+from tests.fixtures.images import ByteArray, make_dicom, make_head_slice, make_png, to_jpeg
+from tests.fixtures.servers import ROOT, Server
+
+Picture = Callable[[Page, str], None]
+CLASS = "[data-part=class] .verdict"
+OUTLINE = "[data-part=outline] .verdict"
+
+
+def upload(page: Page, *files: FilePayload) -> None:
+    page.locator("#view-slices input[type=file]").set_input_files(list(files))
+
+
+def file(name: str, data: bytes, media_type: str = "image/png") -> FilePayload:
+    return {"name": name, "mimeType": media_type, "buffer": data}
+
+
+def canvas(page: Page) -> ByteArray:
+    """What the light box shows, (h, w, 3)."""
+    url: str = page.evaluate("document.querySelector('.stage canvas').toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(b64decode(url.partition(",")[2]))).convert("RGB"))
+
+
+def set_slider(page: Page, name: str, value: int) -> None:
+    page.get_by_role("slider", name=name).fill(str(value))
+    page.wait_for_timeout(150)  # the next frame
+
+
+def saved(download: Download) -> bytes:
+    return Path(download.path()).read_bytes()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_samples_are_what_their_program_draws(name: str) -> None:
+    assert (SAMPLES / name).read_bytes() == to_jpeg(PICTURES[name](), quality=90)
+
+
+def test_first_sample_is_the_one_of_the_documents() -> None:
+    assert (SAMPLES / "bright-spot.jpg").read_bytes() == (ROOT / "docs" / "samples" / "slice.jpg").read_bytes()
+
+
+def test_a_first_visit_needs_no_file(slices: Server, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(slices)
+    expect(page.get_by_text("Research use only. Not a medical device.")).to_be_visible()
+    expect(page.get_by_text("They show no person")).to_be_visible()
+    picture(page, "slices-empty")
+    page.get_by_role("button", name="Ring").click()
+    expect(page.locator(CLASS)).to_be_visible()
+    expect(page.locator(OUTLINE)).to_be_visible()
+    expect(page.locator(".bars li")).to_have_count(4)
+    sample = (SAMPLES / "ring.jpg").read_bytes()
+    reply = slices.request("POST", "/v1/classifications", sample, {"Content-Type": "image/jpeg"})
+    best = max(reply.json()["probabilities"].values())
+    expect(page.locator(f"{CLASS} span")).to_have_text(f"{100 * best:.1f} %")
+    page.mouse.wheel(0, 600)
+    expect(page.get_by_text("Research use only. Not a medical device.")).to_be_in_viewport()
+    picture(page, "slices-answered")
+
+
+def test_layers_window_and_zoom_change_what_is_seen(slices: Server, open_tab: OpenTab) -> None:
+    page = open_tab(slices)
+    upload(page, file("head.png", make_png(320, 320, seed=5)))
+    expect(page.locator(CLASS)).to_be_visible()
+    expect(page.locator(OUTLINE)).to_be_visible()
+    set_slider(page, "Heat map", 0)
+    set_slider(page, "Outline", 0)
+    plain = canvas(page)
+    assert np.ptp(plain.astype(int), axis=2).max() <= 1, "without layers the slice is grey"
+    assert plain.max() > 150
+    set_slider(page, "Heat map", 100)
+    assert np.ptp(canvas(page).astype(int), axis=2).max() > 60
+    set_slider(page, "Heat map", 0)
+    set_slider(page, "Window", 30)
+    narrow = canvas(page)
+    assert (narrow > 250).sum() > 2 * (plain > 250).sum()
+    page.get_by_role("button", name="Reset window").click()
+    page.wait_for_timeout(150)
+    assert np.array_equal(canvas(page), plain)
+    page.locator(".stage canvas").focus()
+    for _ in range(4):
+        page.keyboard.press("+")
+    page.wait_for_timeout(150)
+    assert (canvas(page) > 20).mean() > 1.2 * (plain > 20).mean(), "the black around the head is left outside"
+    page.keyboard.press("0")
+    page.wait_for_timeout(150)
+    assert np.array_equal(canvas(page), plain)
+
+
+def test_downloads_are_the_servers_own_answers(slices: Server, open_tab: OpenTab) -> None:
+    page = open_tab(slices)
+    image = make_png(200, 280, seed=3)
+    upload(page, file("patient-4711.png", image))
+    expect(page.locator(OUTLINE)).to_be_visible()
+    expect(page.locator(CLASS)).to_be_visible()
+    body, headers = in_multipart({"file": image})
+    for button, accept in (("Mask (PNG)", "image/png"), ("Overlay (PNG)", "image/png; profile=overlay")):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button).click()
+        expected = slices.request("POST", "/v1/segmentations", body, {**headers, "Accept": accept}).body
+        assert saved(download.value) == expected
+        assert "4711" not in download.value.suggested_filename
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Answers (JSON)").click()
+    answers = json.loads(saved(download.value))
+    assert answers["segmentation"]["size"] == [200, 280]
+    assert set(answers["classification"]["probabilities"]) == {"glioma", "meningioma", "pituitary", "no_tumor"}
+
+
+def test_several_files_of_several_kinds(slices: Server, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(slices)
+    dicom = make_dicom(
+        make_head_slice(256, 256, seed=8), elements={"PixelSpacing": [0.9, 0.9], "PatientName": "secret-4711"}
+    )
+    upload(
+        page,
+        file("IM0001.dcm", dicom, "application/dicom"),
+        file("second.jpg", to_jpeg(make_head_slice(256, 256, seed=1)), "image/jpeg"),
+        file("notes.png", b"these are no pixels"),
+    )
+    strip = page.locator(".strip li")
+    expect(strip).to_have_count(3)
+    expect(page.locator(".strip li[data-state=done]")).to_have_count(2)
+    refused = page.locator(".strip li[data-state=failed]")
+    expect(refused).to_contain_text("Refused")
+    strip.filter(has_text="IM0001").get_by_role("button").click()
+    expect(page.get_by_text("the server's own, with the outline drawn in")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert canvas(page).max() > 100, "the server's picture of the DICOM file is shown"
+    refused.get_by_role("button").click()
+    problem = page.locator(".problem").first
+    expect(problem).to_contain_text("cannot be used as an image")
+    expect(problem).to_contain_text("save it as PNG")
+    picture(page, "slices-refused")
+    for kept in (
+        page.url,
+        page.title(),
+        page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"),
+    ):
+        assert "4711" not in kept
+        assert "IM0001" not in kept
+
+
+def test_what_does_not_look_like_a_slice_is_said_to(slices: Server, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(slices)
+    page.get_by_role("button", name="Not a head").click()
+    expect(page.get_by_text("Do not rely on this answer.")).to_be_visible()
+    expect(page.locator(OUTLINE)).to_be_visible()
+    picture(page, "slices-not-a-head")
+
+
+def test_pasted_images_are_taken(slices: Server, open_tab: OpenTab) -> None:
+    page = open_tab(slices)
+    page.evaluate(
+        """async (bytes) => {
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
+            const options = { clipboardData: transfer, bubbles: true, cancelable: true };
+            document.dispatchEvent(new ClipboardEvent("paste", options));
+        }""",
+        list(make_png(96, 96)),
+    )
+    expect(page.locator(CLASS)).to_be_visible()
+
+
+def test_a_file_name_is_text_and_stays_here(slices: Server, open_tab: OpenTab) -> None:
+    page = open_tab(slices)
+    sent: list[bytes] = []
+    page.on("request", lambda request: sent.append(request.post_data_buffer or b"") if "/v1/" in request.url else None)
+    name = "<img src=x onerror=alert(1)>4711.png"
+    upload(page, file(name, make_png(96, 96)))
+    expect(page.locator(CLASS)).to_be_visible()
+    expect(page.locator(".strip .tab-name")).to_have_text(name)
+    assert page.locator(".strip img").count() == 0
+    assert sent
+    assert not any(b"4711" in body for body in sent)

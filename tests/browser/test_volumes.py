@@ -1,0 +1,245 @@
+"""The volume view in a real browser: gateway, queue, store, worker and a tiny network, all real."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+
+from core.jobs.embedded import EmbeddedValkey
+from tests.browser.conftest import OpenTab, wait_for_port
+from tests.browser.test_access import violations
+from tests.fixtures.servers import Server, free_port, running
+from tests.fixtures.volume_models import make_phantom, write_volume_bundle
+from tests.fixtures.volumes import make_affine, make_series, nibabel, to_nifti
+
+Picture = Callable[[Page, str], None]
+SHAPE = (60, 72, 56)
+SPACING_MM = (2.0, 2.0, 2.0)
+# Enough to be seen at work and reloaded meanwhile.
+SLOW_LAYERS = 6
+
+
+class Site:
+    """A gateway with a queue and a store, and workers as wanted."""
+
+    def __init__(self, stack: ExitStack, folder: Path, **settings: str) -> None:
+        valkey = EmbeddedValkey(folder / "queue")
+        stack.callback(valkey.stop)
+        self._stack = stack
+        self.env = {
+            "FALX_REDIS_URL": valkey.start(),
+            "FALX_BLOBS_URL": str(folder / "blobs"),
+            "FALX_BLOBS_MIN_FREE_BYTES": "0",
+            "FALX_MODELS_DIR": str(write_volume_bundle(folder / "models", slow_layers=SLOW_LAYERS)),
+            **settings,
+        }
+        nobody = f"http://127.0.0.1:{free_port()}"
+        urls = {"FALX_CLASSIFIER_URL": nobody, "FALX_SEGMENTER_URL": nobody}
+        self.gateway = stack.enter_context(running("gateway", {**self.env, **urls}, wait_ready=False))
+        wait_for_port(self.gateway)
+
+    def start_worker(self) -> Server:
+        return self._stack.enter_context(running("segmenter_service", self.env, arguments=["worker"]))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with ExitStack() as stack:
+        site = Site(stack, tmp_path_factory.mktemp("site"))
+        site.start_worker()
+        yield site
+
+
+@pytest.fixture
+def idle_site(tmp_path: Path) -> Iterator[Site]:
+    """Nobody works here, and two jobs may wait."""
+    with ExitStack() as stack:
+        yield Site(stack, tmp_path, FALX_MAX_QUEUED_JOBS="2")
+
+
+def phantom() -> tuple[bytes, float]:
+    """A NIfTI file of a head, and the volume of its whole tumour in ml."""
+    affine = make_affine(spacing_mm=SPACING_MM, shape=SHAPE)
+    volume, labels = make_phantom(SHAPE, affine, radius_mm=22.0)
+    return to_nifti(volume.voxels, affine), float((labels > 0).sum()) * 8 / 1000
+
+
+def nifti(name: str, data: bytes) -> FilePayload:
+    return {"name": name, "mimeType": "application/gzip", "buffer": gzip.compress(data, 1)}
+
+
+def choose(page: Page, *files: FilePayload) -> None:
+    page.locator("#view-volumes").get_by_label("Choose files", exact=True).set_input_files(list(files))
+
+
+def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    data, tumour_ml = phantom()
+    page = open_tab(site.gateway, "/#volumes")
+    picture(page, "volumes-empty")
+    choose(page, nifti("patient-4711_T1gd.nii.gz", data), nifti("patient-4711_t2_flair.nii.gz", data))
+    expect(page.get_by_label("Sequence of patient-4711_T1gd.nii.gz")).to_have_value("t1ce")
+    expect(page.get_by_label("Sequence of patient-4711_t2_flair.nii.gz")).to_have_value("flair")
+    picture(page, "volumes-chosen")
+    page.get_by_label("Sequence of patient-4711_T1gd.nii.gz").select_option("flair")
+    expect(page.get_by_text("Two files are marked as FLAIR")).to_be_visible()
+    expect(page.get_by_role("button", name="Start")).to_be_disabled()
+    page.get_by_label("Sequence of patient-4711_T1gd.nii.gz").select_option("t1")
+    page.get_by_role("button", name="Start").click()
+    page.wait_for_url(re.compile(r"#volumes/[0-9a-f]{32}$"))
+    expect(page.locator(".job")).to_have_attribute("data-status", "running")
+    expect(page.locator(".job p").first).to_have_text(re.compile(r"Outlining the tumour \((1|[2-9])\d %\)"))
+    picture(page, "volumes-running")
+    page.reload()
+    expect(page.locator(".job h3")).to_have_text(re.compile("In the queue|At work|Done"))
+    expect(page.locator(".job h3")).to_have_text("Done")
+    whole = page.get_by_role("row", name=re.compile("Whole tumour"))
+    shown = float(re.search(r"([\d.]+) ml", whole.inner_text())[1])  # type: ignore[index]
+    assert shown == pytest.approx(tumour_ml, rel=0.02)
+    expect(page.locator(".planes img")).to_have_count(3)
+    for plane in page.locator(".planes img").all():
+        assert plane.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 640
+    expect(page.get_by_text("Only the label map is shown")).to_be_visible()
+    page.get_by_label("Choose the image").set_input_files(nifti("image.nii.gz", data))
+    expect(page.get_by_text("Only the label map is shown")).to_have_count(0)
+    assert violations(page) == []
+    picture(page, "volumes-results")
+    with page.expect_download() as download:
+        page.get_by_role("button", name=re.compile(r"segmentation\.nii\.gz")).click()
+    labels = nibabel.Nifti1Image.from_bytes(gzip.decompress(Path(download.value.path()).read_bytes()))
+    assert labels.shape == SHAPE
+    for kept in (
+        page.url,
+        page.title(),
+        page.evaluate("JSON.stringify([{...localStorage}, {...sessionStorage}, document.cookie])"),
+    ):
+        assert "4711" not in kept
+
+
+def test_the_viewer_shows_what_was_sent_below_the_labels(site: Site, open_tab: OpenTab) -> None:
+    page = open_tab(site.gateway, "/#volumes")
+    choose(page, nifti("flair.nii.gz", phantom()[0]))
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job h3")).to_have_text("Done")
+    expect(page.locator(".volume canvas")).to_be_visible()
+    expect(page.get_by_role("slider", name="White from")).to_be_enabled()
+    viewer = page.locator(".volume canvas")
+    page.wait_for_timeout(500)
+    before = viewer.screenshot()
+    page.get_by_role("slider", name="Axial").fill("20")
+    page.wait_for_timeout(500)
+    assert viewer.screenshot() != before
+    page.get_by_role("button", name="Erase from the server").click()
+    expect(page.get_by_text("Drop NIfTI files")).to_be_visible()
+    assert site.gateway.request("GET", "/v1/jobs").json()["jobs"][0]["inputs"][0]["name"] != "flair.nii.gz"
+
+
+def test_a_refused_volume_says_what_to_do(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(site.gateway, "/#volumes")
+    choose(page, nifti("flair.nii.gz", b"no volume" * 100))
+    page.get_by_role("button", name="Start").click()
+    problem = page.locator(".problem[data-code=invalid-nifti]")
+    expect(problem).to_contain_text("Write it again with a current tool.")
+    picture(page, "volumes-refused")
+
+
+def test_a_dicom_folder_is_zipped_here_without_its_names(site: Site, open_tab: OpenTab, tmp_path: Path) -> None:
+    affine = make_affine(spacing_mm=SPACING_MM, shape=SHAPE)
+    volume, _ = make_phantom(SHAPE, affine, radius_mm=22.0)
+    series = make_series(volume, description="t2_flair_tra")
+    folder = tmp_path / "patient-4711"
+    folder.mkdir()
+    for index, data in enumerate(series):
+        (folder / f"4711_{index}.dcm").write_bytes(data)
+    page = open_tab(site.gateway, "/#volumes")
+    sent: list[bytes] = []
+    page.on(
+        "request", lambda request: sent.append(request.post_data_buffer or b"") if request.method == "POST" else None
+    )
+    page.get_by_label("Choose a folder").set_input_files(folder)
+    expect(page.get_by_text(f"DICOM folder of {len(series)} files")).to_be_visible()
+    zipped = page.evaluate(
+        """async () => {
+            const { zipOf } = await import("/page/js/volume/zip.js");
+            const blob = await zipOf([new File(["one"], "4711-a"), new File(["two, longer"], "4711-b")]);
+            return [...new Uint8Array(await blob.arrayBuffer())];
+        }"""
+    )
+    with zipfile.ZipFile(io.BytesIO(bytes(zipped))) as archive:
+        assert archive.testzip() is None
+        assert [archive.read(name) for name in archive.namelist()] == [b"one", b"two, longer"]
+        assert archive.namelist() == ["000000", "000001"]
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job h3")).to_have_text("Done")
+    expect(page.get_by_role("row", name=re.compile("Whole tumour"))).to_be_visible()
+    assert not any(b"4711_" in body for body in sent)
+
+
+def test_waiting_cancelling_and_a_full_queue(idle_site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    data = phantom()[0]
+    first, second, third = (open_tab(idle_site.gateway, "/#volumes") for _ in range(3))
+    for page in (first, second):
+        choose(page, nifti("flair.nii.gz", data))
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator(".job h3")).to_have_text("In the queue")
+    expect(second.get_by_text("Number 2 in the queue.")).to_be_visible()
+    picture(second, "volumes-queued")
+    choose(third, nifti("flair.nii.gz", data))
+    third.get_by_role("button", name="Start").click()
+    expect(third.locator(".problem[data-code=queue-full]")).to_contain_text("try again when the time is up")
+    picture(third, "volumes-queue-full")
+    first.get_by_role("button", name="Cancel").click()
+    expect(first.locator(".job h3")).to_have_text("Cancelled")
+    third.get_by_role("button", name="Try again").click()
+    expect(third.locator(".job h3")).to_have_text("In the queue")
+    third.get_by_role("link", name="Service").click()
+    expect(third.locator(".jobs tbody tr")).to_have_count(3)
+    expect(third.locator(".jobs .state[data-status=cancelled]")).to_have_count(1)
+    picture(third, "service-jobs")
+    third.locator(".jobs tbody a").nth(1).click()
+    expect(third.locator(".job h3")).to_have_text("In the queue")
+
+
+def test_a_gateway_that_goes_away_is_waited_for(tmp_path: Path, open_tab: OpenTab) -> None:
+    with ExitStack() as stack:
+        site = Site(stack, tmp_path)
+        page = open_tab(site.gateway, "/#volumes")
+        choose(page, nifti("flair.nii.gz", phantom()[0]))
+        page.get_by_role("button", name="Start").click()
+        expect(page.locator(".job h3")).to_have_text("In the queue")
+        site.gateway.kill()
+        expect(page.get_by_text("this page keeps asking")).to_be_visible()
+        nobody = f"http://127.0.0.1:{free_port()}"
+        env = {**site.env, "FALX_CLASSIFIER_URL": nobody, "FALX_SEGMENTER_URL": nobody}
+        wait_for_port(stack.enter_context(running("gateway", env, port=site.gateway.port, wait_ready=False)))
+        site.start_worker()
+        expect(page.locator(".job h3")).to_have_text("Done")
+
+
+@pytest.mark.parametrize(
+    ("name", "sequence"),
+    [
+        ("BraTS2021_00495_t1ce.nii.gz", "t1ce"),
+        ("BraTS-GLI-00495-000-t1c.nii.gz", "t1ce"),
+        ("BraTS-GLI-00495-000-t1n.nii.gz", "t1"),
+        ("BraTS-GLI-00495-000-t2w.nii", "t2"),
+        ("BraTS-GLI-00495-000-t2f.nii.gz", "flair"),
+        ("sub-01_ses-1_FLAIR.nii.gz", "flair"),
+        ("ax_t2_tirm_dark-fluid.nii.gz", "flair"),
+        ("T1_post.nii.gz", "t1ce"),
+        ("t1_mprage_sag.nii.gz", "t1"),
+        ("T2_TSE.nii.gz", "t2"),
+        ("scan.nii.gz", ""),
+    ],
+)
+def test_sequences_are_guessed_from_names(site: Site, open_tab: OpenTab, name: str, sequence: str) -> None:
+    page = open_tab(site.gateway, "/#volumes")
+    guess = page.evaluate("(name) => import('/page/js/volume/sequences.js').then((m) => m.guessSequence(name))", name)
+    assert guess == sequence
