@@ -249,15 +249,15 @@ class VolumeSegmenterConfig:
     # Channels of the first of five levels; each doubles it.
     width: int = 16
     # Isotropic working spacing.
-    spacing_mm: float = 2.0
+    spacing_mm: float = 3.0
     # ``size`` is the side of a patch in voxels, and later of the graph's window; ``images`` counts patches.
     schedule: ScheduleConfig = ScheduleConfig(
-        phases=(Phase(size=64, images=6_000, batch=2),),
+        phases=(Phase(size=48, images=12_000, batch=4),),
         learning_rate=2e-3,
         weight_decay=0.03,
         warm_up=0.05,
         ema_decay=0.995,
-        epoch_images=600,
+        epoch_images=1_500,
     )
     augmentation: VolumeAugmentation = field(default_factory=VolumeAugmentation)
     dropout: VolumeDropout = field(default_factory=VolumeDropout)
