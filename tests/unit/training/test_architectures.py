@@ -155,11 +155,11 @@ def test_feature_maps_halve_five_times(name: str, size: int, multitask: bool) ->
         assert [tuple(x.shape) for x in maps] == expected
         assert isinstance(model, Classifier)
         assert model.last.in_features == model.channels[-1]
-        logits, mask_logits = model(images)
-        assert logits.shape == (2, CLASSES)
+        output = model(images)
+        assert output.logits.shape == (2, CLASSES)
         side = size if multitask else size // 16
-        assert mask_logits is not None
-        assert mask_logits.shape == (2, 1, side, side)
+        assert output.mask_logits is not None
+        assert output.mask_logits.shape == (2, 1, side, side)
 
 
 def networks() -> Mapping[str, tuple[nn.Module, tuple[int, ...]]]:

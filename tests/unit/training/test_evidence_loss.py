@@ -8,12 +8,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch import Tensor  # noqa: E402
+
 from training.losses import evidence_loss  # noqa: E402
 
 LABELS = torch.tensor([[0.0, 1.0]])
 
 
-def one_tumour(row: int, column: int, cells: int = 10) -> torch.Tensor:
+def one_tumour(row: int, column: int, cells: int = 10) -> Tensor:
     """A mask (1, 1, 10, 10) at stride 16 with tumour in the two by two cells around pixel (32 row, 32 column)."""
     mask = torch.zeros(1, 1, cells, cells)
     mask[:, :, 2 * row - 1 : 2 * row + 1, 2 * column - 1 : 2 * column + 1] = 1.0

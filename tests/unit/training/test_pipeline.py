@@ -63,7 +63,7 @@ def test_a_bundle_from_scratch(kind: str, name: str, data: Path, in_workspace: P
     assert [metric.name for metric in evaluated.int8] == [metric.name for metric in evaluated.reference]
 
     bundle = load_bundle(tmp_path / "models" / name / "1")
-    assert bundle.manifest.preprocessing.size == 64
+    assert bundle.manifest.image_size == 64
     assert {file.variant for file in bundle.manifest.files} == {"reference", "int8"}
     # A graph of six labels has figures for the four of this bundle apart from its own.
     evaluated = Evaluate.read(run / name) if (run / name).exists() else evaluated
