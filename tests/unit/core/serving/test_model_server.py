@@ -216,7 +216,7 @@ async def test_drain_ends_every_thread(tiny_models: Path) -> None:
     before = set(threading.enumerate())
     async with loaded(tiny_models) as registry:
         await registry.decode(int)
-        assert set(threading.enumerate()) > before
+        assert set(threading.enumerate()) - before
     leftover = [thread for thread in set(threading.enumerate()) - before if "runner" in thread.name]
     assert leftover == []
 
