@@ -116,7 +116,7 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
             "grid": list(aligned.grid.shape),
             "working_grid": list(prepared.space.shape),
         },
-        inputs.warnings + aligned.warnings,
+        model.bundle.manifest.caveats + inputs.warnings + aligned.warnings,
     )
 
 

@@ -39,6 +39,8 @@ TASKS: Final[Mapping[Kind, Task]] = {
     "segmenter": "segmentation",
     "volume-segmenter": "volume-segmentation",
 }
+# A region whose mean Dice on held-out scans stays below this is said to be unreliable in every answer.
+USEFUL_DICE: Final = 0.5
 TITLES: Final[Mapping[Kind, str]] = {
     "classifier": "Brain tumour classifier for single MR slices ({})",
     "segmenter": "Brain tumour segmenter for single MR slices ({})",
@@ -151,6 +153,23 @@ def _write(target: Path, manifest: Manifest, run: Path, export: Export, evaluate
     return target
 
 
+def caveats(export: Export, evaluated: Evaluate | None) -> tuple[str, ...]:
+    """A sentence for each region of volumes whose mean Dice on the scored split is too low for any use."""
+    if export.kind != "volume-segmenter" or evaluated is None:
+        return ()
+    found = []
+    for label in export.labels:
+        words = label.replace("_", " ")
+        scores = [m for m in evaluated.reference if m.name.startswith(f"volumetric Dice a patient, mean ({words},")]
+        worst = min(scores, key=lambda metric: metric.value, default=None)
+        if worst is not None and worst.value < USEFUL_DICE:
+            found.append(
+                f"Do not rely on the region {words}: on {worst.count} held-out {worst.count_unit} of {worst.data_set} "
+                f"this model reached a mean Dice of {worst.value:.2f}."
+            )
+    return tuple(found)
+
+
 def _network(export: Export) -> str:
     """The network's name as people write it."""
     return NETWORKS[export.architecture or _USUAL[export.kind]]
@@ -187,6 +206,7 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
         threshold=export.threshold,
         thresholds=export.thresholds,
         smallest_component_ml=export.smallest_component_ml,
+        caveats=caveats(export, evaluated),
         metrics=evaluated.reference if evaluated else (),
         data_sets=DATA_SETS[export.kind],
         licence=LICENCES[export.kind],

@@ -148,6 +148,8 @@ class Manifest(Contract):
     # Volumes: one threshold a region, from validation; and the least volume of a connected piece that is kept.
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     smallest_component_ml: float = Field(default=0.0, ge=0)
+    # Sentences that every answer of this model carries as warnings.
+    caveats: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
     data_sets: tuple[str, ...] = ()
     licence: str

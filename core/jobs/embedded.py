@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -30,6 +31,7 @@ from core.errors import StartupError
 
 # Paths of sockets are short: 104 bytes on macOS, 108 on Linux, with the zero at their end.
 _SOCKET_PATH_LIMIT: Final = 100
+_PREFIX: Final = "falx-"
 _TICK_S: Final = 0.05
 _MACHINES: Final = {"amd64": "x86_64"}
 
@@ -145,7 +147,11 @@ class EmbeddedValkey:
         path = self.folder / "valkey.sock"
         if len(os.fsencode(path)) <= _SOCKET_PATH_LIMIT:
             return path
-        return Path(tempfile.mkdtemp(prefix="falx-")) / "valkey.sock"
+        # Where the one before listened, if it did so in such a folder: whoever uses it knows no other address.
+        before = self._recorded()
+        if before is not None and _is_socket_folder(before.socket.parent):
+            return before.socket
+        return Path(tempfile.mkdtemp(prefix=_PREFIX)) / path.name
 
     def _wait_until_ready(self, running: _Running, timeout_s: float) -> None:
         deadline = time.monotonic() + timeout_s
@@ -163,6 +169,16 @@ class EmbeddedValkey:
                     time.sleep(_TICK_S)
                 else:
                     return
+
+
+def _is_socket_folder(folder: Path) -> bool:
+    """Whether it is one that was made for a socket, and still nobody else's, who might answer in our name."""
+    try:
+        status = folder.lstat()
+    except OSError:
+        return False
+    made_here = folder.name.startswith(_PREFIX) and folder.parent == Path(tempfile.gettempdir())
+    return made_here and stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077
 
 
 def _arguments(folder: Path, socket: Path) -> list[str]:

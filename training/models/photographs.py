@@ -2,7 +2,7 @@
 
 No full ResNet50 under a licence that Falx may pass on was to be had, but one of half its channels behind the first
 convolution was: the network of open_nsfw (Yahoo, 2016, BSD-2-Clause), trained on ImageNet and then to flag unsafe
-pictures. Its last layer is left out; what remains is edges, textures and shapes. See docs/adr/0014.
+pictures. Its last layer is left out; what remains is edges, textures and shapes. See docs/adr/0016.
 """
 
 from __future__ import annotations

@@ -204,6 +204,17 @@ def test_small_components_are_left_out(bench: Bench, tmp_path: Path, monkeypatch
     assert done.outcome.measurements["components"] == {"kept": 1, "removed": 1}
 
 
+def test_what_a_model_is_known_to_do_badly_is_said_in_every_answer(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caveat = "Do not rely on the region enhancing tumor."
+    monkeypatch.setenv("FALX_MODELS_DIR", str(write_volume_bundle(tmp_path / "careful", caveats=[caveat])))
+    volume, _ = make_phantom()
+    done = bench.run({"flair": packed(volume)})
+    assert done.outcome.warnings == (caveat,)
+    assert done.report()["warnings"] == [caveat]
+
+
 def broken_inputs() -> dict[str, tuple[dict[str, bytes], type[FalxError]]]:
     volume, _ = make_phantom()
     whole = packed(volume)

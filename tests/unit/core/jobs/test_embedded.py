@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -132,6 +134,33 @@ def test_a_long_folder_gets_a_short_socket(tmp_path: Path) -> None:
             assert client.ping()
     finally:
         server.stop()
+
+
+def test_a_killed_server_in_a_long_folder_comes_back_at_its_address(tmp_path: Path) -> None:
+    """Services were told the address once and for all."""
+    server = EmbeddedValkey(tmp_path / ("long-" * 20) / "valkey")
+    url = server.start()
+    try:
+        pid = server.pid()
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+        wait_for_end(pid)
+        assert server.start() == url
+        assert server.pid() not in {None, pid}
+    finally:
+        server.stop()
+
+
+def test_a_socket_is_not_put_where_others_may_enter(tmp_path: Path) -> None:
+    server = EmbeddedValkey(tmp_path / ("long-" * 20) / "valkey")
+    shared = Path(tempfile.mkdtemp(prefix="falx-"))
+    shared.chmod(0o755)
+    server.folder.mkdir(parents=True)
+    (server.folder / "valkey.json").write_text(json.dumps({"pid": 1, "socket": str(shared / "valkey.sock")}))
+    url = server.start()
+    server.stop()
+    shared.rmdir()
+    assert not url.startswith(f"unix://{shared}")
 
 
 def test_a_server_that_cannot_start_says_where_to_look(server: EmbeddedValkey) -> None:
