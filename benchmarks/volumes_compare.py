@@ -1,0 +1,193 @@
+"""The worker's sliding windows beside MONAI's: the same network, volume, windows, overlap and number of threads."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.imaging.windows import SIGMA, WindowPlan
+from core.runtime.cpus import usable_cpus
+from core.runtime.session import Array, OrtSession
+from segmenter_service.settings import VolumeSettings
+from segmenter_service.volume_model import VolumeModel, infer, open_model
+
+ROOT = Path(__file__).parents[1]
+FloatArray = npt.NDArray[np.float32]
+
+# Windows that one call of MONAI's runs together: the faster of these is compared.
+_BATCHES: Final = (1, 4)
+_THRESHOLD: Final = 0.5
+# Along one axis. Written down anew, so that parity fails where the worker's weights come to differ.
+_LEAST_WEIGHT: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far apart two maps of probabilities are: at most and in the mean, and the share of voxels that come to lie
+    on different sides of one half."""
+
+    largest: float
+    mean: float
+    decided_otherwise: float
+
+    @classmethod
+    def of(cls, one: FloatArray, other: FloatArray) -> Parity:
+        """Of two maps of one shape."""
+        if one.shape != other.shape:
+            raise ValueError(f"probabilities of shape {one.shape} and {other.shape}")
+        apart = np.abs(one - other)
+        return cls(float(apart.max()), float(apart.mean()), float(((one > _THRESHOLD) != (other > _THRESHOLD)).mean()))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Seconds that a volume took, and those of them that were the network's."""
+
+    seconds: float
+    network_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """All rounds at one spacing; ``monai_batch`` windows ran together in MONAI's."""
+
+    spacing_mm: float
+    shape: tuple[int, ...]
+    windows: int
+    falx: tuple[Run, ...]
+    monai: tuple[Run, ...]
+    monai_batch: int
+    parity: Parity
+
+    @property
+    def ratio(self) -> float:
+        """Times as long as the worker's that MONAI's takes: median over rounds, which pair neighbours in time."""
+        return statistics.median(b.seconds / a.seconds for a, b in zip(self.falx, self.monai, strict=True))
+
+
+class TorchSide:
+    """The process in training's environment."""
+
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+        self._process, self._folder = process, folder
+        self.versions: dict[str, str] = self._answer()
+
+    def infer(
+        self, tensor: FloatArray, overlap: float, batch: int, weights: FloatArray | None = None
+    ) -> tuple[Run, FloatArray]:
+        """Time, and the probabilities."""
+        paths = {name: str(self._folder / f"{name}.npy") for name in ("tensor", "result", "weights")}
+        np.save(paths["tensor"], tensor)
+        if weights is None:
+            request: dict[str, Any] = {**paths, "weights": None}
+        else:
+            np.save(paths["weights"], weights)
+            request = dict(paths)
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps({**request, "overlap": overlap, "batch": batch}) + "\n")
+        self._process.stdin.flush()
+        return Run(**self._answer()), np.load(paths["result"])
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise RuntimeError("the torch process ended; its reason stands above")
+        return json.loads(line)
+
+
+@contextmanager
+def torch_side(python: Path, folder: Path, window: int, run: Path | None) -> Iterator[TorchSide]:
+    """Starts the process; ``folder``/model.onnx is there once this is entered."""
+    command = [str(python), "-m", "benchmarks.volumes_torch", str(folder), str(usable_cpus()), str(window)]
+    if run is not None:
+        command.append(str(run.resolve()))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        try:
+            yield TorchSide(process, folder)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+
+
+class TimedSession(OrtSession):
+    """The session of a job on the CPU; ``seconds`` adds up what its runs took."""
+
+    seconds = 0.0
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """As the session's own."""
+        started = time.perf_counter()
+        outputs = super().run(inputs)
+        self.seconds += time.perf_counter() - started
+        return outputs
+
+
+class FalxSide:
+    """The bundle of a folder as a job loads it, its float32 network on all cores."""
+
+    def __init__(self, models: Path) -> None:
+        self._settings = VolumeSettings(models_dir=models, precision="reference")
+        model = open_model(self._settings)
+        self._session = TimedSession(model.bundle.file_path(model.file), force_cpu=True, threads=usable_cpus())
+        self.model: VolumeModel = replace(model, session=self._session)
+
+    def infer(self, tensor: FloatArray) -> tuple[Run, FloatArray]:
+        """Time, and the probabilities."""
+        self._session.seconds = 0.0
+        started = time.perf_counter()
+        probabilities = infer(self.model, tensor, self._settings, lambda _: None)
+        return Run(time.perf_counter() - started, self._session.seconds), probabilities
+
+
+def compare(falx: FalxSide, tensor: FloatArray, spacing_mm: float, other: TorchSide, rounds: int) -> Comparison:
+    """Both ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
+    overlap = falx.model.preprocessing.overlap
+    plan = WindowPlan.over(tensor.shape[1:], falx.model.window, overlap)
+    _, ours = falx.infer(tensor)
+    tried = {batch: other.infer(tensor, overlap, batch) for batch in _BATCHES}
+    batch = min(tried, key=lambda batch: tried[batch][0].seconds)
+    pairs = [(falx.infer(tensor)[0], other.infer(tensor, overlap, batch)[0]) for _ in range(rounds)]
+    return Comparison(
+        spacing_mm,
+        tensor.shape[1:],
+        plan.count,
+        tuple(run for run, _ in pairs),
+        tuple(run for _, run in pairs),
+        batch,
+        Parity.of(ours, tried[batch][1]),
+    )
+
+
+def same_lattice(falx: FalxSide, tensor: FloatArray, other: TorchSide) -> Parity:
+    """Parity where both lay the same windows and weigh them alike: what is left is the network's arithmetic.
+
+    Elsewhere MONAI moves the last window of an axis inwards, where the worker spreads all evenly, and cuts the weights
+    off at another value. So the volume is cut or filled to two windows an axis that overlap by half.
+    """
+    side = falx.model.window[0]
+    length = side + side // 2
+    cut = np.zeros((len(tensor), length, length, length), np.float32)
+    middle = [slice(max(0, (size - length) // 2), max(0, (size - length) // 2) + length) for size in tensor.shape[1:]]
+    part = tensor[(slice(None), *middle)]
+    cut[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
+    _, ours = falx.infer(cut)
+    return Parity.of(ours, other.infer(cut, 0.5, 1, window_weights(side))[1])
+
+
+def window_weights(side: int) -> FloatArray:
+    """Weights (side, side, side) of the voxels of one window, as ``core.imaging.windows`` describes them."""
+    from_centre = (np.arange(side) - (side - 1) / 2) / (SIGMA * side)
+    axis = np.maximum(np.exp(-(from_centre**2) / 2), _LEAST_WEIGHT).astype(np.float32)
+    weights: FloatArray = axis[:, None, None] * axis[:, None] * axis
+    return weights
