@@ -17,7 +17,7 @@ DEV_STAMP := $(VENV)/.installed-dev-$(EXTRA)
 # uv stays inside $(VENV) and uses its Python, whatever else is on this machine.
 SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(VENV)/bin/uv sync --quiet --frozen --all-packages --extra $(EXTRA)
 
-.PHONY: help run test lint format bench up down logs clean
+.PHONY: help run test lint format bench bench-volumes chaos up down logs clean
 
 help:
 	@echo 'Falx: open inference for brain-tumour MRI. Research use only. Not a medical device.'
@@ -27,6 +27,8 @@ help:
 	@echo '  make lint    ruff, mypy (strict) and the import contracts'
 	@echo '  make format  let ruff format and mend what it can'
 	@echo '  make bench   measure ONNX Runtime, model servers and gateway; writes docs/benchmarks.md'
+	@echo '  make bench-volumes  measure volumes; ARGS="--torch-python PATH" compares with MONAI; writes docs/benchmarks-volumes.md'
+	@echo '  make chaos   send jobs while workers, gateway and queue are killed: is every accepted one kept?'
 	@echo '  make up      build the images and start them with docker compose'
 	@echo '  make down    stop the containers and remove them'
 	@echo '  make logs    follow what the containers log'
@@ -52,6 +54,12 @@ format: $(DEV_STAMP)
 
 bench: $(DEV_STAMP)
 	$(PY) -m benchmarks $(ARGS)
+
+bench-volumes: $(DEV_STAMP)
+	$(PY) -m benchmarks.volumes $(ARGS)
+
+chaos: $(DEV_STAMP)
+	@$(PY) -m tests.chaos $(ARGS)
 
 COMPOSE = $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 
