@@ -262,6 +262,6 @@ class VolumeSegmenterConfig:
     augmentation: VolumeAugmentation = field(default_factory=VolumeAugmentation)
     dropout: VolumeDropout = field(default_factory=VolumeDropout)
     # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
-    regions_share: float = 0.3
+    regions_share: float = 0.15
     # Share of patches that are centred on tumour.
     tumour_share: float = 0.5
