@@ -66,6 +66,9 @@ def test_no_job_is_lost_when_a_worker_is_killed_and_the_queue_restarts(stack: St
 
 
 def test_the_queue_is_reached_by_gateway_and_workers_alone(stack: Stack) -> None:
+    # Whatever was stopped before on this stack.
+    stack.scale("classifier", 1)
+    stack.scale("segmenter-worker", 1)
     assert stack.ways_out("queue") == []
     assert stack.ways_out("segmenter-worker") == []
     script = "import socket; socket.create_connection(('queue', 6379), 3)"
