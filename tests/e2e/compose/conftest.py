@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,16 +27,28 @@ def with_volume_model(folder: Path) -> Path:
     return override
 
 
+def connect() -> docker.DockerClient | str:
+    """The engine, or why there is none."""
+    try:
+        return docker.from_env()
+    except DockerException as error:
+        reason = str(error)
+    # The client leaves the socket of a failed connection to the garbage, which warns, and warnings are errors here.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
+    return reason
+
+
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The running stack; tests that need it are skipped where no engine or no compose client is."""
     command = compose_command()
     if command is None:
         pytest.skip("neither docker compose nor docker-compose is installed")
-    try:
-        engine = docker.from_env()
-    except DockerException as error:
-        pytest.skip(f"no Docker engine: {error}")
+    engine = connect()
+    if isinstance(engine, str):
+        pytest.skip(f"no Docker engine: {engine}")
     folder = tmp_path_factory.mktemp("compose")
     # The engine reads it as root, the worker as nobody in particular.
     folder.parent.chmod(0o755)

@@ -134,4 +134,4 @@ def test_without_a_replica_the_gateway_says_so_and_stays_alive(stack: Stack, ima
     assert problem["code"] == "model-unavailable"
     assert stack.get("/livez")[0] == 200
     assert stack.get("/readyz")[0] == 503
-    assert health(stack.containers("gateway")[0]) == "healthy"
+    wait_until(lambda: health(stack.containers("gateway")[0]) == "healthy", "a healthy gateway")
