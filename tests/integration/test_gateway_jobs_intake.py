@@ -224,7 +224,10 @@ class TestBrokenOff:
 
     def test_a_client_that_stops_sending(self, served: Volumes) -> None:
         with begun(served) as connection:
-            answer = connection.recv(65536)
+            answer = b""
+            # Head and body may come apart; the connection ends after them, or the socket's own time limit does.
+            while b"deadline-exceeded" not in answer and (more := connection.recv(65536)):
+                answer += more
         assert b" 504 " in answer.partition(b"\r\n")[0]
         assert b"deadline-exceeded" in answer
 
