@@ -13,7 +13,7 @@ import numpy.typing as npt
 from core.contracts.manifest import BundleFile, VolumePreprocessing
 from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
 from core.imaging.volume_transforms import VolumeSpec
-from core.imaging.windows import Blend, Forward, Shape, WindowPlan, mirrored
+from core.imaging.windows import Forward, Shape, WindowPlan, mirrored, slide
 from core.runtime.bundle import MANIFEST_NAME, Bundle, find_bundles
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
@@ -42,8 +42,7 @@ class VolumeModel:
     @property
     def spec(self) -> VolumeSpec:
         """How volumes are prepared for it."""
-        own = self.preprocessing
-        return VolumeSpec(own.sequences, own.spacing_mm, own.percentiles, own.margin_mm)
+        return VolumeSpec.of(self.preprocessing)
 
     @property
     def window(self) -> Shape:
@@ -114,13 +113,9 @@ def _check(model: VolumeModel) -> None:
 def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, progress: Progress) -> FloatArray:
     """Probabilities (regions, i, j, k) for a prepared volume (sequences, i, j, k), window by window.
 
-    ``progress`` is told the share of windows that are done after each run. Memory is that of the result and one run.
+    ``progress`` and memory are as ``slide`` has them.
     """
     plan = WindowPlan.over(tensor.shape[1:], model.window, model.preprocessing.overlap)
-    blend = Blend(plan, len(REGIONS))
     forward: Forward = mirrored(model.forward) if settings.volume_mirroring else model.forward
     size = settings.volume_batch or (1 if model.session.provider == CPU else _BATCH_CUDA)
-    for batch in plan.batches(size):
-        blend.add(batch, forward(plan.cut(tensor, batch)))
-        progress(batch.done / plan.count)
-    return blend.result
+    return slide(forward, tensor, plan, len(REGIONS), batch_size=size, progress=progress)

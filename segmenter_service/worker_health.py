@@ -99,20 +99,4 @@ async def _tried(settings: VolumeSettings) -> ModelSummary:
 def describe_model(settings: VolumeSettings) -> ModelSummary:
     """Load the model and say what it is. Raises BundleCorrupt, ProviderMissing, ModelUnavailable."""
     model = open_model(settings)
-    manifest = model.bundle.manifest
-    return ModelSummary(
-        name=manifest.name,
-        version=manifest.version,
-        task=manifest.task,
-        title=manifest.title,
-        architecture=manifest.architecture,
-        labels=manifest.labels,
-        provider=model.session.provider,
-        variant=model.file.variant,
-        sha256=model.file.sha256,
-        ready=True,
-        metrics=manifest.metrics,
-        data_sets=manifest.data_sets,
-        licence=manifest.licence,
-        intended_use=manifest.intended_use,
-    )
+    return ModelSummary.of(model.bundle.manifest, model.file, model.session.provider)

@@ -8,25 +8,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import Augmentation
+from training.config import Augmentation, VolumeAugmentation
 
 
-def _uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
+def uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
+    """Even draws (count,) on the device of ``like``."""
     return torch.empty(count, device=like.device).uniform_(low, high)
 
 
 def resample(stack: Tensor, settings: Augmentation) -> Tensor:
     """Rotation, shear, zoom, shift and flips of images and masks together: (N, C, S, S) -> the same, black outside."""
     count = len(stack)
-    angle = _uniform(count, -settings.rotation_deg, settings.rotation_deg, stack) * (math.pi / 180)
-    scale = 1 / _uniform(count, *settings.zoom, stack)
-    mirror = torch.where(_uniform(count, 0, 1, stack) < settings.flip, -1.0, 1.0)
-    upright = torch.where(_uniform(count, 0, 1, stack) < settings.flip_vertical, -1.0, 1.0)
-    lean = torch.tan(_uniform(count, -settings.shear_deg, settings.shear_deg, stack) * (math.pi / 180))
+    angle = uniform(count, -settings.rotation_deg, settings.rotation_deg, stack) * (math.pi / 180)
+    scale = 1 / uniform(count, *settings.zoom, stack)
+    mirror = torch.where(uniform(count, 0, 1, stack) < settings.flip, -1.0, 1.0)
+    upright = torch.where(uniform(count, 0, 1, stack) < settings.flip_vertical, -1.0, 1.0)
+    lean = torch.tan(uniform(count, -settings.shear_deg, settings.shear_deg, stack) * (math.pi / 180))
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     # affine_grid works in [-1, 1], so a shift of the side by a share is twice that share.
-    across = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
-    down = _uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
+    across = uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
+    down = uniform(count, -2 * settings.shift, 2 * settings.shift, stack)
     # Where each output place is looked up: rotation x shear x flips of it.
     rows = [
         torch.stack([cosine * mirror, (cosine * lean - sine) * upright, across], 1),
@@ -36,35 +37,38 @@ def resample(stack: Tensor, settings: Augmentation) -> Tensor:
     return functional.grid_sample(stack, grid, align_corners=False)
 
 
-def change_greys(images: Tensor, settings: Augmentation) -> Tensor:
-    """Gamma, brightness and noise for each slice and channel; (N, C, S, S) in [0, 1] -> the same."""
-    count, channels = images.shape[:2]
-    shape = (count, channels, 1, 1)
+def change_greys(images: Tensor, settings: Augmentation | VolumeAugmentation) -> Tensor:
+    """Gamma, brightness, noise and bias field for each sample and channel; (N, C, ...) in [0, 1] -> the same."""
+    count, channels, *sides = images.shape
+    flat = [1] * len(sides)
+    shape = (count, channels, *flat)
     gamma = torch.exp(torch.randn(shape, device=images.device) * settings.gamma)
     factor = 1 + torch.randn(shape, device=images.device) * settings.brightness
-    deviation = _uniform(count, 0, settings.noise, images).view(count, 1, 1, 1)
+    deviation = uniform(count, 0, settings.noise, images).view(count, 1, *flat)
     changed = images.clamp(min=1e-4) ** gamma * factor + torch.randn_like(images) * deviation
     return (changed * bias_field(images, settings)).clamp(0, 1)
 
 
-def bias_field(images: Tensor, settings: Augmentation) -> Tensor:
-    """Smooth positive factors (N, C, S, S) around 1, one field a channel, as uneven coils make them."""
+def bias_field(images: Tensor, settings: Augmentation | VolumeAugmentation) -> Tensor:
+    """Smooth positive factors (N, C, ...) around 1, one field a channel, as uneven coils make them."""
     if settings.bias_field == 0:
         return torch.ones(1, device=images.device)
-    points = torch.randn(*images.shape[:2], 4, 4, device=images.device) * settings.bias_field
-    return torch.exp(functional.interpolate(points, size=images.shape[-2:], mode="bicubic", align_corners=True))
+    sides = images.shape[2:]
+    points, mode = ((4, 4), "bicubic") if len(sides) == 2 else ((3, 3, 3), "trilinear")
+    field = torch.randn(*images.shape[:2], *points, device=images.device) * settings.bias_field
+    return torch.exp(functional.interpolate(field, size=sides, mode=mode, align_corners=True))
 
 
 def black_border(images: Tensor, settings: Augmentation) -> Tensor:
     """Edges blacked out to random depths on a random part of the batch; (N, C, S, S) -> the same."""
     count, _, size, _ = images.shape
-    chosen = (_uniform(count, 0, 1, images) < settings.border).float()
+    chosen = (uniform(count, 0, 1, images) < settings.border).float()
     position = (torch.arange(size, device=images.device) + 0.5) / size
     keep = torch.ones(count, size, size, device=images.device)
     for axis in (0, 1):
         line = position.view(1, -1, 1) if axis == 0 else position.view(1, 1, -1)
-        first = (_uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
-        last = (_uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
+        first = (uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
+        last = (uniform(count, 0, settings.border_depth, images) * chosen).view(-1, 1, 1)
         keep = keep * (line >= first) * (line <= 1 - last)
     return images * keep[:, None]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 import typer
@@ -34,6 +34,7 @@ from training.config import (
 )
 from training.models.ensemble import Ensemble
 from training.presets import paper_classifier, paper_segmenter
+from training.records import Kind
 from training.segmenter import SegmenterTask
 from training.trainer import State, Task, Trainer
 from training.volume_segmenter import VolumeSegmenterTask
@@ -109,9 +110,21 @@ class ScheduleOptions:
 
 
 def _train(
-    task: Task, schedule: ScheduleConfig, run: Path, device: str, about: Mapping[str, Any], start: Path | None
+    task: Task,
+    kind: Kind,
+    config: ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig,
+    run: Path,
+    device: str,
+    start: Path | None = None,
+    teachers: Sequence[Path] = (),
 ) -> None:
-    trainer = Trainer(task, schedule, run, device, about, start)
+    about = {
+        "kind": kind,
+        "config": dataclasses.asdict(config),
+        "start": str(start) if start else None,
+        "teachers": [str(teacher) for teacher in teachers],
+    }
+    trainer = Trainer(task, config.schedule, run, device, about, start)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -130,44 +143,15 @@ def _train(
         trainer.run(report)
 
 
+def _use_threads(threads: int) -> None:
+    if threads:
+        torch.set_num_threads(threads)
+
+
 def _taught_by(teachers: Sequence[Path]) -> nn.Module | None:
     """The trained networks of these runs as one, or nothing without any."""
     members = [load_trained(teacher).model for teacher in teachers]
     return Ensemble(members).eval() if members else None
-
-
-def _train_classifier(
-    config: ClassifierConfig,
-    data: Path,
-    run: Path,
-    device: str,
-    start: Path | None = None,
-    teachers: Sequence[Path] = (),
-) -> None:
-    about = {
-        "kind": "classifier",
-        "config": dataclasses.asdict(config),
-        "start": str(start) if start else None,
-        "teachers": [str(teacher) for teacher in teachers],
-    }
-    _train(ClassifierTask(config, data, device, _taught_by(teachers)), config.schedule, run, device, about, start)
-
-
-def _train_segmenter(
-    config: SegmenterConfig,
-    data: Path,
-    run: Path,
-    device: str,
-    start: Path | None = None,
-    teachers: Sequence[Path] = (),
-) -> None:
-    about = {
-        "kind": "segmenter",
-        "config": dataclasses.asdict(config),
-        "start": str(start) if start else None,
-        "teachers": [str(teacher) for teacher in teachers],
-    }
-    _train(SegmenterTask(config, data, device, _taught_by(teachers)), config.schedule, run, device, about, start)
 
 
 @train_app.command("classifier")
@@ -189,8 +173,7 @@ def train_classifier(
     multitask: MultitaskOption = False,
 ) -> None:
     """A classifier on the labelled slices, with or without teachers' answers as targets."""
-    if threads:
-        torch.set_num_threads(threads)
+    _use_threads(threads)
     config = dataclasses.replace(
         ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
     )
@@ -198,7 +181,9 @@ def train_classifier(
         config = paper_classifier(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
-    _train_classifier(config, data, run, device, start, teacher or ())
+    teachers = teacher or ()
+    task = ClassifierTask(config, data, device, _taught_by(teachers))
+    _train(task, "classifier", config, run, device, start, teachers)
 
 
 @train_app.command("teacher")
@@ -212,11 +197,10 @@ def train_teacher(
     bf16: Bf16Option = False,
 ) -> None:
     """EfficientNet-Lite0 from ImageNet on the labelled slices: what the classifier may learn from."""
-    if threads:
-        torch.set_num_threads(threads)
+    _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
     config = dataclasses.replace(TEACHER, schedule=options.applied_to(TEACHER.schedule))
-    _train_classifier(config, data, run, device)
+    _train(ClassifierTask(config, data, device), "classifier", config, run, device)
 
 
 @train_app.command("segmenter")
@@ -237,15 +221,16 @@ def train_segmenter(
     preset: PresetOption = "falx",
 ) -> None:
     """A segmenter on LGG, Figshare outlines and BraTS slices, with or without teachers' answers as targets."""
-    if threads:
-        torch.set_num_threads(threads)
+    _use_threads(threads)
     config = dataclasses.replace(SegmenterConfig(), architecture=architecture)
     if preset == "paper":
         config = paper_segmenter(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     schedule = options.applied_to(config.schedule)
     config = dataclasses.replace(config, width=width or config.width, schedule=schedule)
-    _train_segmenter(config, data, run, device, start, teacher or ())
+    teachers = teacher or ()
+    task = SegmenterTask(config, data, device, _taught_by(teachers))
+    _train(task, "segmenter", config, run, device, start, teachers)
 
 
 @train_app.command("segmenter-teacher")
@@ -259,11 +244,10 @@ def train_segmenter_teacher(
     bf16: Bf16Option = False,
 ) -> None:
     """U-Net with an EfficientNet-Lite0 encoder from ImageNet: what the segmenter may learn from."""
-    if threads:
-        torch.set_num_threads(threads)
+    _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
     config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
-    _train_segmenter(config, data, run, device)
+    _train(SegmenterTask(config, data, device), "segmenter", config, run, device)
 
 
 @train_app.command("volume-segmenter")
@@ -283,8 +267,7 @@ def train_volume_segmenter(
     architecture: VolumeSegmenterOption = "residual-attention-unet-3d",
 ) -> None:
     """A segmenter of volumes on stacks of LGG slices (whole tumour) and BraTS cases (every region)."""
-    if threads:
-        torch.set_num_threads(threads)
+    _use_threads(threads)
     preset = VolumeSegmenterConfig()
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(
@@ -294,12 +277,7 @@ def train_volume_segmenter(
         spacing_mm=spacing or preset.spacing_mm,
         schedule=options.applied_to(preset.schedule),
     )
-    about = {
-        "kind": "volume-segmenter",
-        "config": dataclasses.asdict(config),
-        "start": str(start) if start else None,
-    }
-    _train(VolumeSegmenterTask(config, data, device), config.schedule, run, device, about, start)
+    _train(VolumeSegmenterTask(config, data, device), "volume-segmenter", config, run, device, start)
 
 
 @app.command("export")

@@ -11,7 +11,7 @@ from core.contracts.manifest import VolumePreprocessing
 from core.imaging.geometry import WorkingSpace
 from core.imaging.volume import Grid
 from core.imaging.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
-from core.imaging.windows import Blend, Forward, WindowPlan
+from core.imaging.windows import Forward, WindowPlan, slide
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan
@@ -26,26 +26,12 @@ def preprocessing_of(side: int, spacing_mm: float, overlap: float = OVERLAP) -> 
     return VolumePreprocessing(sequences=SEQUENCES, spacing_mm=spacing_mm, window=(side, side, side), overlap=overlap)
 
 
-def spec_of(preprocessing: VolumePreprocessing) -> VolumeSpec:
-    """The parameters of ``prepare_volume``."""
-    return VolumeSpec(
-        sequences=preprocessing.sequences,
-        spacing_mm=preprocessing.spacing_mm,
-        percentiles=preprocessing.percentiles,
-        margin_mm=preprocessing.margin_mm,
-    )
-
-
 def predict_volume(
     forward: Forward, tensor: FloatArray, window: tuple[int, ...], overlap: float, regions: int
 ) -> FloatArray:
     """Probabilities (regions, i, j, k) of a tensor (channels, i, j, k) by sliding windows, as in serving."""
     i, j, k = window
-    plan = WindowPlan.over(tensor.shape[1:], (i, j, k), overlap)
-    blend = Blend(plan, regions)
-    for batch in plan.batches(1):
-        blend.add(batch, forward(plan.cut(tensor, batch)))
-    return blend.result
+    return slide(forward, tensor, WindowPlan.over(tensor.shape[1:], (i, j, k), overlap), regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,4 +55,4 @@ class ScanInput:
 def scan_input(labelled: LabelledScan, names: tuple[str, ...], preprocessing: VolumePreprocessing) -> ScanInput:
     """A scan of which ``names`` alone are shown."""
     shown = {name: labelled.sequences[name] for name in names}
-    return ScanInput(prepare_volume(shown, spec_of(preprocessing)), labelled.regions)
+    return ScanInput(prepare_volume(shown, VolumeSpec.of(preprocessing)), labelled.regions)

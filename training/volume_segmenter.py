@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from core.imaging.volume_transforms import VolumeSpec
+from training.augment import change_greys
 from training.checkpoints import make_volume_segmenter
 from training.config import Phase, VolumeAugmentation, VolumeDropout, VolumeSegmenterConfig
 from training.data.archives import FloatArray, UInt8Array
@@ -19,8 +21,8 @@ from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.losses import partial_mask_loss
-from training.volume_augment import change_greys, resample
-from training.volume_inputs import predict_volume, preprocessing_of, spec_of
+from training.volume_augment import resample
+from training.volume_inputs import predict_volume, preprocessing_of
 
 FLAIR = SEQUENCES.index("flair")
 # Windows barely overlap, unlike in serving: validation is part of the training's time.
@@ -101,7 +103,7 @@ class VolumeSegmenterTask:
         self.device = torch.device(device)
         torch.manual_seed(config.schedule.seed)
         self.model = make_volume_segmenter(asdict(config))
-        spec = spec_of(preprocessing_of(config.schedule.phases[-1].size, config.spacing_mm))
+        spec = VolumeSpec.of(preprocessing_of(config.schedule.phases[-1].size, config.spacing_mm))
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 

@@ -28,6 +28,10 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     "cancelled": frozenset(),
 }
 
+# No volume with a longer side or more voxels is taken: 64 Mi voxels are 256 MiB of float32.
+LONGEST_SIDE: Final = 2_048
+MOST_VOXELS: Final = 64 * 1024 * 1024
+
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from core.contracts.base import DISCLAIMER, Contract
-from core.contracts.manifest import Metric
+from core.contracts.manifest import BundleFile, Manifest, Metric
 
 
 class ModelSummary(Contract):
@@ -25,6 +25,26 @@ class ModelSummary(Contract):
     data_sets: tuple[str, ...] = ()
     licence: str
     intended_use: str
+
+    @classmethod
+    def of(cls, manifest: Manifest, file: BundleFile, provider: str) -> Self:
+        """What is said of a bundle once ``file`` of it has been loaded on ``provider``: none is listed before."""
+        return cls(
+            name=manifest.name,
+            version=manifest.version,
+            task=manifest.task,
+            title=manifest.title,
+            architecture=manifest.architecture,
+            labels=manifest.labels,
+            provider=provider,
+            variant=file.variant,
+            sha256=file.sha256,
+            ready=True,
+            metrics=manifest.metrics,
+            data_sets=manifest.data_sets,
+            licence=manifest.licence,
+            intended_use=manifest.intended_use,
+        )
 
 
 class ModelList(Contract):

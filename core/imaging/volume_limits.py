@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.contracts.jobs import LONGEST_SIDE, MOST_VOXELS
 from core.errors import InputTooLarge, TooFewSlices, UnusableVolume
 from core.imaging.volume import Affine
 
@@ -27,8 +28,8 @@ class VolumeLimits:
 
     max_bytes: int = 512 * 1024 * 1024
     max_extension_bytes: int = 16 * 1024 * 1024
-    max_voxels: int = 64 * 1024 * 1024
-    max_side: int = 2_048
+    max_voxels: int = MOST_VOXELS
+    max_side: int = LONGEST_SIDE
     min_slices: int = 8
     min_side: int = 16
     min_spacing_mm: float = 0.05

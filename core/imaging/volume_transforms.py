@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from core.contracts.manifest import VolumePreprocessing
 from core.errors import InvalidRequest, MissingSequence
 from core.imaging.geometry import Reorientation, WorkingSpace
 from core.imaging.volume import Bounds, FloatArray, Grid, Shape, Volume, bounds_of
@@ -46,6 +47,13 @@ class VolumeSpec:
     spacing_mm: float | None = 1.0
     percentiles: tuple[float, float] = (0.5, 99.8)
     margin_mm: float = 4.0
+
+    @classmethod
+    def of(cls, preprocessing: VolumePreprocessing) -> Self:
+        """What a manifest asks for."""
+        return cls(
+            preprocessing.sequences, preprocessing.spacing_mm, preprocessing.percentiles, preprocessing.margin_mm
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,10 +1,7 @@
 """A network's answer for a whole volume from overlapping windows, in batches, with bounded memory.
 
     plan = WindowPlan.over(volume.shape[1:], size=(96, 96, 96), overlap=0.5)
-    blend = Blend(plan, channels=3)
-    for batch in plan.batches(2):
-        blend.add(batch, forward(plan.cut(volume, batch)))    # stop, or report batch.done / plan.count, between two
-    probabilities = blend.result
+    probabilities = slide(forward, volume, plan, channels=3, batch_size=2)
 
 Windows count more in their middle, where the network sees all around: weights are a Gaussian along each axis. What
 several windows say of a voxel is their weighted mean. Since windows form a lattice and the Gaussian is a product of
@@ -129,6 +126,27 @@ class Blend:
                 part = values[within] * plane
                 part *= i[:, None, None]
                 channel[inside] += part
+
+
+def slide(
+    forward: Forward,
+    volume: FloatArray,
+    plan: WindowPlan,
+    channels: int,
+    *,
+    batch_size: int = 1,
+    progress: Callable[[float], None] | None = None,
+) -> FloatArray:
+    """The network's answer (``channels``, *shape) for a volume (inputs, *shape), ``batch_size`` windows at a time.
+
+    ``progress`` is told the share of windows that are done after each run. Memory is that of the result and one run.
+    """
+    blend = Blend(plan, channels)
+    for batch in plan.batches(batch_size):
+        blend.add(batch, forward(plan.cut(volume, batch)))
+        if progress is not None:
+            progress(batch.done / plan.count)
+    return blend.result
 
 
 def mirrored(forward: Forward, axes: Sequence[tuple[int, ...]] = ((), (0,))) -> Forward:

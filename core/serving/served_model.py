@@ -67,23 +67,7 @@ class ServedModel:
 
     def summary(self) -> ModelSummary:
         """What ``/v1/models`` says of it."""
-        manifest = self.bundle.manifest
-        return ModelSummary(
-            name=manifest.name,
-            version=manifest.version,
-            task=manifest.task,
-            title=manifest.title,
-            architecture=manifest.architecture,
-            labels=manifest.labels,
-            provider=self.session.provider,
-            variant=self.file.variant,
-            sha256=self.file.sha256,
-            ready=True,  # a model is listed only once it is loaded and warmed up
-            metrics=manifest.metrics,
-            data_sets=manifest.data_sets,
-            licence=manifest.licence,
-            intended_use=manifest.intended_use,
-        )
+        return ModelSummary.of(self.bundle.manifest, self.file, self.session.provider)
 
 
 class MetricsObserver:

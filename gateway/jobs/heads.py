@@ -11,6 +11,7 @@ import struct
 import zlib
 from typing import Final, NamedTuple, Protocol
 
+from core.contracts.jobs import LONGEST_SIDE, MOST_VOXELS
 from core.errors import FalxError, FieldError, InputTooLarge, InvalidDicom, InvalidNifti, TooFewSlices, UnusableVolume
 
 NIFTI: Final = "application/x-nifti"
@@ -24,9 +25,6 @@ _DICOM_AT: Final = slice(128, 132)
 # The longer of the two headers; gzip may put names and comments before it.
 _NEEDED: Final = 540
 _MOST_HELD: Final = 256 * 1024
-# As core.imaging.volume_limits has it: the worker reads no longer side and no more voxels.
-_LONGEST_SIDE: Final = 2_048
-_MOST_VOXELS: Final = 64 * 1024 * 1024
 
 
 class Head(Protocol):
@@ -198,8 +196,8 @@ def _voxels(dim: list[int]) -> int:
         raise TooFewSlices("The file holds one slice, a volume is needed.")
     if math.prod(sizes[3:rank]) > 1:
         raise UnusableVolume("The file holds several frames, one is needed.")
-    if max(sizes[:3]) > _LONGEST_SIDE or math.prod(sizes[:3]) > _MOST_VOXELS:
-        raise InputTooLarge(f"The volume may have {_LONGEST_SIDE} voxels a side and {_MOST_VOXELS} in all.")
+    if max(sizes[:3]) > LONGEST_SIDE or math.prod(sizes[:3]) > MOST_VOXELS:
+        raise InputTooLarge(f"The volume may have {LONGEST_SIDE} voxels a side and {MOST_VOXELS} in all.")
     return math.prod(sizes[:3])
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn  # noqa: E402
 from core.imaging.geometry import Reorientation, WorkingSpace  # noqa: E402
 from core.imaging.volume import Grid, Volume  # noqa: E402
 from training import volume_segmenter  # noqa: E402
+from training.augment import change_greys  # noqa: E402
 from training.config import (  # noqa: E402
     Phase,
     ScheduleConfig,
@@ -34,7 +35,7 @@ from training.data.scans import (  # noqa: E402
 from training.evaluation.volumes import OperatingPoint, views_of, without_specks  # noqa: E402
 from training.losses import mask_loss, partial_mask_loss  # noqa: E402
 from training.trainer import fast_layout  # noqa: E402
-from training.volume_augment import change_greys, resample  # noqa: E402
+from training.volume_augment import resample  # noqa: E402
 from training.volume_export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
 from training.volume_inputs import predict_volume, preprocessing_of  # noqa: E402
 from training.volume_segmenter import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402
