@@ -40,10 +40,14 @@ async function models() {
 }
 
 /** /readyz answers 503 with the same body while something is away, so a refusal is an answer here. */
-async function readiness() {
+async function readyState() {
   let response;
   try { response = await fetch("/readyz", { cache: "no-store" }); } catch { throw new Problem(); }
-  const state = await response.json();
+  return response.json();
+}
+
+async function readiness() {
+  const state = await readyState();
   const rows = state.dependencies.map((dependency) => element("tr", {},
     element("th", { scope: "row", text: dependency.name }),
     element("td", {}, readySign(dependency.ready)),
@@ -64,7 +68,8 @@ async function jobs(refresh) {
   try {
     answer = await listJobs();
   } catch (error) {
-    if (error.status !== 404) throw error;
+    // Where no queue was set up, none is away and waiting would not help.
+    if ((await readyState()).dependencies.some(({ name }) => name === "queue")) throw error;
     return [element("p", { text: "This server takes no volumes, so there are no jobs." })];
   }
   if (!answer.jobs.length) return [element("p", { text: "No jobs yet. Send a volume to see it here." })];
