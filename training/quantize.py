@@ -28,6 +28,8 @@ from training.onnx_files import OnnxModel, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Quantize
 from training.segmenter import drop_sequences
 
+logger = logging.getLogger(__name__)
+
 # The int8 file may be the CPU's default only if it answers like the reference.
 SMALLEST_AGREEMENT = 0.995
 LARGEST_DICE_CHANGE = 0.005
@@ -181,7 +183,8 @@ def _merit(agreement: Mapping[str, float]) -> float:
 def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS) -> Quantize:
     """Quantise the exported graph of a run; writes ``model.int8.onnx`` and ``quantize.json``.
 
-    The first attempt that passes is kept, else the one that comes closest, marked as not passing. Raises ValueError for
+    The first attempt that passes is kept, else the one that comes closest, marked as not passing; one by percentiles is
+    left out where some layer's outputs hardly vary. Raises ValueError for
     a network of volumes: ONNX Runtime convolves volumes of int8 more slowly than those of float32 on a CPU (a third
     more time for a window of 64 voxels), so they have the reference alone.
     """
@@ -193,7 +196,14 @@ def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS
     compare = (_classifier_comparison if classifier else _segmenter_comparison)(run, data, record)
     best: tuple[Quantize, bytes] | None = None
     for attempt in attempts:
-        count = quantise(run / REFERENCE_FILE, run / INT8_FILE, images, attempt)
+        try:
+            count = quantise(run / REFERENCE_FILE, run / INT8_FILE, images, attempt)
+        except ValueError as error:
+            # A layer that hardly varies, as in a network that has learnt little, has no histogram to cut.
+            if attempt.method is not CalibrationMethod.Percentile:
+                raise
+            logger.warning("left out the attempt by percentiles: %s", error)
+            continue
         agreement = compare()
         result = Quantize(
             passes_gate=passes(agreement), agreement=agreement, float_nodes=count, calibration_images=len(images)
