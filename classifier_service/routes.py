@@ -23,7 +23,7 @@ from core.serving.bodies import Upload
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
 from core.serving.openapi import MODEL_DESCRIPTION, query_parameters
 from core.serving.requests import request_id_of
-from core.serving.slice_requests import answer_slices, image_limits, read_query
+from core.serving.slice_requests import PlainRoute, answer_slices, image_limits, read_query
 
 PART = "file"
 
@@ -41,7 +41,7 @@ class ClassificationQuery(BaseModel):
 
 def classification_router(registry: ModelRegistry, settings: ClassifierSettings) -> APIRouter:
     """The one route of this service; ``registry`` holds classification models."""
-    router = APIRouter()
+    router = APIRouter(route_class=PlainRoute)
     limits = image_limits(settings)
 
     @router.post(

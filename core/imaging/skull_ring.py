@@ -22,6 +22,7 @@ _STEPS: Final = 48
 _BRAIN_ENDS: Final = 0.6
 _SKULL_BEGINS: Final = 0.65
 _GAP_BEGINS: Final = 0.55
+_GAP_FROM: Final = round(_GAP_BEGINS * _STEPS)
 # Of the directions, this share may miss the ring (a suture, a cut-off edge).
 _OPEN_SHARE: Final = 0.15
 _SMALLEST_HEAD_PIXELS: Final = 200
@@ -62,9 +63,8 @@ def measure_ring(grey: FloatArray, head: ByteArray, faintest: float = 0.0) -> Sk
         return None
     peaks = skull.argmax(axis=1) + round(_SKULL_BEGINS * _STEPS)
     brain = _median(profiles[:, : round(_BRAIN_ENDS * _STEPS)].ravel()) + 1e-3
-    before = np.arange(_STEPS)[None] <= peaks[:, None]
-    before[:, : round(_GAP_BEGINS * _STEPS)] = False
-    gap = _median(np.where(before, profiles, np.float32(1.0)).min(axis=1))
+    before = peaks[:, None] >= np.arange(_GAP_FROM, _STEPS)
+    gap = _median(np.where(before, profiles[:, _GAP_FROM:], np.float32(1.0)).min(axis=1))
     return SkullRing(brightness, gap / brain, brightness / brain)
 
 

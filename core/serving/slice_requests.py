@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
+from starlette.responses import Response
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.decode import decode
@@ -26,6 +28,18 @@ Answer = TypeVar("Answer")
 Query = TypeVar("Query", bound=BaseModel)
 
 Work = Callable[[Mapping[str, Upload], Ticket[RowOutputs]], Awaitable[Answer]]
+
+
+class PlainRoute(APIRoute):
+    """A route whose endpoint takes the request and returns the response, both as they are.
+
+    For the framework to find that there is nothing to resolve and nothing to encode takes a seventh of the time that
+    the application spends on the event loop for a request.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The endpoint itself."""
+        return self.endpoint
 
 
 def read_query(kind: type[Query], request: Request) -> Query:
