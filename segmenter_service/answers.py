@@ -1,4 +1,4 @@
-"""A finished segmentation as an HTTP answer: JSON, the mask, or the overlay."""
+"""A finished segmentation as an HTTP answer: JSON, the mask, the overlay, or the image alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.contracts.common import ModelIdentity, TimingMs
 from segmenter_service.masks import count_pixels
 from segmenter_service.model import FloatArray, Outlined, Prepared, finish, outline
 from segmenter_service.negotiation import Representation
-from segmenter_service.render import render_mask, render_overlay
+from segmenter_service.render import render_image, render_mask, render_overlay
 
 # What is sent depends on Accept, so a cache must keep the answers apart.
 _VARY = {"Vary": "Accept"}
@@ -29,13 +29,17 @@ def build_answer(
     if representation is Representation.JSON:
         answer = finish(prepared, outlined, threshold, identity=identity, timing=timing, request_id=request_id)
         return Response(answer.model_dump_json(), media_type=representation.value, headers=_VARY)
-    picture = (
-        render_mask(outlined.mask)
-        if representation is Representation.MASK
-        else render_overlay(prepared.backdrop, outlined.mask)
-    )
+    picture = _draw(prepared, outlined, representation)
     headers = _picture_headers(prepared, outlined, threshold, identity, timing)
     return Response(picture, media_type=representation.value, headers={**_VARY, **headers})
+
+
+def _draw(prepared: Prepared, outlined: Outlined, representation: Representation) -> bytes:
+    if representation is Representation.MASK:
+        return render_mask(outlined.mask)
+    if representation is Representation.OVERLAY:
+        return render_overlay(prepared.backdrop, outlined.mask)
+    return render_image(prepared.backdrop)
 
 
 def _picture_headers(

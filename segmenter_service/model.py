@@ -16,10 +16,11 @@ from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.segmentation import Segmentation
 from core.errors import FieldError, RequestError
+from core.imaging.copies import find_copies
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.slices import Slice
-from core.imaging.transforms import ANY_SEQUENCE, Placement, find_copies, prepare_segmentation
+from core.imaging.transforms import ANY_SEQUENCE, Placement, prepare_segmentation
 from segmenter_service.masks import (
     count_pixels,
     encode_rle,
@@ -105,7 +106,7 @@ def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: Seg
     }
     pixels = {name: image.pixels for name, image in slices.items()}
     tensor, placement = prepare_segmentation(pixels, spec)
-    return Prepared(slices, tensor, placement, find_copies(pixels, spec))
+    return Prepared(slices, tensor, placement, find_copies(pixels, spec.sequences, spec.copy_correlation))
 
 
 def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:

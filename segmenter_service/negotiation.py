@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, Literal
 
 from core.errors import NotAcceptable
+
+Rendered = Literal["overlay", "image"]
+"""What the query's ``render`` may name."""
 
 
 class Representation(Enum):
@@ -16,6 +19,7 @@ class Representation(Enum):
     JSON = "application/json"
     MASK = "image/png"
     OVERLAY = "image/png; profile=overlay"
+    IMAGE = "image/png; profile=image"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,10 @@ class _MediaRange:
         return 0 if self.kind == "*/*" else None
 
 
+_RENDERED: Final[Mapping[Rendered, Representation]] = {
+    "overlay": Representation.OVERLAY,
+    "image": Representation.IMAGE,
+}
 # Parameters that callers add out of habit and that choose nothing here.
 _IGNORED_PARAMETERS: Final = frozenset({"charset"})
 
@@ -73,15 +81,15 @@ def _quality(ranges: list[_MediaRange], representation: Representation) -> float
     return quality
 
 
-def negotiate(accept: str | None, render: str | None = None) -> Representation:
+def negotiate(accept: str | None, render: Rendered | None = None) -> Representation:
     """The representation to send for an ``Accept`` header and the query's ``render``.
 
-    ``render=overlay`` decides alone: an address that names its picture works in a browser and in an image tag.
-    Otherwise the highest quality wins and, among equals, JSON before the mask before the overlay. No header means
-    JSON. Raises ``NotAcceptable`` (406), which lists what there is.
+    ``render`` (``overlay`` or ``image``) decides alone: an address that names its picture works in a browser and in an
+    image tag. Otherwise the highest quality wins and, among equals, JSON before the mask before the overlay before the
+    image. No header means JSON. Raises ``NotAcceptable`` (406), which lists what there is.
     """
-    if render == "overlay":
-        return Representation.OVERLAY
+    if render is not None:
+        return _RENDERED[render]
     if accept is None or not accept.strip():
         return Representation.JSON
     ranges = _parse(accept)

@@ -25,6 +25,7 @@ from core.errors import (
     UnusableImage,
 )
 from core.serving.openapi import EXAMPLE_REQUEST_ID, image_body, problem_responses
+from segmenter_service.negotiation import Representation
 
 SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
@@ -38,10 +39,11 @@ Masks, contours, boxes and pictures are in the uploaded image's own pixels: thos
 or the file's header turns it. Contours run along the region's own border pixels, regions counter-clockwise as seen
 on a screen and holes clockwise; filled together by the even-odd rule, borders included, they give the mask exactly.
 
-`Accept` chooses the answer: `application/json` (the default), `image/png` for the mask in 0 and 255, or
-`image/png; profile=overlay` for the image with the tumour's border in red. `render=overlay` asks for the last one,
-whatever `Accept` says. Of several sequences the overlay shows the first there is of flair, t1ce, t2, t1. Pictures
-carry the model, the threshold and the number of tumour pixels in `X-Falx-*` headers.
+`Accept` chooses the answer: `application/json` (the default), `image/png` for the mask in 0 and 255,
+`image/png; profile=overlay` for the image with the tumour's border in red, or `image/png; profile=image` for the image
+alone, in grey, for programs that cannot show the file themselves. `render=overlay` and `render=image` ask for the last
+two, whatever `Accept` says. Of several sequences both show the first there is of flair, t1ce, t2, t1. Pictures carry
+the model, the threshold and the number of tumour pixels in `X-Falx-*` headers.
 
 Research use only. Not a medical device."""
 
@@ -65,6 +67,8 @@ EXAMPLE = Segmentation(
     timing_ms=TimingMs(decode=2.4, queue=0.2, inference=34.9),
     request_id=EXAMPLE_REQUEST_ID,
 )
+
+_AVAILABLE = ", ".join(representation.value for representation in Representation)
 
 _PICTURE_HEADERS = {
     "X-Falx-Model": "Name and version of the model, as NAME@VERSION.",
@@ -96,7 +100,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         InvalidImage("The file is cut short: its last pixels are missing."),
         InvalidDicom("The file has no pixel data."),
         UnknownModel("No such model is served here. Known: tumor-segmenter@1."),
-        NotAcceptable("This address answers as application/json, image/png, image/png; profile=overlay."),
+        NotAcceptable(f"This address answers as {_AVAILABLE}; Accept names none of them."),
         InputTooLarge("The body is larger than 33554432 bytes."),
         DecompressionBomb("the image is 30000x30000, the longest side allowed is 16384 pixels"),
         UnsupportedMediaType("Content-Type 'text/plain' is not read here."),

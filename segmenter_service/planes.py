@@ -82,6 +82,16 @@ def render_planes(backdrop: Volume, labels: LabelArray) -> dict[str, bytes]:
     return pictures
 
 
+def to_grey(backdrop: Volume) -> ByteArray:
+    """``backdrop`` on its own grid, 0 to 255 over the same window of grey values as the pictures."""
+    voxels = Reorientation.of(backdrop.affine).apply(backdrop.voxels)
+    window = find_foreground(voxels).window(voxels, _GREY_PERCENTILES)
+    grey = np.empty(backdrop.voxels.shape, np.uint8, order="F")
+    for k in range(backdrop.grid.shape[2]):  # so that memory is that of the result
+        grey[:, :, k] = np.rint(stretched(backdrop.voxels[:, :, k], window) * 255)
+    return grey
+
+
 def _view(head: Bounds, tumor: Bounds | None, spacing_mm: tuple[float, ...], shape: tuple[int, int, int]) -> Bounds:
     shown = head if tumor is None else head.union(tumor)
     i, j, k = (round(_MARGIN_MM / spacing) for spacing in spacing_mm)

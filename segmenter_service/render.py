@@ -30,10 +30,19 @@ def render_mask(mask: BoolArray) -> bytes:
 
 def render_overlay(pixels: FloatArray, mask: BoolArray) -> bytes:
     """An RGB PNG: the slice (h, w) in [0, 1] in grey, the tumour's border in pure red."""
-    grey = np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
-    picture = np.repeat(grey[:, :, None], 3, axis=2)
+    picture = np.repeat(_grey(pixels)[:, :, None], 3, axis=2)
     picture[find_border(mask)] = _RED_BGR
     return _encode_png(picture)
+
+
+def render_image(pixels: FloatArray) -> bytes:
+    """A grey PNG: the slice (h, w) in [0, 1] as the overlay shows it, with nothing drawn on it."""
+    return _encode_png(_grey(pixels))
+
+
+def _grey(pixels: FloatArray) -> ByteArray:
+    grey: ByteArray = np.rint(np.clip(pixels, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return grey
 
 
 def _encode_png(picture: ByteArray) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,7 +24,7 @@ from core.serving.slice_requests import answer_slices, image_limits, read_query
 from segmenter_service import openapi
 from segmenter_service.answers import build_answer
 from segmenter_service.model import SINGLE_PART, Prepared, prepare
-from segmenter_service.negotiation import Representation, negotiate
+from segmenter_service.negotiation import Rendered, Representation, negotiate
 from segmenter_service.settings import SegmenterSettings
 
 # For a bundle whose manifest names none.
@@ -44,8 +44,10 @@ class SegmentationQuery(BaseModel):
         allow_inf_nan=False,
         description="Probability above which a pixel counts as tumour; by default the one from validation.",
     )
-    render: Literal["overlay"] | None = Field(
-        default=None, description="Answer with the image and the tumour's border in red, whatever Accept says."
+    render: Rendered | None = Field(
+        default=None,
+        description="Answer with the image and the tumour's border in red (`overlay`), or with the image alone "
+        "(`image`), whatever Accept says.",
     )
 
 

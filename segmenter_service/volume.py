@@ -29,7 +29,7 @@ from segmenter_service.volume_inputs import read_inputs
 from segmenter_service.volume_labels import Labelled, label_voxels
 from segmenter_service.volume_model import VolumeModel, infer, open_model
 from segmenter_service.volume_report import VolumeReport, measure
-from segmenter_service.volume_results import PROBABILITIES, Segmented, save_results
+from segmenter_service.volume_results import ON_REQUEST, Segmented, save_results
 
 TYPE: Final = "segmentation"
 """The type of job that this handler does."""
@@ -84,8 +84,8 @@ def check_request(request: JobRequest) -> None:
     """Raise ``InvalidRequest`` for a type or an output that is not made here."""
     if request.type != TYPE:
         raise InvalidRequest(f"jobs of type {request.type} are not done here: the type is {TYPE}")
-    if unknown := sorted(set(request.outputs) - {PROBABILITIES}):
-        raise InvalidRequest(f"unknown output {', '.join(unknown)}: {PROBABILITIES} can be asked for")
+    if unknown := sorted(set(request.outputs) - set(ON_REQUEST)):
+        raise InvalidRequest(f"unknown output {', '.join(unknown)}: {', '.join(ON_REQUEST)} can be asked for")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -116,8 +116,12 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
             "grid": list(aligned.grid.shape),
             "working_grid": list(prepared.space.shape),
         },
-        model.bundle.manifest.caveats + inputs.warnings + aligned.warnings,
+        model.bundle.manifest.caveats + inputs.warnings + aligned.warnings + _left_out(prepared),
     )
+
+
+def _left_out(prepared: PreparedVolume) -> tuple[str, ...]:
+    return tuple(f"{name}: the same volume as {kept}, so it was left out." for name, kept in prepared.copies.items())
 
 
 def _provenance(record: JobRecord, model: VolumeModel, settings: VolumeSettings) -> dict[str, Any]:

@@ -1,7 +1,11 @@
-"""What a job hands over: the label map, the report, pictures of three planes and, when asked for, probabilities."""
+"""What a job hands over: the label map, the report, pictures of three planes.
+
+When asked for, probabilities too, and the backdrop: the sequence that lies behind the labels, for viewers.
+"""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,18 +22,23 @@ from core.imaging.nifti import write_nifti
 from core.imaging.nifti_header import NiftiGeometry
 from core.imaging.volume import LabelArray, Volume
 from segmenter_service.job_files import JobFiles
-from segmenter_service.planes import render_planes
+from segmenter_service.planes import render_planes, to_grey
 from segmenter_service.volume_labels import REGIONS
 
+ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 PROBABILITIES: Final = "probabilities"
-"""The output that is made on request only."""
+BACKDROP: Final = "backdrop"
+ON_REQUEST: Final = (BACKDROP, PROBABILITIES)
+"""Outputs that are made on request only. The backdrop shows the patient as the inputs do, a face included."""
 
 LABEL_NAMES: Final = {1: "necrotic core", 2: "oedema", 3: "enhancing"}
 _NIFTI: Final = "application/gzip"
 # Fewer different values make files that compress to a third; a probability is not known to a thousandth.
 _DECIMALS: Final = 3
+_DESCRIPTION: Final = b"Falx. Research use only."
+_COMPRESSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,6 +69,9 @@ def save_results(
     ]
     for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels).items()):
         results.append(files.save(f"{name}.png", "image/png", partial(_write_bytes, content=picture)))
+    if BACKDROP in outputs:
+        write = partial(_write_grey, voxels=to_grey(segmented.backdrop), geometry=segmented.geometry)
+        results.append(files.save("backdrop.nii.gz", _NIFTI, write))
     if PROBABILITIES in outputs:
         for region, channel in _restored(segmented):
             write = partial(write_nifti, voxels=channel, geometry=segmented.geometry)
@@ -72,6 +84,20 @@ def _restored(segmented: Segmented) -> Iterator[tuple[str, FloatArray]]:
     for region, channel in zip(REGIONS, segmented.probabilities, strict=True):
         restored = segmented.space.restore(channel)
         yield region, np.clip(restored.round(_DECIMALS, out=restored), 0.0, 1.0, out=restored)
+
+
+def _write_grey(file: BinaryIO, voxels: ByteArray, geometry: NiftiGeometry) -> None:
+    """Grey values as ``.nii.gz``. ``write_nifti`` would call them labels, which viewers do not interpolate."""
+    i, j, k = voxels.shape
+    header = geometry.header((i, j, k), voxels.dtype)
+    header["descrip"] = _DESCRIPTION
+    header["cal_min"], header["cal_max"] = 0, 255
+    offset = header.sizeof_hdr + 4
+    header["vox_offset"] = offset
+    with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as sink:
+        sink.write(header.binaryblock + bytes(4))
+        for index in range(k):
+            sink.write(voxels[:, :, index].tobytes(order="F"))
 
 
 def _write_bytes(file: BinaryIO, content: bytes) -> None:

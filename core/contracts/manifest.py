@@ -10,6 +10,7 @@ from core.contracts.base import Contract
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
+Millimetres = Annotated[float, Field(gt=0)]
 _EVEN_ODDS = 0.5
 # NAME/VERSION, as bundles lie in the models folder.
 BundleAddress = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[0-9A-Za-z][0-9A-Za-z.]*$")]
@@ -58,8 +59,12 @@ class VolumePreprocessing(Contract):
 
     kind: Literal["volume-segmentation"] = "volume-segmentation"
     sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
-    # Isotropic; None: the input's own.
-    spacing_mm: float | None = Field(default=1.0, gt=0)
+    # To the right, anterior and superior, or one for all three; None: the input's own.
+    spacing_mm: Millimetres | tuple[Millimetres, Millimetres, Millimetres] | None = 1.0
+    # Slices further apart than that stay as they are: nothing is invented between thick slices.
+    keep_thick_slices: bool = False
+    # Two sequences that correlate above this in the head are one under two names; None: not looked for.
+    copy_correlation: float | None = Field(default=None, gt=0, le=1)
     percentiles: tuple[float, float] = (0.5, 99.8)
     margin_mm: float = Field(default=4.0, ge=0)
     # Voxels to the right, anterior and superior; each a multiple of 16.

@@ -86,15 +86,26 @@ class WorkingSpace:
     step: Spacing
 
     @classmethod
-    def over(cls, source: Grid, bounds: Bounds | None = None, spacing_mm: float | None = 1.0) -> WorkingSpace:
-        """The space over a block of canonical voxels, all of them by default, with isotropic ``spacing_mm``.
+    def over(
+        cls,
+        source: Grid,
+        bounds: Bounds | None = None,
+        spacing_mm: float | Spacing | None = 1.0,
+        *,
+        keep_thick_slices: bool = False,
+    ) -> WorkingSpace:
+        """The space over a block of canonical voxels, all of them by default, with ``spacing_mm`` of each axis or all.
 
-        None keeps the input's own spacing, as do axes within ``SPACING_TOLERANCE`` of the spacing wanted.
+        None keeps the input's own spacing, as do axes within ``SPACING_TOLERANCE`` of the spacing wanted. With
+        ``keep_thick_slices`` so does the superior axis where its own spacing is larger.
         """
         reorientation = Reorientation.of(source.affine)
         canonical = reorientation.turn(source)
         block = bounds or Bounds.whole(canonical.shape)
-        i, j, k = (_step(own, spacing_mm) for own in canonical.spacing_mm)
+        wanted = spacing_mm if isinstance(spacing_mm, tuple) else (spacing_mm,) * 3
+        i, j, k = (_step(own, mm) for own, mm in zip(canonical.spacing_mm, wanted, strict=True))
+        if keep_thick_slices:
+            k = max(1.0, k)
         shape = [max(1, math.ceil(n / step - _SLIVER)) for n, step in zip(block.shape, (i, j, k), strict=True)]
         return cls(source, reorientation, block, (shape[0], shape[1], shape[2]), (i, j, k))
 

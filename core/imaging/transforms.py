@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.errors import InconsistentGeometry, InvalidRequest, MissingSequence
+from core.imaging.copies import find_copies
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -223,31 +224,6 @@ def _by_channel(sequences: Mapping[str, FloatArray], spec: SegmentationPreproces
     return dict(sequences)
 
 
-def find_copies(sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing) -> dict[str, str]:
-    """Names of slices that repeat another one, each with the name that is kept: archives fill gaps with copies.
-
-    Of two alike the one later in ``spec.sequences`` is kept, FLAIR first of all: it shows most of a tumour. Slices
-    (h, w) of one size.
-    """
-    names = [name for name in reversed(spec.sequences) if name in sequences]
-    samples = {name: _sample(sequences[name]) for name in names}
-    copies: dict[str, str] = {}
-    for index, name in enumerate(names):
-        for kept in names[:index]:
-            if kept not in copies and float(samples[name] @ samples[kept]) > spec.copy_correlation:
-                copies[name] = kept
-                break
-    return copies
-
-
-def _sample(pixels: FloatArray) -> FloatArray:
-    """Evenly taken pixels less their mean, as a vector of length 1 (0 for a blank slice): products are correlations."""
-    step = max(1, max(pixels.shape) // _SAMPLE_SIDE)
-    values = pixels[::step, ::step].ravel() - pixels[::step, ::step].mean()
-    length = float(np.linalg.norm(values))
-    return np.asarray(values / length if length > 0 else values, np.float32)
-
-
 def prepare_segmentation(
     sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing
 ) -> tuple[FloatArray, Placement]:
@@ -261,7 +237,7 @@ def prepare_segmentation(
     different sizes.
     """
     slices = _by_channel(sequences, spec)
-    for name in find_copies(slices, spec):
+    for name in find_copies(slices, spec.sequences, spec.copy_correlation):
         del slices[name]
     boxes = [find_head(pixels, spec.head_margin) for pixels in slices.values()]
     box = boxes[0]

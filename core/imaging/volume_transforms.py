@@ -7,7 +7,7 @@ between two percentiles of the head. ``WorkingSpace`` remembers the way back.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Self
 
 import numpy as np
@@ -16,8 +16,9 @@ from scipy import ndimage
 
 from core.contracts.manifest import VolumePreprocessing
 from core.errors import InvalidRequest, MissingSequence
+from core.imaging.copies import find_copies
 from core.imaging.geometry import Reorientation, WorkingSpace
-from core.imaging.volume import Bounds, FloatArray, Grid, Shape, Volume, bounds_of
+from core.imaging.volume import Bounds, FloatArray, Grid, Shape, Spacing, Volume, bounds_of
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -39,29 +40,42 @@ _SMALLEST_HEAD: Final = 0.005
 class VolumeSpec:
     """Parameters of ``prepare_volume``.
 
-    ``sequences`` name the channels in order; ``spacing_mm`` is the isotropic working spacing, None for the input's own;
-    ``percentiles`` of the head become 0 and 1; ``margin_mm`` is left around the head.
+    ``sequences`` name the channels in order; ``spacing_mm`` is the working spacing of all axes or of each, None for the
+    input's own, which slices that are further apart keep with ``keep_thick_slices``; ``percentiles`` of the head become
+    0 and 1; ``margin_mm`` is left around the head; a sequence that correlates with another above ``copy_correlation``
+    is left out.
     """
 
     sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
-    spacing_mm: float | None = 1.0
+    spacing_mm: float | Spacing | None = 1.0
     percentiles: tuple[float, float] = (0.5, 99.8)
     margin_mm: float = 4.0
+    keep_thick_slices: bool = False
+    copy_correlation: float | None = None
 
     @classmethod
     def of(cls, preprocessing: VolumePreprocessing) -> Self:
         """What a manifest asks for."""
         return cls(
-            preprocessing.sequences, preprocessing.spacing_mm, preprocessing.percentiles, preprocessing.margin_mm
+            preprocessing.sequences,
+            preprocessing.spacing_mm,
+            preprocessing.percentiles,
+            preprocessing.margin_mm,
+            preprocessing.keep_thick_slices,
+            preprocessing.copy_correlation,
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PreparedVolume:
-    """``tensor`` float32 (channels, right, anterior, superior) in [0, 1], C-contiguous, and its ``space``."""
+    """``tensor`` float32 (channels, right, anterior, superior) in [0, 1], C-contiguous, and its ``space``.
+
+    ``copies`` names the sequences that were left out, each with the one that it repeats.
+    """
 
     tensor: FloatArray
     space: WorkingSpace
+    copies: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -135,7 +149,7 @@ def stretched(values: FloatArray, window: tuple[float, float]) -> FloatArray:
 
 
 def prepare_volume(volumes: Mapping[str, Volume], spec: VolumeSpec) -> PreparedVolume:
-    """Volumes on one grid, by sequence, as the model's input; absent sequences are all zeros.
+    """Volumes on one grid, by sequence, as the model's input; absent sequences are all zeros, and so are copies.
 
     Raises ``MissingSequence`` for none, ``InvalidRequest`` for a sequence that the model does not take. Memory is that
     of the tensor and about two sequences.
@@ -148,12 +162,24 @@ def prepare_volume(volumes: Mapping[str, Volume], spec: VolumeSpec) -> PreparedV
     grid = next(iter(volumes.values())).grid
     reorientation = Reorientation.of(grid.affine)
     heads = {name: find_foreground(reorientation.apply(volume.voxels)) for name, volume in volumes.items()}
-    space = WorkingSpace.over(grid, _head_bounds(heads, reorientation.turn(grid), spec.margin_mm), spec.spacing_mm)
+    bounds = _head_bounds(heads, reorientation.turn(grid), spec.margin_mm)
+    space = WorkingSpace.over(grid, bounds, spec.spacing_mm, keep_thick_slices=spec.keep_thick_slices)
     tensor = np.zeros((len(spec.sequences), *space.shape), np.float32)
     for name, volume in volumes.items():
         window = heads[name].window(reorientation.apply(volume.voxels), spec.percentiles)
         tensor[spec.sequences.index(name)] = stretched(space.extract(volume.voxels), window)
-    return PreparedVolume(tensor, space)
+    return PreparedVolume(tensor, space, _without_copies(tensor, spec))
+
+
+def _without_copies(tensor: FloatArray, spec: VolumeSpec) -> dict[str, str]:
+    """Black out the channels that repeat another one; their names, each with the one that is kept."""
+    if spec.copy_correlation is None:
+        return {}
+    channels = dict(zip(spec.sequences, tensor, strict=True))
+    copies = find_copies(channels, spec.sequences, spec.copy_correlation)
+    for name in copies:
+        channels[name][...] = 0
+    return copies
 
 
 def _head_bounds(heads: Mapping[str, Foreground], canonical: Grid, margin_mm: float) -> Bounds:

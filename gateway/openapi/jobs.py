@@ -10,6 +10,11 @@ from gateway.openapi import job_examples as examples
 from gateway.openapi.parts import KEY_OR_LOOPBACK, Json, answer, parameters, problems, reference
 
 _BINARY: Json = {"type": "string", "format": "binary"}
+_OUTPUTS = (
+    "Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. `backdrop`: "
+    "`backdrop.nii.gz`, the sequence that the pictures show (the first there is of flair, t1ce, t2, t1) in 256 greys "
+    "on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other results."
+)
 _JOB_ID: Json = {
     "name": "job_id",
     "in": "path",
@@ -97,7 +102,9 @@ def _submit() -> Json:
 
 
 def _body() -> Json:
-    described = {**JobRequest.model_json_schema(), "description": "Optional; the fields as they stand by default."}
+    schema = JobRequest.model_json_schema()
+    schema["properties"]["outputs"] |= {"description": _OUTPUTS, "examples": [["backdrop"]]}
+    described = {**schema, "description": "Optional; the fields as they stand by default."}
     sequences = {
         "type": "object",
         "properties": {**dict.fromkeys(SEQUENCES, _BINARY), DESCRIPTION: described},

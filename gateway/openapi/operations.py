@@ -39,8 +39,9 @@ _THRESHOLD: Json = {
 _RENDER: Json = {
     "name": "render",
     "in": "query",
-    "description": "`overlay` answers with the image and the tumour's border in red, whatever `Accept` says.",
-    "schema": {"type": "string", "enum": ["overlay"]},
+    "description": "`overlay` answers with the image and the tumour's border in red, `image` with the image alone, "
+    "whatever `Accept` says.",
+    "schema": {"type": "string", "enum": ["overlay", "image"]},
 }
 
 
@@ -88,7 +89,8 @@ def _classification(operation_id: str, summary: str, *, alias: bool = False) -> 
 def _segmentation(operation_id: str, summary: str, *, alias: bool = False) -> Json:
     answered = answer(
         "By `Accept`: `application/json` describes the tumour, all in the uploaded image's own pixels; `image/png` is "
-        "the mask (0 or 255); `image/png; profile=overlay` is the image with the border in red.",
+        "the mask (0 or 255); `image/png; profile=overlay` is the image with the border in red; "
+        "`image/png; profile=image` is the image alone, in grey, for programs that cannot show the file themselves.",
         "Segmentation",
         examples.SEGMENTATION,
     )

@@ -10,12 +10,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
+from PIL import Image
 from playwright.sync_api import FilePayload, Page, expect
 
 from core.jobs.embedded import EmbeddedValkey
 from tests.browser.conftest import OpenTab, wait_for_port
-from tests.browser.test_access import violations
+from tests.browser.test_access import PHONE, violations
+from tests.fixtures.answers import in_multipart
 from tests.fixtures.servers import Server, free_port, running
 from tests.fixtures.volume_models import make_phantom, write_volume_bundle
 from tests.fixtures.volumes import make_affine, make_series, nibabel, to_nifti
@@ -80,6 +84,40 @@ def choose(page: Page, *files: FilePayload) -> None:
     page.locator("#view-volumes").get_by_label("Choose files", exact=True).set_input_files(list(files))
 
 
+def viewer_pixels(page: Page) -> npt.NDArray[np.int64]:
+    """What the viewer of volumes shows once it has drawn, (h, w, 3)."""
+    page.wait_for_timeout(500)
+    shot = page.locator(".volume canvas").screenshot()
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB")).astype(np.int64)
+
+
+def tiles(pixels: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """The viewer's four parts: three planes, and below them on the right the rendering."""
+    rows, columns = pixels.shape[0] // 2, pixels.shape[1] // 2
+    return [pixels[row : row + rows, column : column + columns] for row in (0, rows) for column in (0, columns)]
+
+
+def check_image_and_labels(page: Page) -> None:
+    """The lesion is bright in the image and coloured by the labels, at the same place in all planes and in 3D."""
+    expect(page.get_by_text("Click or scroll to move")).to_be_visible()
+    expect(page.get_by_role("slider", name="White from")).to_be_enabled()
+    page.get_by_role("slider", name="Labels").fill("0")
+    grey = tiles(viewer_pixels(page))
+    page.get_by_role("slider", name="Labels").fill("100")
+    labelled = tiles(viewer_pixels(page))
+    page.get_by_role("slider", name="Labels").fill("50")
+    page.get_by_role("slider", name="Labels").blur()
+    for image, labels in zip(grey[:3], labelled[:3], strict=True):
+        # The cross stands before both.
+        seen = np.minimum(image, labels).min(axis=2) < 200
+        bright, coloured = (image.min(axis=2) > 90) & seen, (np.ptp(labels, axis=2) > 60) & seen
+        assert (np.ptp(image, axis=2) > 60).mean() < 0.002, "no label is left at an opacity of 0"
+        assert (bright & coloured).sum() / (bright | coloured).sum() > 0.85
+        assert coloured.mean() > 0.02
+    assert (grey[3].max(axis=2) > 8).mean() > 0.15, "the rendering shows the image"
+    assert (np.ptp(labelled[3], axis=2) > 60).sum() > (np.ptp(grey[3], axis=2) > 60).sum() + 200
+
+
 def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenTab, picture: Picture) -> None:
     data, tumour_ml = phantom()
     page = open_tab(site.gateway, "/#volumes")
@@ -106,9 +144,9 @@ def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenT
     expect(page.locator(".planes img")).to_have_count(3)
     for plane in page.locator(".planes img").all():
         assert plane.evaluate("(image) => image.decode().then(() => image.naturalWidth)") == 640
-    expect(page.get_by_text("Only the label map is shown")).to_be_visible()
-    page.get_by_label("Choose the image").set_input_files(nifti("image.nii.gz", data))
-    expect(page.get_by_text("Only the label map is shown")).to_have_count(0)
+    check_image_and_labels(page)
+    page.reload()
+    check_image_and_labels(page)
     assert violations(page) == []
     picture(page, "volumes-results")
     with page.expect_download() as download:
@@ -123,22 +161,62 @@ def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenT
         assert "4711" not in kept
 
 
-def test_the_viewer_shows_what_was_sent_below_the_labels(site: Site, open_tab: OpenTab) -> None:
+def test_the_viewer_can_be_moved_and_what_it_shows_erased(site: Site, open_tab: OpenTab) -> None:
     page = open_tab(site.gateway, "/#volumes")
     choose(page, nifti("flair.nii.gz", phantom()[0]))
     page.get_by_role("button", name="Start").click()
     expect(page.locator(".job h3")).to_have_text("Done")
-    expect(page.locator(".volume canvas")).to_be_visible()
-    expect(page.get_by_role("slider", name="White from")).to_be_enabled()
-    viewer = page.locator(".volume canvas")
-    page.wait_for_timeout(500)
-    before = viewer.screenshot()
+    check_image_and_labels(page)
+    before = viewer_pixels(page)
     page.get_by_role("slider", name="Axial").fill("20")
-    page.wait_for_timeout(500)
-    assert viewer.screenshot() != before
+    assert not np.array_equal(viewer_pixels(page), before)
+    backdrop = f"/v1/jobs/{page.url[-32:]}/results/backdrop.nii.gz"
+    assert site.gateway.request("GET", backdrop).status == 200
     page.get_by_role("button", name="Erase from the server").click()
     expect(page.get_by_text("Drop NIfTI files")).to_be_visible()
+    assert site.gateway.request("GET", backdrop).status == 410
     assert site.gateway.request("GET", "/v1/jobs").json()["jobs"][0]["inputs"][0]["name"] != "flair.nii.gz"
+
+
+def test_a_job_without_a_backdrop_shows_its_labels_until_somebody_chooses_the_image(
+    site: Site, open_tab: OpenTab
+) -> None:
+    data = phantom()[0]
+    body, headers = in_multipart({"flair": gzip.compress(data, 1)})
+    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}).json()
+    assert "backdrop.nii.gz" not in {result["name"] for result in job["results"]}
+    page = open_tab(site.gateway, f"/#volumes/{job['id']}")
+    expect(page.get_by_text("Only the label map is shown")).to_be_visible()
+    expect(page.get_by_role("slider", name="White from")).to_be_disabled()
+    page.get_by_label("Choose the image").set_input_files(nifti("image.nii.gz", data))
+    expect(page.get_by_text("Only the label map is shown")).to_have_count(0)
+    check_image_and_labels(page)
+
+
+def test_results_fit_a_phone_in_the_dark(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    body, headers = in_multipart({"job": b'{"outputs": ["backdrop"]}', "flair": gzip.compress(phantom()[0], 1)})
+    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}).json()
+    page = open_tab(site.gateway, f"/#volumes/{job['id']}", viewport=PHONE, color_scheme="dark")
+    expect(page.get_by_text("Click or scroll to move")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    expect(page.get_by_text("Research use only. Not a medical device.").first).to_be_in_viewport()
+    assert violations(page) == []
+    picture(page, "volumes-phone-dark")
+
+
+def test_a_job_at_work_can_be_cancelled(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(site.gateway, "/#volumes")
+    choose(page, nifti("flair.nii.gz", phantom()[0]))
+    page.get_by_role("button", name="Start").press("Enter")
+    expect(page.locator(".job")).to_have_attribute("data-status", "running")
+    expect(page.locator(".job h3")).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Cancel")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".job h3")).to_have_text("Cancelled")
+    expect(page.get_by_role("button", name="Erase from the server")).to_be_visible()
+    assert violations(page) == []
+    picture(page, "volumes-cancelled")
 
 
 def test_a_refused_volume_says_what_to_do(site: Site, open_tab: OpenTab, picture: Picture) -> None:
@@ -179,6 +257,7 @@ def test_a_dicom_folder_is_zipped_here_without_its_names(site: Site, open_tab: O
     page.get_by_role("button", name="Start").click()
     expect(page.locator(".job h3")).to_have_text("Done")
     expect(page.get_by_role("row", name=re.compile("Whole tumour"))).to_be_visible()
+    check_image_and_labels(page)
     assert not any(b"4711_" in body for body in sent)
 
 

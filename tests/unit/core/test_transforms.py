@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.errors import InconsistentGeometry, InvalidRequest, MissingSequence
+from core.imaging.copies import find_copies
 from core.imaging.transforms import (
     Box,
     FloatArray,
     Placement,
-    find_copies,
     find_head,
     grey_window,
     prepare_classification,
@@ -243,7 +243,7 @@ def test_a_sequence_that_repeats_another_is_left_out() -> None:
     # Saved again with other contrast and rounding, as archives do.
     copy = np.rint((0.1 + 0.8 * flair) * 255).astype(np.float32) / np.float32(255)
     sequences = {"t1": copy, "t2": t2, "flair": flair}
-    assert find_copies(sequences, spec) == {"t1": "flair"}
+    assert find_copies(sequences, spec.sequences, spec.copy_correlation) == {"t1": "flair"}
     image, _ = prepare_segmentation(sequences, spec)
     without, _ = prepare_segmentation({"t2": t2, "flair": flair}, spec)
     np.testing.assert_array_equal(image, without)
@@ -252,7 +252,11 @@ def test_a_sequence_that_repeats_another_is_left_out() -> None:
 def test_one_image_under_every_name_stays_under_one() -> None:
     spec = SegmentationPreprocessing(size=64)
     everywhere = dict.fromkeys(spec.sequences, grainy(1))
-    assert find_copies(everywhere, spec) == {"t1": "flair", "t1ce": "flair", "t2": "flair"}
+    assert find_copies(everywhere, spec.sequences, spec.copy_correlation) == {
+        "t1": "flair",
+        "t1ce": "flair",
+        "t2": "flair",
+    }
     image, _ = prepare_segmentation(everywhere, spec)
     assert [bool(channel.any()) for channel in image] == [False, False, False, True]
 
@@ -260,4 +264,5 @@ def test_one_image_under_every_name_stays_under_one() -> None:
 def test_blank_slices_are_not_copies_of_each_other() -> None:
     spec = SegmentationPreprocessing(size=64)
     blank = np.zeros((120, 100), np.float32)
-    assert find_copies({"t1": blank, "t2": blank, "flair": grainy(1)}, spec) == {}
+    sequences = {"t1": blank, "t2": blank, "flair": grainy(1)}
+    assert find_copies(sequences, spec.sequences, spec.copy_correlation) == {}

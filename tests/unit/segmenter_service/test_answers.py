@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import numpy as np
@@ -16,7 +17,7 @@ from core.serving.bodies import Upload
 from segmenter_service.answers import build_answer
 from segmenter_service.model import Prepared, prepare
 from segmenter_service.negotiation import Representation
-from tests.fixtures.images import encode, make_head_slice, make_png
+from tests.fixtures.images import encode, make_dicom, make_head_slice, make_png
 
 IDENTITY = ModelIdentity(name="tiny", version="3", sha256="a" * 64, provider="CPUExecutionProvider", variant="int8")
 
@@ -64,3 +65,16 @@ def test_picture_headers_say_what_the_json_says() -> None:
 
 def test_no_warnings_no_header() -> None:
     assert "x-falx-warnings" not in build(prepared_from(make_png()), Representation.OVERLAY).headers
+
+
+def test_image_of_a_dicom_file_is_the_slice_under_its_window_without_the_outline() -> None:
+    head = make_head_slice(96, 128, seed=4)
+    elements = {"WindowCenter": 100, "WindowWidth": 100, "RescaleSlope": 1, "RescaleIntercept": 0}
+    prepared = prepared_from(make_dicom(head, elements=elements))
+    response = build(prepared, Representation.IMAGE)
+    picture = Image.open(io.BytesIO(bytes(response.body)))
+    assert (picture.format, picture.mode, picture.size) == ("PNG", "L", (128, 96))
+    windowed = np.clip((head.astype(float) - 99.5) / 99 + 0.5, 0, 1) * 255
+    assert np.abs(np.asarray(picture) - windowed).max() <= 1
+    answer = json.loads(bytes(build(prepared, Representation.JSON).body))
+    assert response.headers["x-falx-tumor-pixels"] == str(answer["tumor_pixels"]) != "0"

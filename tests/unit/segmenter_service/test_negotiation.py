@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from core.errors import NotAcceptable
-from segmenter_service.negotiation import Representation, negotiate
+from segmenter_service.negotiation import Rendered, Representation, negotiate
 
-JSON, MASK, OVERLAY = Representation.JSON, Representation.MASK, Representation.OVERLAY
+JSON, MASK = Representation.JSON, Representation.MASK
+OVERLAY, IMAGE = Representation.OVERLAY, Representation.IMAGE
 
 ANSWERS = [
     (None, JSON),
@@ -21,6 +22,9 @@ ANSWERS = [
     ("image/png; profile=overlay", OVERLAY),
     ('image/png;profile="overlay"', OVERLAY),
     ("image/png;profile=overlay;q=0.5", OVERLAY),
+    ("image/png; profile=image", IMAGE),
+    ("image/png;profile=image;q=0.5, image/png;profile=overlay;q=0.4", IMAGE),
+    ("image/png;profile=image, image/png;profile=overlay", OVERLAY),
     ("image/png, application/json", JSON),
     ("image/png, application/json;q=0.9", MASK),
     ("image/png;q=0.5, image/png;profile=overlay", OVERLAY),
@@ -62,5 +66,6 @@ def test_refusal_lists_what_there_is(accept: str) -> None:
 
 
 @pytest.mark.parametrize("accept", [None, "*/*", "application/json", "text/html"])
-def test_render_in_the_address_decides_alone(accept: str | None) -> None:
-    assert negotiate(accept, render="overlay") is OVERLAY
+@pytest.mark.parametrize(("render", "expected"), [("overlay", OVERLAY), ("image", IMAGE)])
+def test_render_in_the_address_decides_alone(accept: str | None, render: Rendered, expected: Representation) -> None:
+    assert negotiate(accept, render) is expected

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.imaging.volume import Volume
-from segmenter_service.planes import render_planes
+from segmenter_service.planes import render_planes, to_grey
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, points_mm
 
 YELLOW_BGR = (66, 228, 240)
@@ -91,3 +91,20 @@ def test_the_tumour_is_shown_even_where_the_head_is_not_found() -> None:
     labels[0:3, 0:3, 0:3] = 2
     for png in render_planes(backdrop, labels).values():
         outline_centre(picture(png))
+
+
+@pytest.mark.parametrize("orientation", ["RAS", "LPS", "PSR"])
+def test_grey_values_lie_where_the_backdrop_has_them_within_the_window_of_the_pictures(orientation: str) -> None:
+    backdrop, labels = head_with_lesion(orientation, (4.0, 4.0, 4.0))
+    grey = to_grey(backdrop)
+    assert grey.dtype == np.uint8
+    assert grey.shape == backdrop.voxels.shape
+    low, high = np.percentile(backdrop.voxels[backdrop.voxels > 0], (1.0, 99.7))
+    expected = np.clip((backdrop.voxels - low) / (high - low), 0, 1) * 255
+    assert np.abs(grey - expected).max() <= 1
+    assert (grey[labels > 0] == 255).all()
+    assert (grey[backdrop.voxels == 0] == 0).all()
+
+
+def test_one_value_everywhere_is_black() -> None:
+    assert not to_grey(Volume(np.full((9, 9, 9), 7.0, np.float32), np.eye(4))).any()

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis.extra import numpy as hnp
 from PIL import Image
 
-from segmenter_service.render import find_border, render_mask, render_overlay
+from segmenter_service.render import find_border, render_image, render_mask, render_overlay
 
 BoolArray = npt.NDArray[np.bool_]
 RED = (255, 0, 0)
@@ -59,3 +59,16 @@ def test_overlay_is_the_slice_with_a_red_border() -> None:
 def test_overlay_without_tumour_is_grey_throughout() -> None:
     colours = np.asarray(open_png(render_overlay(np.full((8, 9), 0.4, np.float32), np.zeros((8, 9), np.bool_))))
     assert (colours == 102).all()
+
+
+def test_image_is_what_the_overlay_shows_beside_its_border() -> None:
+    pixels = np.linspace(-0.2, 1.2, 11 * 17, dtype=np.float32).reshape(11, 17)
+    mask = np.zeros(pixels.shape, np.bool_)
+    mask[3:7, 5:12] = True
+    picture = open_png(render_image(pixels))
+    assert picture.mode == "L"
+    assert picture.size == (17, 11)
+    grey = np.asarray(picture)
+    assert (grey.min(), grey.max()) == (0, 255)
+    beside = ~find_border(mask)
+    assert np.array_equal(np.asarray(open_png(render_overlay(pixels, mask)))[beside][:, 0], grey[beside])

@@ -52,6 +52,12 @@ def packed(volume: Volume, **options: Any) -> bytes:
     return to_nifti(volume.voxels, volume.affine, compress=True, **options)
 
 
+def windowed(volume: Volume) -> np.ndarray:
+    """0 to 255 over the grey values that pictures show of a stripped head."""
+    low, high = np.percentile(volume.voxels[volume.voxels > 0], (1.0, 99.7))
+    return np.asarray(np.clip((volume.voxels - low) / (high - low), 0, 1) * 255)
+
+
 def dice(one: np.ndarray, other: np.ndarray) -> float:
     total = int(np.count_nonzero(one)) + int(np.count_nonzero(other))
     return 2 * int(np.count_nonzero(one & other)) / max(1, total)
@@ -180,6 +186,40 @@ def test_probabilities_come_when_asked_for(bench: Bench) -> None:
     assert np.allclose(image.affine, volume.affine, atol=1e-4)
     assert np.array_equal(probability > 0.5, labels > 0)
     assert {f"probability_{region}.nii.gz" for region in volume_manifest()["labels"]} <= set(done.files)
+
+
+@pytest.mark.parametrize(("orientation", "tilt"), [("RAS", 0), ("LPS", 20), ("PIR", 0), ("IAL", 0)])
+def test_the_backdrop_lies_under_the_labels_when_asked_for(bench: Bench, orientation: str, tilt: float) -> None:
+    affine = make_affine(orientation, (1.0, 1.2, 1.0), SHAPE, tilt)
+    flair, labels = make_phantom(SHAPE, affine)
+    plain = Volume(np.where(flair.voxels > 0, np.float32(200), np.float32(0)), affine)
+    plain.voxels[3, 4, 5] = 201
+    done = bench.run({"t1.nii.gz": packed(plain), "flair.nii.gz": packed(flair)}, outputs=("backdrop",))
+    assert set(done.files) == {
+        "segmentation.nii.gz", "report.json", "axial.png", "coronal.png", "sagittal.png", "backdrop.nii.gz",
+    }  # fmt: skip
+    backdrop, segmentation = done.image("backdrop.nii.gz"), done.image()
+    assert np.array_equal(backdrop.affine, segmentation.affine)
+    grey = np.asarray(backdrop.dataobj)
+    assert grey.dtype == np.uint8
+    assert grey.shape == SHAPE
+    # Brighter than all of the head where the lesion enhances, and nowhere else: on its side, and of the FLAIR.
+    assert np.array_equal(grey > 230, labels == 3)
+    assert (grey[flair.voxels == 0] == 0).all()
+    assert np.abs(grey - windowed(flair)).max() <= 1
+    # Measurements between 0 and 255, for viewers; the label map alone holds names.
+    assert [int(backdrop.header[name]) for name in ("intent_code", "cal_min", "cal_max")] == [0, 0, 255]
+    assert int(segmentation.header["intent_code"]) == 1002
+
+
+def test_without_a_flair_the_backdrop_is_the_sequence_of_the_pictures(bench: Bench) -> None:
+    affine = make_affine("LPS", shape=SHAPE)
+    t2, _ = make_phantom(SHAPE, affine)
+    t1 = Volume(np.where(t2.voxels > 0, 900 - t2.voxels, np.float32(0)), affine)
+    done = bench.run({"t1": packed(t1), "t2": packed(t2)}, outputs=("probabilities", "backdrop"))
+    grey = np.asarray(done.image("backdrop.nii.gz").dataobj)
+    assert np.abs(grey - windowed(t2)).max() <= 1
+    assert "probability_whole_tumor.nii.gz" in done.files
 
 
 def test_mirrored_windows_answer_alike_where_the_network_knows_no_sides(

@@ -21,3 +21,4 @@ async function picture(file, accept) {
 
 export const maskOf = (file) => picture(file, "image/png");
 export const overlayOf = (file) => picture(file, "image/png; profile=overlay");
+export const imageOf = (file) => picture(file, "image/png; profile=image");

@@ -2,7 +2,7 @@
 
 import { problemOf } from "../api.js";
 import { nameOf } from "../format.js";
-import { classify, overlayOf, segment } from "./requests.js";
+import { classify, imageOf, segment } from "./requests.js";
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
 
@@ -13,7 +13,6 @@ export class Slice {
   segmentation = null;
   problems = {};
   picture = null; // a blob that this browser can show
-  outlineInPicture = false;
   heat = null;
 
   constructor(file, name, onChange) {
@@ -62,20 +61,19 @@ export class Slice {
     this.onChange(this);
   }
 
-  /** The browser's own reading of the file, at once; DICOM and TIFF it cannot read. */
+  /** The browser's own reading of the file, at once; most cannot read DICOM and TIFF. */
   async #local() {
     if (this.picture) return;
     try {
       (await createImageBitmap(this.file)).close();
       this.picture = this.file;
       this.onChange(this);
-    } catch { /* the server's picture comes with its answer */ }
+    } catch { /* the server's reading comes after its answer */ }
   }
 
   async #fromServer() {
     try {
-      this.picture = await overlayOf(this.file);
-      this.outlineInPicture = true;
+      this.picture = await imageOf(this.file);
     } catch (error) {
       this.problems.segmentation = problemOf(error);
     }

@@ -19,27 +19,24 @@ export class Stage {
     this.window = slider("Window", { min: 2 }, look("window"));
     this.level = slider("Level", { value: 50 }, look("level"));
     const sliders = [this.heat, this.outline, this.window, this.level];
-    this.note = element("p", { className: "fine" });
     $(".controls", root).append(
       element("div", { className: "sliders" }, sliders.map(({ label }) => label)),
       element("p", { className: "row" },
         button("Zoom in", () => this.box.zoomBy(1.5)), button("Zoom out", () => this.box.zoomBy(1 / 1.5)),
         button("Fit", () => this.box.fit()), button("Reset window", () => this.#resetWindow())),
-      this.note);
+      element("p", { className: "fine",
+        text: "Drag to move; Shift and drag for window and level. Keys: + − 0 and arrows." }));
   }
 
   /** Show `slice`; its layers are null until the server has answered. */
-  async show({ picture, outlineInPicture, heat, segmentation, label }) {
+  async show({ picture, heat, segmentation, label }) {
     this.heat.input.disabled = !heat;
-    this.outline.input.disabled = outlineInPicture || !segmentation;
-    this.note.textContent = outlineInPicture
-      ? "This picture is the server's own, with the outline drawn in: browsers cannot show this kind of file."
-      : "Drag to move; Shift and drag for window and level. Keys: + − 0 and arrows.";
+    this.outline.input.disabled = !segmentation;
     this.canvas.setAttribute("aria-label", label);
     if (!picture) { this.box.clear(); return; }
     await this.box.setSlice(picture);
     if (heat) await this.box.setHeat(heat);
-    if (segmentation && !outlineInPicture) this.box.setOutline(segmentation.contours, segmentation.size);
+    if (segmentation) this.box.setOutline(segmentation.contours, segmentation.size);
   }
 
   /** Another slice begins as the first one did. */

@@ -29,8 +29,7 @@ export class ResultsPanel {
     this.root.hidden = true;
   }
 
-  /** `parts`: the job's files by sequence, where this page has sent them; the viewer shows the labels over one. */
-  async show(job, parts) {
+  async show(job) {
     this.clear();
     const signal = this.#stop.signal;
     const byName = Object.fromEntries(job.results.map((result) => [result.name, result]));
@@ -45,7 +44,7 @@ export class ResultsPanel {
     this.root.hidden = false;
     await Promise.all([
       this.#guarded(planes, () => this.#showPlanes(planes, byName, signal)),
-      this.#guarded(viewer, () => this.#showViewer(viewer, byName["segmentation.nii.gz"], parts, signal)),
+      this.#guarded(viewer, () => this.#showViewer(viewer, byName, signal)),
     ]);
   }
 
@@ -65,16 +64,17 @@ export class ResultsPanel {
     }
   }
 
-  async #showViewer(place, segmentation, parts, signal) {
+  async #showViewer(place, { "segmentation.nii.gz": segmentation, "backdrop.nii.gz": backdrop }, signal) {
     if (!segmentation) return;
     if (!hasWebGl2()) {
       place.append(element("p", { className: "fine", text: "This browser has no WebGL 2, which the viewer needs. " +
         "The planes above and the files below are complete." }));
       return;
     }
-    const labels = await resultOf(segmentation, signal);
+    const [labels, image] = await Promise.all(
+      [segmentation, backdrop].map((result) => (result ? resultOf(result, signal) : null)));
     this.#viewer = new VolumeViewer(place);
-    await this.#viewer.open(labels, parts.flair ?? parts.t1ce ?? parts.t2 ?? parts.t1 ?? null);
+    await this.#viewer.open(labels, image);
   }
 
   async #download(result) {

@@ -18,7 +18,6 @@ export function startVolumes() {
 class VolumeView {
   #id = null; // of the job on the screen
   #following = null; // the AbortController of its events
-  #sent = {}; // the parts of the job that this page has sent, for its viewer: {id, parts}
   #attempt = { key: null, parts: null }; // a try that failed on its way is repeated under its key
 
   constructor(root) {
@@ -66,11 +65,11 @@ class VolumeView {
     this.start.disabled = true;
     this.problems.replaceChildren();
     this.panel.sending(0);
+    this.panel.title.focus(); // the button that had it goes away
     try {
       const parts = this.#attempt.parts ?? await this.intake.parts();
       this.#attempt = { key: this.#attempt.key ?? crypto.randomUUID(), parts };
       const job = await submit(parts, this.#attempt.key, { onProgress: (share) => this.panel.sending(share) });
-      this.#sent = { id: job.id, parts };
       this.intake.clear();
       location.hash = `#volumes/${job.id}`;
     } catch (error) {
@@ -100,7 +99,7 @@ class VolumeView {
     this.panel.update(job);
     if (!isOver(job)) return;
     announce(`The job has ${job.status}.`);
-    if (job.status === "succeeded") this.results.show(job, this.#sent.id === job.id ? this.#sent.parts : {});
+    if (job.status === "succeeded") this.results.show(job);
     if (job.problem) this.problems.replaceChildren(problemBox(job.problem));
   }
 

@@ -48,7 +48,7 @@ export class VolumeViewer {
     this.root = root;
   }
 
-  /** Show `labels` (a NIfTI blob) over `image` (a NIfTI file), or alone until somebody gives one. */
+  /** Show `labels` over `image`, both NIfTI blobs; or alone, where `image` is null, until somebody chooses one. */
   async open(labels, image) {
     this.#labels = labels;
     const { Niivue, SHOW_RENDER, MULTIPLANAR_TYPE } = await niivue();
@@ -56,7 +56,9 @@ export class VolumeViewer {
       "Three planes and a rendering of the label map; the sliders below move the planes." });
     this.status = element("p", { className: "fine", role: "status" });
     const frame = element("div", { className: "volume" }, this.canvas);
-    this.root.replaceChildren(frame, legend(), this.#controls(), this.status);
+    const controls = this.#controls();
+    controls.inert = true; // there is nothing to turn yet
+    this.root.replaceChildren(frame, legend(), controls, this.status);
     this.#nv = new Niivue({
       backColor: [0, 0, 0, 1], isRadiologicalConvention: true, show3Dcrosshair: true, dragAndDropEnabled: false,
       multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarLayout: MULTIPLANAR_TYPE.GRID,
@@ -66,6 +68,7 @@ export class VolumeViewer {
     await this.#nv.attachToCanvas(this.canvas);
     this.#nv.setSliceType(this.#nv.sliceTypeMultiplanar);
     await this.#show(image);
+    controls.inert = false;
   }
 
   close() {
@@ -85,7 +88,7 @@ export class VolumeViewer {
     this.opacity.set(image ? 50 : 100);
     for (const { input } of [this.dark, this.bright]) input.disabled = !image;
     this.status.textContent = image ? "Click or scroll to move; drag with the right button for the window."
-      : "Only the label map is shown: the server gives no image back, and this page keeps none over a reload. " +
+      : "Only the label map is shown: this job was sent without asking for the output backdrop. " +
         "Choose the image to see it below the labels.";
   }
 

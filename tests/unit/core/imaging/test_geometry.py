@@ -98,6 +98,29 @@ def test_resampling_back_reads_each_place_again() -> None:
     assert np.allclose(back[2:-2, 2:-2, 1:-1], there[2:-2, 2:-2, 1:-1], rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize("orientation", ORIENTATIONS[::5])
+def test_each_axis_has_the_spacing_wanted_for_it(orientation: str) -> None:
+    i, j, k = ("RLAPSI".index(letter) // 2 for letter in orientation)
+    own, shape = (0.8, 1.0, 1.2), (30, 40, 20)
+    grid = Grid((shape[i], shape[j], shape[k]), make_affine(orientation, (own[i], own[j], own[k])))
+    space = WorkingSpace.over(grid, spacing_mm=(1.5, 2.0, 3.0))
+    assert space.grid.spacing_mm == pytest.approx((1.5, 2.0, 3.0))
+    assert space.shape == (16, 20, 8)
+
+
+def test_thick_slices_are_kept_where_asked_and_thin_ones_are_not() -> None:
+    thick, thin = (Grid((12, 12, 10), make_affine("LPS", (1.0, 1.0, mm))) for mm in (7.0, 1.0))
+    wanted = (1.5, 1.5, 3.0)
+    kept = WorkingSpace.over(thick, spacing_mm=wanted, keep_thick_slices=True)
+    assert kept.grid.spacing_mm == pytest.approx((1.5, 1.5, 7.0))
+    field = points_mm(thick.shape, thick.affine)[..., 2].astype(np.float32)
+    # No slice is mixed with its neighbour, on the way in or back.
+    assert np.array_equal(np.unique(kept.extract(field)), np.unique(field))
+    assert np.array_equal(kept.restore(kept.extract(field))[6, 6], field[6, 6])
+    assert WorkingSpace.over(thick, spacing_mm=wanted).grid.spacing_mm == pytest.approx(wanted)
+    assert WorkingSpace.over(thin, spacing_mm=wanted, keep_thick_slices=True).grid.spacing_mm == pytest.approx(wanted)
+
+
 def test_a_map_of_another_shape_is_a_mistake() -> None:
     space = WorkingSpace.over(Grid(SHAPE, np.eye(4)))
     with pytest.raises(ValueError, match="shape"):

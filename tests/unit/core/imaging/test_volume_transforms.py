@@ -99,6 +99,21 @@ def test_thick_slices_become_the_working_spacing() -> None:
     assert not own.space.resampled
 
 
+def test_a_sequence_that_repeats_another_is_left_out() -> None:
+    flair, other = make_head(SHAPE), make_head(SHAPE)
+    texture = np.random.default_rng(4).random(SHAPE).astype(np.float32)
+    t2 = Volume(other.voxels * (0.4 + 0.6 * texture), other.affine)
+    # Stored again with other numbers, as archives do.
+    copy = Volume(flair.voxels * 3 + 7, flair.affine)
+    spec = VolumeSpec(copy_correlation=0.99)
+    found = prepare_volume({"t1": copy, "t2": t2, "flair": flair}, spec)
+    assert found.copies == {"t1": "flair"}
+    alone = prepare_volume({"t2": t2, "flair": flair}, spec)
+    assert alone.copies == {}
+    assert np.array_equal(found.tensor, alone.tensor)
+    assert prepare_volume({"t1": copy, "flair": flair}, VolumeSpec()).copies == {}
+
+
 def test_what_the_model_does_not_take_is_refused() -> None:
     with pytest.raises(MissingSequence):
         prepare_volume({}, VolumeSpec())
