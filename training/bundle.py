@@ -53,12 +53,12 @@ SET_TITLES: Final = {
 _USUAL: Final[Mapping[Kind, str]] = {
     "classifier": "resnet50",
     "segmenter": "unet",
-    "volume-segmenter": "residual-attention-unet-3d",
+    "volume-segmenter": "slices-in-volume",
 }
 ARCHITECTURES: Final[Mapping[Kind, str]] = {
     "classifier": "resnet50",
     "segmenter": "unet-16-256",
-    "volume-segmenter": "residual-attention-unet-3d",
+    "volume-segmenter": "slices-in-volume",
 }
 DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
     "classifier": (

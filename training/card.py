@@ -27,13 +27,16 @@ of the first release; 40 % of its loss is against the outline, 60 % against the 
 EfficientNet-Lite0 encoder (ImageNet weights), fine-tuned on the same splits. The threshold was chosen on the `val`
 split of TCGA-LGG. All BraTS cases were used in training: there is no measurement on them.""",
     "volume-segmenter": """\
-A 3D U-Net with residual blocks and attention gates: five levels, four input channels (T1, T1 post-contrast, T2, FLAIR),
-one sigmoid for each of three nested regions. Trained on patches of the `train` patients of TCGA-LGG, their slices
-stacked as volumes, and of four BraTS 2021 cases. TCGA-LGG knows the whole tumour alone and teaches nothing else; the
-two inner regions were learnt from the BraTS cases, two of which have enhancing tumour. Sequences were dropped at
-random, most often down to FLAIR alone, so any non-empty subset is accepted: absent sequences are zero. The voxel size
-of the TCGA-LGG slices is not known: 1 mm pixels and a common height of 160 mm stand for it, and patches were stretched
-from feet to head by 0.65 to 1.5. Thresholds and the smallest piece of tumour that is kept were chosen on the `val`
+Slices first, then the volume: the classic U-Net of `tumor-segmenter` reads every axial slice (T1, T1 post-contrast, T2,
+FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them, at half the
+resolution in plane. What both say is added; one sigmoid for each of three nested regions. The slice network kept its
+weights, which come from TCGA-LGG, Figshare and BraTS slices; the 3D network and the slice network's layer for the inner
+regions were trained on patches of the `train` patients of TCGA-LGG, their slices stacked as volumes, and of four BraTS
+2021 cases. TCGA-LGG knows the whole tumour alone and teaches nothing else; the two inner regions were learnt from the
+BraTS cases, two of which have enhancing tumour. Sequences were dropped at random, most often down to FLAIR alone, so
+any non-empty subset is accepted: absent sequences are zero, and so is one that repeats another. The voxel size of the
+TCGA-LGG slices is not known: 1 mm pixels and a common height of 160 mm stand for it. Slices further apart than 3 mm are
+never interpolated. Thresholds and the smallest piece of tumour that is kept were chosen on the `val`
 patients of TCGA-LGG, shown with all their sequences and with FLAIR alone; no BraTS case is in `val`, so the thresholds
 of the inner regions are 0.5.""",
 }
@@ -61,6 +64,8 @@ _LIMITS: Final = {
     ),
     "volume-segmenter": (
         "Tumour core and enhancing tumour were learnt from four BraTS cases and measured on two: do not rely on them.",
+        "One of the two held-out BraTS cases (01485) was not held out from the slice network, which learnt the whole "
+        "tumour from slices of it, though no inner region: read that figure as hopeful.",
         "T2 was seen in those BraTS cases only, and they are skull-stripped.",
         "The voxel size of the TCGA-LGG volumes is nominal, in training and in the figures: a wrong slice spacing in a "
         "header is tolerated in part, and volumes in ml are as right as the header.",
@@ -126,7 +131,7 @@ def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> st
 
 
 def _method(export: Export) -> str:
-    usual = (None, "resnet50", "unet", "residual-attention-unet-3d")
+    usual = (None, "resnet50", "unet", "slices-in-volume")
     if export.architecture in usual and export.preset == "falx" and not export.multitask:
         return _METHOD[export.kind]
     outlines = " A second output outlines the tumour." if export.multitask else ""
@@ -154,14 +159,22 @@ def _operating_point(manifest: Manifest, export: Export) -> str:
     return "\n".join(lines)
 
 
+def _spacing(volume: VolumePreprocessing) -> str:
+    if volume.spacing_mm is None:
+        return "the scan's own spacing"
+    sides = volume.spacing_mm if isinstance(volume.spacing_mm, tuple) else (volume.spacing_mm,)
+    thick = "; thicker slices stay as they are" if volume.keep_thick_slices else ""
+    return f"{' x '.join(f'{side:g}' for side in sides)} mm{thick}"
+
+
 def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:
     window = " x ".join(map(str, volume.window))
-    spacing = "the scan's own spacing" if volume.spacing_mm is None else f"{volume.spacing_mm:g} mm"
+    spacing = _spacing(volume)
     scores = ", ".join(f"{score:.3f}" for score in export.sizes.values())
     regions = zip(export.labels, export.thresholds or (), strict=False)
     chosen = ", ".join(f"{name.replace('_', ' ')} {threshold:.2f}" for name, threshold in regions)
     return f"""\
-- input: windows of {window} voxels of {spacing}, overlapping by {volume.overlap:.0%} of their side at least
+- input: windows of {window} voxels, overlapping by {volume.overlap:.0%} of their side at least; voxels of {spacing}
 - a voxel belongs to a region from these probabilities on: {chosen}
 - connected pieces of less than {export.smallest_component_ml:g} ml are left out
 - mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}

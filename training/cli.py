@@ -21,6 +21,7 @@ from training.commands.report import report_command
 from training.commands.split import split_command
 from training.commands.trust import trust_command
 from training.config import (
+    ISOTROPIC_VOLUMES,
     SEGMENTER_TEACHER,
     TEACHER,
     ClassifierConfig,
@@ -78,8 +79,8 @@ PresetOption = Annotated[Preset, typer.Option("--preset", help="falx: ours; pape
 ClassifierOption = Annotated[ClassifierName, typer.Option("--architecture", help="Which network.")]
 SegmenterOption = Annotated[SegmenterName, typer.Option("--architecture", help="Which network.")]
 VolumeSegmenterOption = Annotated[VolumeSegmenterName, typer.Option("--architecture", help="Which network.")]
-SpacingOption = Annotated[
-    float | None, typer.Option("--spacing", help="Working voxels in mm, if not the preset's.", min=0.5, max=4.0)
+TrainSlicesOption = Annotated[
+    bool, typer.Option("--train-slices", help="Train the slice network as well; else it stays as it began.")
 ]
 MultitaskOption = Annotated[
     bool, typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights.")
@@ -263,18 +264,17 @@ def train_volume_segmenter(
     skip: SkipOption = 0,
     learning_rate: RateOption = None,
     width: UNetWidthOption = None,
-    spacing: SpacingOption = None,
-    architecture: VolumeSegmenterOption = "residual-attention-unet-3d",
+    architecture: VolumeSegmenterOption = "slices-in-volume",
+    train_slices: TrainSlicesOption = False,
 ) -> None:
     """A segmenter of volumes on stacks of LGG slices (whole tumour) and BraTS cases (every region)."""
     _use_threads(threads)
-    preset = VolumeSegmenterConfig()
+    preset = ISOTROPIC_VOLUMES if architecture == "residual-attention-unet-3d" else VolumeSegmenterConfig()
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(
         preset,
-        architecture=architecture,
         width=width or preset.width,
-        spacing_mm=spacing or preset.spacing_mm,
+        frozen_slices=preset.frozen_slices and not train_slices,
         schedule=options.applied_to(preset.schedule),
     )
     _train(VolumeSegmenterTask(config, data, device), "volume-segmenter", config, run, device, start)

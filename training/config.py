@@ -8,7 +8,7 @@ from typing import Literal
 # Names of ``training.models.registry``. Two more start from ImageNet and are fine-tuned as teachers.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
-VolumeSegmenterName = Literal["residual-attention-unet-3d"]
+VolumeSegmenterName = Literal["slices-in-volume", "residual-attention-unet-3d"]
 # ``falx``: the defaults below. ``paper``: ``training.presets``.
 Preset = Literal["falx", "paper"]
 
@@ -215,7 +215,8 @@ class VolumeAugmentation:
     # Magnification, drawn evenly between the two.
     zoom: tuple[float, float] = (0.85, 1.2)
     # Further magnification from feet to head, evenly drawn on a log scale: the slice spacing of stacks is a guess.
-    stretch: tuple[float, float] = (0.65, 1.5)
+    # None: no magnification at all along that axis, so that without tilt each slice stays sharp.
+    stretch: tuple[float, float] | None = (0.65, 1.5)
     # Chance of a left-right flip.
     flip: float = 0.5
     # As in ``Augmentation``; the bias field has 3 x 3 x 3 points.
@@ -243,23 +244,52 @@ class VolumeSegmenterConfig:
 
     preset: Preset = "falx"
 
-    architecture: VolumeSegmenterName = "residual-attention-unet-3d"
-    # Channels of the first of five levels; each doubles it.
+    architecture: VolumeSegmenterName = "slices-in-volume"
+    # Channels of the first level; each further one doubles it.
     width: int = 16
-    # Isotropic working spacing.
-    spacing_mm: float = 3.0
-    # ``size`` is the side of a patch in voxels, and later of the graph's window; ``images`` counts patches.
+    # Working spacing to the right, anterior and superior; thicker slices stay as they are where asked.
+    spacing_mm: tuple[float, float, float] = (1.5, 1.5, 3.0)
+    keep_thick_slices: bool = True
+    # Voxels of a patch, and later of the graph's window, to the right and anterior: most heads fit in.
+    in_plane: tuple[int, int] = (144, 176)
+    # ``size`` is the third side, in slices; ``images`` counts patches.
     schedule: ScheduleConfig = ScheduleConfig(
+        phases=(Phase(size=16, images=6_000, batch=2),),
+        learning_rate=2e-3,
+        weight_decay=0.03,
+        warm_up=0.05,
+        ema_decay=0.995,
+        epoch_images=600,
+    )
+    # The slice network keeps the weights that it starts from (``--start-from``), so that a CPU need not train it anew:
+    # its finest level alone takes longer than all of the 3D network.
+    frozen_slices: bool = True
+    augmentation: VolumeAugmentation = field(default_factory=lambda: VolumeAugmentation(tilt_deg=0.0, stretch=None))
+    dropout: VolumeDropout = field(default_factory=VolumeDropout)
+    # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
+    regions_share: float = 0.15
+    # Share of patches that are centred on tumour.
+    tumour_share: float = 0.5
+
+    def window(self, size: int) -> tuple[int, int, int]:
+        """Voxels of a patch of ``size`` slices."""
+        return *self.in_plane, size
+
+
+ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
+    architecture="residual-attention-unet-3d",
+    spacing_mm=(3.0, 3.0, 3.0),
+    keep_thick_slices=False,
+    in_plane=(48, 48),
+    frozen_slices=False,
+    schedule=ScheduleConfig(
         phases=(Phase(size=48, images=12_000, batch=4),),
         learning_rate=2e-3,
         weight_decay=0.03,
         warm_up=0.05,
         ema_decay=0.995,
         epoch_images=1_500,
-    )
-    augmentation: VolumeAugmentation = field(default_factory=VolumeAugmentation)
-    dropout: VolumeDropout = field(default_factory=VolumeDropout)
-    # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
-    regions_share: float = 0.15
-    # Share of patches that are centred on tumour.
-    tumour_share: float = 0.5
+    ),
+    augmentation=VolumeAugmentation(),
+)
+"""The 3D network alone, on voxels of one size along all axes: every value is interpolated from the start."""

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,9 @@ from training.evaluation.classification import accuracy
 from training.export import LGG_SEQUENCES, dice_by_threshold
 from training.inputs import labelled_inputs, outlined_inputs, pick
 from training.onnx_files import OnnxModel, store_half, strip
-from training.records import INT8_FILE, REFERENCE_FILE, Export, Quantize
+from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
 from training.segmenter import drop_sequences
+from training.volume_quantize import reads_slices, volume_calibration, volume_comparison, volume_nodes
 
 logger = logging.getLogger(__name__)
 
@@ -100,13 +101,14 @@ def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
 
 
 def float_nodes(model: onnx.ModelProto, attempt: Attempt) -> list[str]:
-    """Names of the convolutions that an attempt leaves alone."""
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv"]
-    return convolutions[: attempt.first] + convolutions[len(convolutions) - attempt.last :]
+    """Names of the nodes that an attempt leaves alone: some convolutions, and all that computes with volumes."""
+    volumes = volume_nodes(model)
+    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in volumes]
+    return [*convolutions[: attempt.first], *convolutions[len(convolutions) - attempt.last :], *volumes]
 
 
 def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -> int:
-    """Write the int8 graph of ``source``; the number of convolutions left in float."""
+    """Write the int8 graph of ``source``; the number of nodes left in float."""
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
@@ -169,6 +171,13 @@ def _segmenter_comparison(run: Path, data: Path, record: Export) -> Comparison:
     return compare
 
 
+_WAYS: Final[Mapping[Kind, tuple[Callable[[Path, Export], FloatArray], Callable[[Path, Path, Export], Comparison]]]] = {
+    "classifier": (_classifier_calibration, _classifier_comparison),
+    "segmenter": (_segmenter_calibration, _segmenter_comparison),
+    "volume-segmenter": (volume_calibration, volume_comparison),
+}
+
+
 def passes(agreement: Mapping[str, float]) -> bool:
     """Whether the int8 graph may stand in for the reference."""
     if "top1_agreement" in agreement:
@@ -184,16 +193,15 @@ def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS
     """Quantise the exported graph of a run; writes ``model.int8.onnx`` and ``quantize.json``.
 
     The first attempt that passes is kept, else the one that comes closest, marked as not passing; one by percentiles is
-    left out where some layer's outputs hardly vary. Raises ValueError for
-    a network of volumes: ONNX Runtime convolves volumes of int8 more slowly than those of float32 on a CPU (a third
-    more time for a window of 64 voxels), so they have the reference alone.
+    left out where some layer's outputs hardly vary. Raises ValueError for a network that convolves volumes alone: int8
+    is slower than float32 there (a third more time for a window of 64 voxels), so it has the reference alone.
     """
     record = Export.read(run)
-    if record.kind == "volume-segmenter":
+    if record.kind == "volume-segmenter" and not reads_slices(run / REFERENCE_FILE):
         raise ValueError(f"{run} holds a network of volumes: int8 is slower than float32 there, so none is made")
-    classifier = record.kind == "classifier"
-    images = (_classifier_calibration if classifier else _segmenter_calibration)(data, record)
-    compare = (_classifier_comparison if classifier else _segmenter_comparison)(run, data, record)
+    calibration, comparison = _WAYS[record.kind]
+    images = calibration(data, record)
+    compare = comparison(run, data, record)
     best: tuple[Quantize, bytes] | None = None
     for attempt in attempts:
         try:

@@ -19,7 +19,7 @@ from training.data.scans import REGIONS, scans
 from training.evaluation.masks import dice
 from training.evaluation.volumes import OperatingPoint, views_of, without_specks
 from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph
-from training.onnx_files import export_graph, half_weights, largest_difference
+from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.records import REFERENCE_FILE, Export
 from training.volume_inputs import preprocessing_of, scan_input
 
@@ -92,22 +92,25 @@ def _windows(data: Path, point: OperatingPoint) -> FloatArray:
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
     item = scan_input(labelled, tuple(labelled.sequences), point.preprocessing)
-    side = point.preprocessing.window[0]
-    windows = np.zeros((2, len(SEQUENCES), side, side, side), np.float32)
-    for window, start in zip(windows, (0, side // 4), strict=True):
-        part = item.volume.tensor[:, start : start + side, start : start + side, start : start + side]
+    sides = point.preprocessing.window
+    windows = np.zeros((2, len(SEQUENCES), *sides), np.float32)
+    for window, share in zip(windows, (0, 4), strict=True):
+        starts = [side // share if share else 0 for side in sides]
+        cut = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
+        part = item.volume.tensor[(slice(None), *cut)]
         window[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
     return windows
 
 
 def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     """Write ``model.onnx``; the record of what was chosen. Raises ValueError where there is no validation scan."""
-    side = int(trained.config["schedule"]["phases"][-1]["size"])
-    preprocessing = preprocessing_of(side, trained.config["spacing_mm"])
+    preprocessing = preprocessing_of(trained.config)
+    side = preprocessing.window[-1]
     undecided = OperatingPoint(preprocessing, trained.labels, (USUAL_THRESHOLD,) * len(trained.labels), 0.0)
     if not scans(data, "val"):
         raise ValueError(f"{data} has no scan of split val to choose thresholds on")
-    graph = SegmenterGraph(half_weights(trained.model))
+    folded = fold_normalisation(trained.model)
+    graph = SegmenterGraph(half_weights(folded))
     windows = _windows(data, undecided)
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(windows), path, INPUT, SEGMENTER_OUTPUTS)
@@ -117,7 +120,7 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
     with torch.no_grad():
         images = torch.from_numpy(windows)
-        rounding = float((SegmenterGraph(trained.model)(images) - graph(images)).abs().max())
+        rounding = float((SegmenterGraph(folded)(images) - graph(images)).abs().max())
     return Export(
         kind="volume-segmenter",
         architecture=trained.architecture,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,21 @@ from training.data.scans import LabelledScan
 
 BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
-OVERLAP = 0.5
+OVERLAP: Final = 0.5
+# Copies of slices lie above it (``SegmentationPreprocessing``), and so do those of volumes, which are stacks of them.
+COPY_CORRELATION: Final = 0.99
 
 
-def preprocessing_of(side: int, spacing_mm: float, overlap: float = OVERLAP) -> VolumePreprocessing:
-    """What a network trained on patches of ``side`` voxels of ``spacing_mm`` needs of its inputs."""
-    return VolumePreprocessing(sequences=SEQUENCES, spacing_mm=spacing_mm, window=(side, side, side), overlap=overlap)
+def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
+    """What a network trained by a ``VolumeSegmenterConfig``, as a dictionary, needs of its inputs."""
+    return VolumePreprocessing(
+        sequences=SEQUENCES,
+        spacing_mm=config["spacing_mm"],
+        keep_thick_slices=config["keep_thick_slices"],
+        copy_correlation=COPY_CORRELATION,
+        window=(*config["in_plane"], config["schedule"]["phases"][-1]["size"]),
+        overlap=OVERLAP,
+    )
 
 
 def predict_volume(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,21 +11,24 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from core.imaging.volume import Shape
 from core.imaging.volume_transforms import VolumeSpec
 from training.augment import change_greys
 from training.checkpoints import make_volume_segmenter
-from training.config import Phase, VolumeAugmentation, VolumeDropout, VolumeSegmenterConfig
+from training.config import Phase, VolumeDropout, VolumeSegmenterConfig
 from training.data.archives import FloatArray, UInt8Array
 from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.losses import partial_mask_loss
-from training.volume_augment import resample
+from training.volume_augment import block_shape, resample
 from training.volume_inputs import predict_volume, preprocessing_of
 
 FLAIR = SEQUENCES.index("flair")
 # Windows barely overlap, unlike in serving: validation is part of the training's time.
 _VALIDATION_OVERLAP = 0.0
+# A patch reaches out of the scan by this part of its side at most.
+_BEYOND = 16
 
 
 def shown_sequences(present: npt.NDArray[np.bool_], settings: VolumeDropout) -> npt.NDArray[np.bool_]:
@@ -48,16 +50,12 @@ def shown_sequences(present: npt.NDArray[np.bool_], settings: VolumeDropout) -> 
     return shown
 
 
-def block_side(side: int, settings: VolumeAugmentation) -> int:
-    """Voxels a side of the block that a patch is resampled from: the largest that a patch can show along an axis."""
-    return math.ceil(side / (settings.zoom[0] * settings.stretch[0]) / 2) * 2
-
-
-def cut_block(volume: UInt8Array, centre: npt.NDArray[np.intp], side: int) -> UInt8Array:
-    """(C, side, side, side) around a voxel of a volume (C, i, j, k); 0 beyond it."""
-    block = np.zeros((len(volume), side, side, side), np.uint8)
-    start = centre - side // 2
-    low, high = np.maximum(start, 0), np.minimum(start + side, volume.shape[1:])
+def cut_block(volume: UInt8Array, centre: npt.NDArray[np.intp], shape: Shape) -> UInt8Array:
+    """(C, *shape) around a voxel of a volume (C, i, j, k); 0 beyond it."""
+    block = np.zeros((len(volume), *shape), np.uint8)
+    start = centre - np.floor_divide(shape, 2)
+    low, high = np.maximum(start, 0), np.minimum(start + shape, volume.shape[1:])
+    high = np.maximum(low, high)
     inside = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
     within = tuple(slice(a, b) for a, b in zip(low - start, high - start, strict=True))
     block[(slice(None), *within)] = volume[(slice(None), *inside)]
@@ -86,12 +84,21 @@ class Scans:
         return chosen[np.random.randint(len(chosen))]  # noqa: NPY002
 
 
-def centre_of(scan: PreparedScan, side: int, tumour_share: float) -> npt.NDArray[np.intp]:
-    """A voxel for a patch's centre: up to a quarter of its side from a tumour's voxel, or anywhere."""
+def centre_of(scan: PreparedScan, window: Shape, tumour_share: float) -> npt.NDArray[np.intp]:
+    """A voxel for a patch's centre: up to a quarter of a side from a tumour's voxel, or anywhere.
+
+    Patches reach hardly further out of the scan than windows do in serving, which lie in it or are centred over it.
+    """
+    sides, sizes = np.array(window), np.array(scan.images.shape[1:])
     if len(scan.places) and np.random.random() < tumour_share:  # noqa: NPY002
         place = scan.places[np.random.randint(len(scan.places))]  # noqa: NPY002
-        return np.asarray(place + np.random.randint(-side // 4, side // 4 + 1, 3), np.intp)  # noqa: NPY002
-    return np.array([np.random.randint(size) for size in scan.images.shape[1:]], np.intp)  # noqa: NPY002
+        wanted = place + np.random.randint(-(sides // 4), sides // 4 + 1)  # noqa: NPY002
+    else:
+        wanted = np.random.randint(sizes)  # noqa: NPY002
+    margin = np.minimum(sides, sizes) // 2
+    beyond = sides // _BEYOND
+    inside = np.clip(wanted, margin, sizes - margin)
+    return np.asarray(inside + np.random.randint(-beyond, beyond + 1), np.intp)  # noqa: NPY002
 
 
 class VolumeSegmenterTask:
@@ -103,27 +110,30 @@ class VolumeSegmenterTask:
         self.device = torch.device(device)
         torch.manual_seed(config.schedule.seed)
         self.model = make_volume_segmenter(asdict(config))
-        spec = VolumeSpec.of(preprocessing_of(config.schedule.phases[-1].size, config.spacing_mm))
+        if config.frozen_slices:
+            self.model.get_submodule("slices").requires_grad_(requires_grad=False)
+        spec = VolumeSpec.of(preprocessing_of(asdict(config)))
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 
-    def patch(self, side: int) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-        """One block (4 + 3, B, B, B), images and regions; sequences shown (4,); regions known (3,)."""
+    def patch(self, window: Shape) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+        """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); regions known (3,)."""
         scan = self.training.draw(self.config.regions_share)
-        centre = centre_of(scan, side, self.config.tumour_share)
-        size = block_side(side, self.config.augmentation)
-        block = np.zeros((len(SEQUENCES) + len(REGIONS), size, size, size), np.uint8)
-        block[: len(SEQUENCES)] = cut_block(scan.images, centre, size)
-        block[len(SEQUENCES) : len(SEQUENCES) + len(scan.regions)] = cut_block(scan.regions, centre, size)
+        centre = centre_of(scan, window, self.config.tumour_share)
+        shape = block_shape(window, self.config.augmentation)
+        block = np.zeros((len(SEQUENCES) + len(REGIONS), *shape), np.uint8)
+        block[: len(SEQUENCES)] = cut_block(scan.images, centre, shape)
+        block[len(SEQUENCES) : len(SEQUENCES) + len(scan.regions)] = cut_block(scan.regions, centre, shape)
         known = np.arange(len(REGIONS)) < len(scan.regions)
         return block, shown_sequences(scan.present, self.config.dropout), known
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
-        """Images (N, 4, S, S, S), regions (N, 3, S, S, S) in [0, 1], and which of those are known (N, 3)."""
-        blocks, shown, known = zip(*(self.patch(phase.size) for _ in range(phase.batch)), strict=True)
+        """Images (N, 4, I, J, K), regions (N, 3, I, J, K) in [0, 1], and which of those are known (N, 3)."""
+        window = self.config.window(phase.size)
+        blocks, shown, known = zip(*(self.patch(window) for _ in range(phase.batch)), strict=True)
         stack = torch.from_numpy(np.stack(blocks)).to(self.device).float()
         # Scaled after the resampling: a block has several times a patch's voxels.
-        moved = resample(stack, phase.size, self.config.augmentation) / 255
+        moved = resample(stack, window, self.config.spacing_mm, self.config.augmentation) / 255
         images = change_greys(moved[:, : len(SEQUENCES)], self.config.augmentation)
         keep = torch.from_numpy(np.stack(shown)).to(self.device).view(phase.batch, -1, 1, 1, 1)
         regions = moved[:, len(SEQUENCES) :].clamp(0, 1)
@@ -154,4 +164,4 @@ class VolumeSegmenterTask:
                 logits = model(torch.from_numpy(windows).to(self.device))
             return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
 
-        return predict_volume(forward, images, (size, size, size), _VALIDATION_OVERLAP, len(REGIONS))
+        return predict_volume(forward, images, self.config.window(size), _VALIDATION_OVERLAP, len(REGIONS))

@@ -16,6 +16,7 @@ from training.models.pooled import Classifier
 from training.models.pspnet import PSPNet
 from training.models.resnet import ResNetClassifier
 from training.models.resnet_v2 import resnet50_v2
+from training.models.slices_in_volume import SlicesInVolume
 from training.models.unet import UNet
 from training.models.unet3d import ResidualAttentionUNet3d
 from training.models.unet_variants import AttentionUNet, ResidualUNet
@@ -41,6 +42,7 @@ SEGMENTERS: Final[Mapping[str, Callable[[int, int], nn.Module]]] = {
 # Called with the number of sequences, of regions, and the channels of the first level.
 VOLUME_SEGMENTERS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
     "residual-attention-unet-3d": ResidualAttentionUNet3d,
+    "slices-in-volume": SlicesInVolume,
 }
 # As people write them.
 TITLES: Final[Mapping[str, str]] = {
@@ -56,6 +58,7 @@ TITLES: Final[Mapping[str, str]] = {
     "fcn-8s": "FCN-8s",
     "pspnet": "PSPNet",
     "residual-attention-unet-3d": "3D U-Net with residual blocks and attention",
+    "slices-in-volume": "3D U-Net with residual blocks and attention over a U-Net of slices",
 }
 
 

@@ -19,6 +19,8 @@ _PREFIX = "model."
 _HALF = "_fp16"
 # The only layer whose rows are classes.
 _LAST = "backbone.fc."
+# Where a network of volumes has that of its slices.
+_SLICES = "slices."
 
 
 def graph_weights(path: Path) -> dict[str, Tensor]:
@@ -45,9 +47,14 @@ def restore(model: nn.Module, path: Path, batches: Sequence[Tensor]) -> None:
     """Fill ``model`` with the weights of the graph at ``path``; ``batches`` are inputs like those it was trained on.
 
     A last layer with more rows than the graph's keeps its own further rows (new classes); layers that the graph lacks
-    keep what they have. Raises ValueError where any other shape differs.
+    keep what they have. A slice network's weights become those of the slices in a network of volumes. Raises ValueError
+    where any other shape differs.
     """
-    fill(model, graph_weights(path), batches)
+    weights = graph_weights(path)
+    own = model.state_dict()
+    if not weights.keys() & own.keys():
+        weights = {f"{_SLICES}{name}": value for name, value in weights.items()}
+    fill(model, weights, batches)
 
 
 @torch.no_grad()

@@ -45,6 +45,10 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 1, S, S)."""
+        return self.head(self.features(images))
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last layer reads: (N, width, S, S)."""
         skips: list[Tensor] = []
         x = images
         for level, encoder in enumerate(self.encoders):
@@ -53,7 +57,7 @@ class UNet(nn.Module):
         x = skips.pop()
         for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
             x = decoder(self.join(len(skips) - 1, skips.pop(), up(x)))
-        return self.head(x)
+        return x
 
     def join(self, level: int, skip: Tensor, x: Tensor) -> Tensor:
         """What the decoder of ``level`` (0 is the finest) reads: both (N, C, h, w) -> (N, 2 C, h, w)."""

@@ -57,6 +57,10 @@ class ResidualAttentionUNet3d(nn.Module):
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits (N, regions, D, H, W)."""
+        return self.head(self.features(volumes))
+
+    def features(self, volumes: Tensor) -> Tensor:
+        """What the last layer reads: (N, width, D, H, W)."""
         skips: list[Tensor] = []
         x = volumes
         for encoder in self.encoders:
@@ -66,4 +70,4 @@ class ResidualAttentionUNet3d(nn.Module):
         for up, gate, decoder in zip(reversed(self.ups), reversed(self.gates), reversed(self.decoders), strict=True):
             x = up(x)
             x = decoder(torch.cat([gate(skips.pop(), x), x], dim=1))
-        return self.head(x)
+        return x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+onnx = pytest.importorskip("onnx", reason="onnx comes with training/requirements.txt")
 nibabel = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
 
 from typer.testing import CliRunner  # noqa: E402
@@ -21,9 +23,13 @@ from training import cli  # noqa: E402
 from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
 from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
-from training.onnx_files import OnnxModel  # noqa: E402
-from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
+from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.models.slices_in_volume import SlicesInVolume  # noqa: E402
+from training.models.unet3d import ResidualAttentionUNet3d  # noqa: E402
+from training.onnx_files import OnnxModel, export_graph  # noqa: E402
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
 from training.trainer import CHECKPOINT  # noqa: E402
+from training.volume_quantize import reads_slices  # noqa: E402
 from training.volume_segmenter import VolumeSegmenterTask  # noqa: E402
 
 pytestmark = [
@@ -31,7 +37,7 @@ pytestmark = [
     pytest.mark.timeout(300),
 ]
 
-TINY = ScheduleConfig(phases=(Phase(32, 8, 2),), epoch_images=4)
+TINY = ScheduleConfig(phases=(Phase(16, 8, 2),), epoch_images=4)
 
 
 def falx(*arguments: str | Path) -> str:
@@ -46,7 +52,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configuration, two channels wide, on coarse voxels, with a schedule of eight patches."""
     torch.set_num_threads(1)
     shipped = VolumeSegmenterConfig()
-    smaller = dataclasses.replace(shipped, width=2, spacing_mm=4.0, schedule=TINY)
+    smaller = dataclasses.replace(shipped, width=2, spacing_mm=(4.0, 4.0, 8.0), in_plane=(32, 32), schedule=TINY)
     monkeypatch.setattr(cli, "VolumeSegmenterConfig", lambda: smaller)
 
 
@@ -101,7 +107,7 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
 
 def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path) -> None:
     run, models = tmp_path / "run", tmp_path / "models"
-    train = ("train", "volume-segmenter", "--data", volumes, "--run", run)
+    train = ("train", "volume-segmenter", "--data", volumes, "--run", run, "--train-slices")
     assert "100.0%" in falx(*train)
     first = history(run)
     assert [epoch["images"] for epoch in first] == [4, 8]
@@ -111,6 +117,7 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert history(run) == first
 
     assert "parity with torch" in falx("export", "--data", volumes, "--run", run)
+    falx("quantize", "--data", volumes, "--run", run)
     falx("evaluate", "--data", volumes, "--run", run, "--split", "test")
     (folder,) = (Path(line) for line in falx("bundle", "--run", run, "--out", models).split())
     export, evaluated = Export.read(run), Evaluate.read(run)
@@ -133,9 +140,10 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     bundle = load_bundle(folder)
     manifest = bundle.manifest
     assert folder == models / "tumor-volume" / "1"
-    assert [file.variant for file in manifest.files] == ["reference"]
+    assert [file.variant for file in manifest.files] == ["reference", "int8"]
+    assert "dice_change" in manifest.files[1].agreement
     assert isinstance(manifest.preprocessing, VolumePreprocessing)
-    assert (manifest.preprocessing.window, manifest.preprocessing.spacing_mm) == ((32, 32, 32), 4.0)
+    assert (manifest.preprocessing.window, manifest.preprocessing.spacing_mm) == ((32, 32, 16), (4.0, 4.0, 8.0))
     assert (manifest.labels, manifest.thresholds) == (REGIONS, export.thresholds)
     assert manifest.smallest_component_ml == export.smallest_component_ml
     assert manifest.metrics == evaluated.reference
@@ -143,11 +151,15 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert "Research use only. Not a medical device." in card
     assert all(metric.name in card for metric in evaluated.reference)
 
-    # A batch of another size than that which the graph was exported with.
-    windows = np.random.default_rng(0).random((3, 4, 32, 32, 32), np.float32)
-    probability = OnnxModel(folder / REFERENCE_FILE).run(windows)["probability"]
-    assert probability.shape == (3, 3, 32, 32, 32)
-    assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
+    # A batch of another size than that which the graphs were exported with.
+    windows = np.random.default_rng(0).random((3, 4, 32, 32, 16), np.float32)
+    for name in (REFERENCE_FILE, INT8_FILE):
+        probability = OnnxModel(folder / name).run(windows)["probability"]
+        assert probability.shape == (3, 3, 32, 32, 16)
+        assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
+    assert int8_convolutions(folder / REFERENCE_FILE) == {}
+    # All but the last of the slices' convolutions, and none of the volume's.
+    assert int8_convolutions(folder / INT8_FILE) == {4: 19}
 
     # The shipped bundle, and a run, are starts for further training.
     for start in (folder, run):
@@ -181,3 +193,20 @@ def test_an_interrupted_training_goes_on(
     weights = [torch.load(tmp_path / name / CHECKPOINT, weights_only=False)["average"] for name in ("whole", "cut")]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, msg=name)
+
+
+def int8_convolutions(path: Path) -> dict[int, int]:
+    """How many convolutions have quantised weights, by the rank of what they give."""
+    graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.value_info, *graph.output)}
+    made_by = {output: node.op_type for node in graph.node for output in node.output}
+    found = [n for n in graph.node if n.op_type == "Conv" and made_by.get(n.input[1]) == "DequantizeLinear"]
+    return dict(Counter(ranks[node.output[0]] for node in found))
+
+
+def test_a_network_that_convolves_volumes_alone_gets_no_int8(tmp_path: Path) -> None:
+    alone, sliced = ResidualAttentionUNet3d(4, 3, 2), SlicesInVolume(4, 3, 2)
+    for name, model, expected in (("alone", alone, False), ("sliced", sliced, True)):
+        path = tmp_path / f"{name}.onnx"
+        export_graph(SegmenterGraph(model), torch.rand(2, 4, 32, 32, 16), path, "volumes", SEGMENTER_OUTPUTS)
+        assert reads_slices(path) is expected

@@ -17,11 +17,11 @@ from core.imaging.volume import Grid, Volume  # noqa: E402
 from training import volume_segmenter  # noqa: E402
 from training.augment import change_greys  # noqa: E402
 from training.config import (  # noqa: E402
+    ISOTROPIC_VOLUMES,
     Phase,
     ScheduleConfig,
     VolumeAugmentation,
     VolumeDropout,
-    VolumeSegmenterConfig,
 )
 from training.data.multisequence import SequenceSlice  # noqa: E402
 from training.data.scans import (  # noqa: E402
@@ -34,8 +34,8 @@ from training.data.scans import (  # noqa: E402
 )
 from training.evaluation.volumes import OperatingPoint, views_of, without_specks  # noqa: E402
 from training.losses import mask_loss, partial_mask_loss  # noqa: E402
-from training.trainer import fast_layout  # noqa: E402
-from training.volume_augment import resample  # noqa: E402
+from training.trainer import Trainer, fast_layout  # noqa: E402
+from training.volume_augment import block_shape, resample  # noqa: E402
 from training.volume_export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
 from training.volume_inputs import predict_volume, preprocessing_of  # noqa: E402
 from training.volume_segmenter import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402
@@ -43,6 +43,8 @@ from training.volume_segmenter import Scans, VolumeSegmenterTask, centre_of, cut
 STILL = VolumeAugmentation(
     rotation_deg=0, tilt_deg=0, zoom=(1, 1), stretch=(1, 1), flip=0, gamma=0, brightness=0, noise=0, bias_field=0
 )
+CUBE = (8, 8, 8)
+MM = (1.0, 1.0, 1.0)
 THREE = np.array([True, True, False, True])
 
 
@@ -94,32 +96,72 @@ def test_flair_alone_is_shown_as_often_as_asked_and_every_subset_at_times() -> N
 
 def test_blocks_are_black_beyond_the_volume() -> None:
     volume = np.random.default_rng(1).integers(1, 255, (2, 7, 8, 9), np.uint8)
-    block = cut_block(volume, np.array([0, 7, 4]), 6)
+    block = cut_block(volume, np.array([0, 7, 4]), (6, 6, 6))
     padded = np.pad(volume, ((0, 0), (6, 6), (6, 6), (6, 6)))
     np.testing.assert_array_equal(block, padded[:, 3:9, 10:16, 7:13])
 
 
 def test_the_middle_of_a_block_is_the_patch() -> None:
     blocks = torch.rand(2, 3, 12, 12, 12)
-    patches = resample(blocks, 8, STILL)
+    patches = resample(blocks, CUBE, MM, STILL)
     torch.testing.assert_close(patches, blocks[..., 2:10, 2:10, 2:10], atol=1e-5, rtol=0)
-    mirrored = resample(blocks, 8, dataclasses.replace(STILL, flip=1))
+    mirrored = resample(blocks, CUBE, MM, dataclasses.replace(STILL, flip=1))
     torch.testing.assert_close(mirrored, patches.flip(2), atol=1e-5, rtol=0)
 
 
 def test_stretching_moves_things_from_feet_to_head_alone() -> None:
     ramps = torch.stack(torch.meshgrid(*[torch.arange(16.0) - 7.5] * 3, indexing="ij"))[None]
-    right, anterior, superior = resample(ramps, 8, dataclasses.replace(STILL, stretch=(2, 2)))[0]
+    right, anterior, superior = resample(ramps, CUBE, MM, dataclasses.replace(STILL, stretch=(2, 2)))[0]
     plain = torch.arange(8.0) - 3.5
     torch.testing.assert_close(right[:, 0, 0], plain, atol=1e-4, rtol=0)
     torch.testing.assert_close(anterior[0, :, 0], plain, atol=1e-4, rtol=0)
     torch.testing.assert_close(superior[0, 0, :], plain / 2, atol=1e-4, rtol=0)
 
 
+def test_turns_are_turns_in_millimetres() -> None:
+    spacing = (1.0, 2.0, 4.0)
+    axes = [torch.arange(size) - (size - 1) / 2 for size in (40, 30, 8)]
+    places = torch.stack(torch.meshgrid(*(mm * axis for mm, axis in zip(spacing, axes, strict=True)), indexing="ij"))
+    turning = dataclasses.replace(STILL, rotation_deg=40)
+    turned = resample(places[None].repeat(16, 1, 1, 1, 1), (12, 8, 4), spacing, turning)
+    # A voxel to the right is 1 mm of the scan away, one to the front 2 mm, whatever the turn.
+    for axis, mm in enumerate(spacing):
+        step = turned.diff(dim=axis + 2).norm(dim=1)
+        torch.testing.assert_close(step, torch.full_like(step, mm), atol=1e-3, rtol=0)
+    assert float((turned[:, 1, -1] - turned[:, 1, 0]).abs().max()) > 1
+
+
+def test_slices_stay_as_they_are_where_height_is_not_to_change() -> None:
+    blocks = torch.rand(4, 1, 20, 20, 6)
+    sharp = VolumeAugmentation(tilt_deg=0, stretch=None, gamma=0, brightness=0, noise=0, bias_field=0)
+    levels = torch.arange(6.0).view(1, 1, 1, 1, 6).expand(4, 1, 20, 20, 6)
+    moved = resample(torch.cat([blocks, levels], dim=1), (8, 8, 6), (1.5, 1.5, 8.0), sharp)
+    torch.testing.assert_close(moved[:, 1, 3:5, 3:5], levels[:, 0, 3:5, 3:5], atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("settings", [VolumeAugmentation(tilt_deg=0), VolumeAugmentation(tilt_deg=0, stretch=None)])
+def test_no_patch_sees_beyond_its_block(settings: VolumeAugmentation) -> None:
+    window = (24, 40, 12)
+    blocks = torch.ones(400, 1, *block_shape(window, settings))
+    # Half a voxel at the edge of the block fades.
+    assert float((resample(blocks, window, MM, settings) > 0.49).float().mean()) > 0.999
+
+
+def test_patches_stay_within_the_scan_nearly() -> None:
+    scan = scan_of(1, 60)
+    window = (32, 80, 16)
+    centres = np.array([centre_of(scan, window, 0.5) for _ in range(500)])
+    assert centres[:, 0].min() >= 16 - 2
+    assert centres[:, 0].max() <= 44 + 2
+    # Wider than the scan: centred over it, as a window is.
+    assert abs(centres[:, 1] - 30).max() <= 5
+    assert (centres[:, 2].min() < 12, centres[:, 2].max() > 44) == (True, True)
+
+
 def test_turning_is_about_the_upright_axis() -> None:
     ramps = torch.stack(torch.meshgrid(*[torch.arange(16.0) - 7.5] * 3, indexing="ij"))[None].repeat(64, 1, 1, 1, 1)
-    turned = resample(ramps, 8, dataclasses.replace(STILL, rotation_deg=30))
-    torch.testing.assert_close(turned[:, 2], resample(ramps, 8, STILL)[:, 2], atol=1e-4, rtol=0)
+    turned = resample(ramps, CUBE, MM, dataclasses.replace(STILL, rotation_deg=30))
+    torch.testing.assert_close(turned[:, 2], resample(ramps, CUBE, MM, STILL)[:, 2], atol=1e-4, rtol=0)
     # A step to the right looks up a step of the same length, in a direction of its own for each patch.
     step = turned[:, :, 5, 4, 4] - turned[:, :, 4, 4, 4]
     torch.testing.assert_close(step.norm(dim=1), torch.ones(64), atol=1e-4, rtol=0)
@@ -175,7 +217,7 @@ def test_draws_keep_the_shares() -> None:
 
 def test_half_of_the_patches_lie_on_tumour() -> None:
     scan = scan_of(1, 60)
-    centres = np.array([centre_of(scan, 8, 0.5) for _ in range(1000)])
+    centres = np.array([centre_of(scan, CUBE, 0.5) for _ in range(1000)])
     middle = scan.places.mean(axis=0)
     near = (np.abs(centres - middle) <= np.array([4, 5, 6])).all(axis=1)
     assert 0.42 < near.mean() < 0.58
@@ -195,10 +237,34 @@ def still_task(monkeypatch: pytest.MonkeyPatch, workspace: Path, *, dropout: Vol
     monkeypatch.chdir(workspace)
     monkeypatch.setattr(volume_segmenter, "scans", lambda data, split: [Scan("one", "one", "x", {"still": 1}, read)])
     schedule = ScheduleConfig(phases=(Phase(16, 8, 4),))
-    config = VolumeSegmenterConfig(
-        width=2, spacing_mm=4.0, schedule=schedule, augmentation=STILL, dropout=dropout, tumour_share=1.0
+    config = dataclasses.replace(
+        ISOTROPIC_VOLUMES,
+        width=2,
+        spacing_mm=(4.0, 4.0, 4.0),
+        in_plane=(16, 16),
+        schedule=schedule,
+        augmentation=STILL,
+        dropout=dropout,
+        tumour_share=1.0,
     )
     return VolumeSegmenterTask(config, workspace, "cpu")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_slice_network_is_trained_where_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, frozen: bool
+) -> None:
+    plain = still_task(monkeypatch, tmp_path, dropout=VolumeDropout()).config
+    config = dataclasses.replace(plain, architecture="slices-in-volume", width=4, frozen_slices=frozen)
+    task = VolumeSegmenterTask(config, tmp_path, "cpu")
+    trainer = Trainer(task, config.schedule, tmp_path / "run", "cpu", {})
+    before = {name: value.clone() for name, value in task.model.state_dict().items()}
+    for _ in range(2):
+        trainer.step(config.schedule.phases[0])
+    moved = {name for name, value in task.model.state_dict().items() if not torch.equal(before[name], value)}
+    assert any(name.startswith("context.") for name in moved)
+    assert any(name.startswith("inner.") for name in moved)
+    assert any(name.startswith("slices.") for name in moved) is not frozen
 
 
 def test_images_and_regions_move_together(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -247,7 +313,9 @@ def test_masks_are_nested_on_the_own_grid() -> None:
     probabilities[0, :4] = 0.6
     probabilities[1, 2:6] = 0.6
     probabilities[2, :, :2] = 0.3
-    point = OperatingPoint(preprocessing_of(16, 2.0), ("a", "b", "c"), (0.5, 0.5, 0.2), 0.0)
+    point = OperatingPoint(
+        preprocessing_of(dataclasses.asdict(ISOTROPIC_VOLUMES)), ("a", "b", "c"), (0.5, 0.5, 0.2), 0.0
+    )
     whole, core, enhancing = point.masks(probabilities, space)
     # The first axis runs the other way in the scan.
     assert np.flatnonzero(whole.any(axis=(1, 2))).tolist() == [4, 5, 6, 7]

@@ -1,0 +1,96 @@
+"""Slices first, then the volume: what the network is before any training, and what training leaves alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+
+from torch import Tensor, nn  # noqa: E402
+
+from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.models.restore import restore  # noqa: E402
+from training.models.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
+from training.models.unet import UNet  # noqa: E402
+from training.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Every test draws the same weights and volumes, on one thread."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Normalisation as after training, so that leaving it out would show."""
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.8, 1.2)
+    return model.eval()
+
+
+def by_slice(network: nn.Module, volumes: Tensor) -> Tensor:
+    """(N, 1, I, J, K): a slice network's logits, slice by slice, written out plainly."""
+    answer = torch.zeros(len(volumes), 1, *volumes.shape[2:])
+    for k in range(volumes.shape[-1]):
+        # Rows from the face to the back, columns from the patient's right to the left.
+        images = volumes[..., k].transpose(2, 3).flip((2, 3))
+        answer[..., k] = network(images).flip((2, 3)).transpose(2, 3)
+    return answer
+
+
+def test_slices_are_shown_as_people_see_them_and_come_back() -> None:
+    volumes = torch.rand(2, 4, 6, 8, 5)
+    slices = as_slices(volumes)
+    assert slices.shape == (10, 4, 8, 6)
+    # The uppermost left place of the picture is the patient's right, in front.
+    assert torch.equal(slices[3, :, 0, 0], volumes[0, :, -1, -1, 3])
+    assert torch.equal(as_volumes(slices, 2), volumes)
+
+
+@torch.no_grad()
+def test_before_training_the_first_region_is_what_the_slices_say() -> None:
+    model = lively(SlicesInVolume(4, 3, 2))
+    volumes = torch.rand(2, 4, 32, 16, 8)
+    torch.testing.assert_close(model(volumes)[:, :1], by_slice(model.slices, volumes), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_a_shipped_slice_network_is_taken_over_exactly(tmp_path: Path) -> None:
+    slices = lively(UNet(4, 2))
+    shipped = half_weights(fold_normalisation(slices))
+    images = torch.rand(2, 4, 32, 32)
+    export_graph(SegmenterGraph(shipped), images, tmp_path / "model.onnx", "images", SEGMENTER_OUTPUTS)
+    model = SlicesInVolume(4, 3, 2)
+    volumes = torch.rand(1, 4, 32, 48, 8)
+    restore(model, tmp_path / "model.onnx", [torch.rand(2, 4, 32, 48, 8)])
+    torch.testing.assert_close(model.eval()(volumes)[:, :1], by_slice(shipped, volumes), atol=1e-4, rtol=0)
+
+
+def test_training_moves_every_weight_but_not_the_normalisation_of_slices() -> None:
+    model = lively(SlicesInVolume(4, 3, 8)).train()
+    # Its last layer is zero at first and holds back the gradient of all before it.
+    nn.init.normal_(model.context.head.weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    model(torch.rand(2, 4, 32, 32, 8)).square().mean().backward()
+    after = model.state_dict()
+    moving = [name for name in before if "running" in name]
+    assert moving
+    assert all(torch.equal(before[name], after[name]) for name in moving)
+    still = [name for name, weight in model.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert still == []
+
+
+@torch.no_grad()
+def test_neighbouring_slices_count_once_the_context_has_learnt() -> None:
+    model = lively(SlicesInVolume(4, 3, 2))
+    nn.init.normal_(model.context.head.weight)
+    volumes = torch.rand(1, 4, 32, 32, 16)
+    other = volumes.clone()
+    other[..., 9] = 0
+    assert not torch.allclose(model(volumes)[..., 8], model(other)[..., 8], atol=1e-4)
