@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Manifest, VolumePreprocessing
-from core.imaging.volume import Volume
+from core.imaging.volume import Spacing, Volume
 from segmenter_service.volume_labels import REGIONS
 
 Shape = tuple[int, int, int]
@@ -34,6 +35,17 @@ _GREY: Final[Mapping[str, tuple[float, float, float, float]]] = {
     "t2": (420.0, 780.0, 700.0, 900.0),
     "flair": (420.0, 850.0, 700.0, 500.0),
 }
+# Spacings are rounded to this many digits of a mm: factors such as 0.667 are rounded themselves.
+_DIGITS: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A graph file, the name of its architecture, and the windows and voxels that it works on."""
+
+    path: Path
+    architecture: str
+    preprocessing: VolumePreprocessing
 
 
 def make_case(shape: Shape = SHAPE, seed: int = 0) -> dict[str, Volume]:
@@ -77,15 +89,29 @@ def write_case(folder: Path, case: Mapping[str, Volume]) -> dict[str, Path]:
     return files
 
 
-def write_bundle(models: Path, network: Path, window: int, spacing_mm: float, overlap: float) -> VolumePreprocessing:
-    """The network as the bundle ``models``/tumor-volume/1 that works in voxels of ``spacing_mm``."""
+def spacing_of(preprocessing: VolumePreprocessing) -> Spacing:
+    """Working spacing in mm to the right, anterior and superior. Raises ValueError where it is the input's own."""
+    match preprocessing.spacing_mm:
+        case None:
+            raise ValueError("a network that works in the input's own voxels has no spacing to compare at")
+        case (i, j, k):
+            return i, j, k
+        case mm:
+            return mm, mm, mm
+
+
+def finer(network: Network, factor: float) -> Network:
+    """The same network in voxels that are ``factor`` times as long along each axis."""
+    i, j, k = (round(factor * mm, _DIGITS) for mm in spacing_of(network.preprocessing))
+    return replace(network, preprocessing=network.preprocessing.model_copy(update={"spacing_mm": (i, j, k)}))
+
+
+def write_bundle(models: Path, network: Network) -> None:
+    """The network as the bundle ``models``/tumor-volume/1."""
     folder = models / "tumor-volume" / "1"
     folder.mkdir(parents=True)
-    shutil.copyfile(network, folder / "model.onnx")
-    preprocessing = VolumePreprocessing(
-        sequences=SEQUENCES, spacing_mm=spacing_mm, window=(window, window, window), overlap=overlap
-    )
-    data = network.read_bytes()
+    shutil.copyfile(network.path, folder / "model.onnx")
+    data = network.path.read_bytes()
     file = BundleFile(
         name="model.onnx",
         sha256=hashlib.sha256(data).hexdigest(),
@@ -97,12 +123,11 @@ def write_bundle(models: Path, network: Path, window: int, spacing_mm: float, ov
         name="tumor-volume",
         version="1",
         task="volume-segmentation",
-        architecture="residual-attention-unet-3d",
+        architecture=network.architecture,
         title="Network of the benchmark of volumes",
         files=(file,),
-        preprocessing=preprocessing,
+        preprocessing=network.preprocessing,
         labels=REGIONS,
         licence="Written for one run of a benchmark.",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())
-    return preprocessing

@@ -15,7 +15,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from core.imaging.windows import SIGMA, WindowPlan
+from benchmarks.volumes_case import Network, spacing_of
+from core.contracts.manifest import VolumePreprocessing
+from core.imaging.volume import Spacing
+from core.imaging.windows import SIGMA, Shape, WindowPlan
 from core.runtime.cpus import usable_cpus
 from core.runtime.session import Array, OrtSession
 from segmenter_service.settings import VolumeSettings
@@ -24,8 +27,9 @@ from segmenter_service.volume_model import VolumeModel, infer, open_model
 ROOT = Path(__file__).parents[1]
 FloatArray = npt.NDArray[np.float32]
 
-# Windows that one call of MONAI's runs together: the faster of these is compared.
-_BATCHES: Final = (1, 4)
+BATCHES: Final = (1, 2)
+"""Windows that one call of MONAI's runs together: the faster of these is compared."""
+
 _THRESHOLD: Final = 0.5
 # Along one axis. Written down anew, so that parity fails where the worker's weights come to differ.
 _LEAST_WEIGHT: Final = 0.1
@@ -61,7 +65,7 @@ class Run:
 class Comparison:
     """All rounds at one spacing; ``monai_batch`` windows ran together in MONAI's."""
 
-    spacing_mm: float
+    spacing_mm: Spacing
     shape: tuple[int, ...]
     windows: int
     falx: tuple[Run, ...]
@@ -76,11 +80,14 @@ class Comparison:
 
 
 class TorchSide:
-    """The process in training's environment."""
+    """The process in training's environment, and the network that it runs."""
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process, self._folder = process, folder
-        self.versions: dict[str, str] = self._answer()
+        told = self._answer()
+        self.versions: dict[str, str] = told["versions"]
+        preprocessing = VolumePreprocessing.model_validate_json(json.dumps(told["preprocessing"]))
+        self.network = Network(folder / "model.onnx", told["architecture"], preprocessing)
 
     def infer(
         self, tensor: FloatArray, overlap: float, batch: int, weights: FloatArray | None = None
@@ -107,9 +114,9 @@ class TorchSide:
 
 
 @contextmanager
-def torch_side(python: Path, folder: Path, window: int, run: Path | None) -> Iterator[TorchSide]:
-    """Starts the process; ``folder``/model.onnx is there once this is entered."""
-    command = [str(python), "-m", "benchmarks.volumes_torch", str(folder), str(usable_cpus()), str(window)]
+def torch_side(python: Path, folder: Path, run: Path | None) -> Iterator[TorchSide]:
+    """Starts the process; the graph of its network lies in ``folder`` once this is entered."""
+    command = [str(python), "-m", "benchmarks.volumes_torch", str(folder), str(usable_cpus())]
     if run is not None:
         command.append(str(run.resolve()))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
@@ -150,16 +157,16 @@ class FalxSide:
         return Run(time.perf_counter() - started, self._session.seconds), probabilities
 
 
-def compare(falx: FalxSide, tensor: FloatArray, spacing_mm: float, other: TorchSide, rounds: int) -> Comparison:
+def compare(falx: FalxSide, tensor: FloatArray, other: TorchSide, rounds: int) -> Comparison:
     """Both ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
     overlap = falx.model.preprocessing.overlap
     plan = WindowPlan.over(tensor.shape[1:], falx.model.window, overlap)
     _, ours = falx.infer(tensor)
-    tried = {batch: other.infer(tensor, overlap, batch) for batch in _BATCHES}
+    tried = {batch: other.infer(tensor, overlap, batch) for batch in BATCHES}
     batch = min(tried, key=lambda batch: tried[batch][0].seconds)
     pairs = [(falx.infer(tensor)[0], other.infer(tensor, overlap, batch)[0]) for _ in range(rounds)]
     return Comparison(
-        spacing_mm,
+        spacing_of(falx.model.preprocessing),
         tensor.shape[1:],
         plan.count,
         tuple(run for run, _ in pairs),
@@ -173,21 +180,37 @@ def same_lattice(falx: FalxSide, tensor: FloatArray, other: TorchSide) -> Parity
     """Parity where both lay the same windows and weigh them alike: what is left is the network's arithmetic.
 
     Elsewhere MONAI moves the last window of an axis inwards, where the worker spreads all evenly, and cuts the weights
-    off at another value. So the volume is cut or filled to two windows an axis that overlap by half.
+    off at another value.
     """
-    side = falx.model.window[0]
-    length = side + side // 2
-    cut = np.zeros((len(tensor), length, length, length), np.float32)
-    middle = [slice(max(0, (size - length) // 2), max(0, (size - length) // 2) + length) for size in tensor.shape[1:]]
-    part = tensor[(slice(None), *middle)]
-    cut[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
-    _, ours = falx.infer(cut)
-    return Parity.of(ours, other.infer(cut, 0.5, 1, window_weights(side))[1])
+    window = falx.model.window
+    middle = two_windows(tensor, window)
+    _, ours = falx.infer(middle)
+    return Parity.of(ours, other.infer(middle, 0.5, 1, window_weights(window))[1])
 
 
-def window_weights(side: int) -> FloatArray:
-    """Weights (side, side, side) of the voxels of one window, as ``core.imaging.windows`` describes them."""
-    from_centre = (np.arange(side) - (side - 1) / 2) / (SIGMA * side)
-    axis = np.maximum(np.exp(-(from_centre**2) / 2), _LEAST_WEIGHT).astype(np.float32)
-    weights: FloatArray = axis[:, None, None] * axis[:, None] * axis
+def two_windows(tensor: FloatArray, window: Shape) -> FloatArray:
+    """The middle of a volume (sequences, i, j, k), cut or filled to two windows an axis that overlap by half."""
+    lengths = [side + side // 2 for side in window]
+    middle = np.zeros((len(tensor), *lengths), np.float32)
+    pairs = list(zip(tensor.shape[1:], lengths, strict=True))
+    taken = tuple(_centred(min(size, length), size) for size, length in pairs)
+    filled = tuple(_centred(min(size, length), length) for size, length in pairs)
+    middle[(slice(None), *filled)] = tensor[(slice(None), *taken)]
+    return middle
+
+
+def _centred(length: int, within: int) -> slice:
+    first = (within - length) // 2
+    return slice(first, first + length)
+
+
+def window_weights(window: Shape) -> FloatArray:
+    """Weights of the voxels of one window, of its shape, as ``core.imaging.windows`` describes them."""
+    i, j, k = (_axis_weights(side) for side in window)
+    weights: FloatArray = i[:, None, None] * j[:, None] * k
     return weights
+
+
+def _axis_weights(side: int) -> FloatArray:
+    from_centre = (np.arange(side) - (side - 1) / 2) / (SIGMA * side)
+    return np.maximum(np.exp(-(from_centre**2) / 2), _LEAST_WEIGHT).astype(np.float32)

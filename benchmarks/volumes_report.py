@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.report import machine
-from benchmarks.volumes_compare import Comparison, Parity, Run
+from benchmarks.volumes_case import Network
+from benchmarks.volumes_compare import BATCHES, Comparison, Parity, Run
 from benchmarks.volumes_job import JobTimes
 from core.runtime.cpus import usable_cpus
 from segmenter_service.stages import STAGES
@@ -32,15 +33,17 @@ ratios: both ways take turns in every round, and a ratio is the median over roun
 - Machine: {machine}
 - Software: Python {python}, ONNX Runtime {onnxruntime}, torch {torch}, MONAI {monai}, {date}
 - Input: a synthetic skull-stripped head, {shape} voxels of 1 mm in four sequences, int16, NIfTI compressed
-- Windows of {window} voxels a side that overlap by half; {rounds} rounds after one that is not counted; {threads}
-  threads on either side
-- Network: `residual-attention-unet-3d`, {weights}; float32 arithmetic on either side
+- Windows of {window} voxels that overlap by half; {rounds} rounds after one that is not counted; {threads} threads on
+  either side
+- Network: `{architecture}`, {weights}; float32 arithmetic on either side
 
 ## Sliding windows
 
 *Falx*: what a job runs, `core.imaging.windows` around ONNX Runtime. *MONAI*: `sliding_window_inference` with Gaussian
 weights around the same network and weights in torch, in inference mode; it runs as many windows at a time as took it
-less time in the uncounted round, 1 or 4. Both start from the prepared volume and end with probabilities on its voxels.
+less time in the uncounted round, {batches}. Both start from the prepared volume and end with probabilities on its
+voxels. The first spacing, to the right, anterior and superior, is the network's own; the others show what grows with
+the volume.
 
 {windows}
 
@@ -86,7 +89,7 @@ class Results:
     jobs: Sequence[JobTimes]
     versions: Mapping[str, str]
     shape: tuple[int, int, int]
-    window: int
+    network: Network
     trained: bool
 
 
@@ -95,12 +98,12 @@ def windows_table(comparisons: Sequence[Comparison]) -> str:
     rows = [
         "| spacing mm | working voxels | windows | Falx s | of it network | MONAI s | of it network | its batch | "
         "MONAI / Falx | Falx ms a window |",
-        "|---:|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for one in comparisons:
         falx, monai = _median(one.falx), _median(one.monai)
         rows.append(
-            f"| {one.spacing_mm:g} | {_shape(one.shape)} | {one.windows} | {falx.seconds:.2f} | {falx.network_s:.2f} | "
+            f"| {_by(one.spacing_mm)} | {_by(one.shape)} | {one.windows} | {falx.seconds:.2f} | {falx.network_s:.2f} | "
             f"{monai.seconds:.2f} | {monai.network_s:.2f} | {one.monai_batch} | {one.ratio:.2f} | "
             f"{falx.seconds / one.windows * 1e3:.0f} |"
         )
@@ -124,7 +127,7 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
 def parity_table(results: Results) -> str:
     """The same windows first, then each spacing as it is."""
     named = [("same windows", results.parity)]
-    named += [(f"{one.spacing_mm:g} mm", one.parity) for one in results.comparisons]
+    named += [(f"{_by(one.spacing_mm)} mm", one.parity) for one in results.comparisons]
     rows = ["| | largest | mean | decided otherwise |", "|---|---:|---:|---:|"]
     rows += [f"| {name} | {p.largest:.1e} | {p.mean:.1e} | {p.decided_otherwise:.3%} |" for name, p in named]
     return "\n".join(rows)
@@ -134,13 +137,13 @@ def jobs_table(results: Results) -> str:
     """One row a spacing, one column a stage."""
     rows = [
         f"| spacing mm | whole | start | {' | '.join(STAGES)} | peak MiB | found ml |",
-        "|---:" * (len(STAGES) + 5) + "|",
+        "|---" + "|---:" * (len(STAGES) + 4) + "|",
     ]
     for one, job in zip(results.comparisons, results.jobs, strict=True):
         stages = " | ".join(f"{job.stages_s[name]:.2f}" for name in STAGES)
         found = job.found_ml["whole_tumor"]
         rows.append(
-            f"| {one.spacing_mm:g} | {job.wall_s:.1f} | {job.process_s:.2f} | {stages} | {job.peak_mib:.0f} | "
+            f"| {_by(one.spacing_mm)} | {job.wall_s:.1f} | {job.process_s:.2f} | {stages} | {job.peak_mib:.0f} | "
             f"{found:.1f} |"
         )
     return "\n".join(rows)
@@ -174,8 +177,10 @@ def write_report(path: Path, results: Results) -> None:
         torch=results.versions["torch"],
         monai=results.versions["monai"],
         date=datetime.now(UTC).date().isoformat(),
-        shape=_shape(results.shape),
-        window=results.window,
+        shape=_by(results.shape),
+        window=_by(results.network.preprocessing.window),
+        architecture=results.network.architecture,
+        batches=" or ".join(str(batch) for batch in BATCHES),
         rounds=len(results.comparisons[0].falx),
         threads=usable_cpus(),
         weights="trained weights" if results.trained else "random weights: what jobs find means nothing",
@@ -191,8 +196,8 @@ def write_report(path: Path, results: Results) -> None:
     path.write_text(text)
 
 
-def _shape(shape: Sequence[int]) -> str:
-    return " x ".join(str(size) for size in shape)
+def _by(sizes: Sequence[float]) -> str:
+    return " x ".join(f"{size:g}" for size in sizes)
 
 
 def _median(runs: Sequence[Run]) -> Run:

@@ -1,9 +1,10 @@
 """MONAI's sliding windows over the network in torch; runs with training's packages, which no service has.
 
-Started as a process of its own (``python -m benchmarks.volumes_torch FOLDER THREADS WINDOW [RUN]``). It writes the
-network as FOLDER/model.onnx and then answers each request, a line of JSON on stdin, with a line of JSON on stdout:
-``{"tensor": PATH, "result": PATH, "overlap": 0.5, "batch": 1, "weights": PATH or null}`` with the
-seconds that it took and those of them in the network.
+Started as a process of its own (``python -m benchmarks.volumes_torch FOLDER THREADS [RUN]``). It writes the network as
+FOLDER/model.onnx and says in a line of JSON on stdout what that is: ``{"versions": {PACKAGE: VERSION}, "architecture":
+NAME, "preprocessing": MANIFEST'S}``. Then it answers each request, a line of JSON on stdin,
+``{"tensor": PATH, "result": PATH, "overlap": 0.5, "batch": 1, "weights": PATH or null}``, with the seconds that it took
+and those of them in the network.
 ``weights`` are those of a window's voxels, MONAI's own Gaussian where there are none.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -20,30 +23,68 @@ import numpy as np
 import torch
 from monai.inferers import sliding_window_inference
 
+from core.contracts.manifest import VolumePreprocessing
 from training.checkpoints import load_trained
+from training.config import VolumeSegmenterConfig
 from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph
-from training.models.unet3d import ResidualAttentionUNet3d
-from training.onnx_files import export_graph, half_weights
+from training.models.slices_in_volume import SlicesInVolume
+from training.onnx_files import export_graph, fold_normalisation, half_weights
 from training.volume_export import INPUT
+from training.volume_inputs import preprocessing_of
 
-_CHANNELS: Final = 4
 _SIGMA: Final = 0.125
 
 
-def make_network(run: Path | None) -> SegmenterGraph:
-    """The network of a run; without one the usual network with random weights that answer near one half."""
+@dataclass(frozen=True)
+class Chosen:
+    """The network as it is served, the name of its architecture, and the windows and voxels that it works on."""
+
+    graph: SegmenterGraph
+    architecture: str
+    preprocessing: VolumePreprocessing
+
+    @classmethod
+    def of(cls, model: torch.nn.Module, config: Mapping[str, Any]) -> Chosen:
+        """A model trained by a ``VolumeSegmenterConfig``, as a dictionary."""
+        graph = SegmenterGraph(half_weights(fold_normalisation(model)))
+        return cls(graph.eval(), config["architecture"], preprocessing_of(config))
+
+    def described(self) -> dict[str, Any]:
+        """The first line."""
+        return {
+            "versions": {name: version(name).partition("+")[0] for name in ("torch", "monai")},
+            "architecture": self.architecture,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+        }
+
+
+def choose(run: Path | None) -> Chosen:
+    """The network of a run; without one the preset's with random weights."""
     if run is not None:
-        model = load_trained(run).model
-    else:
-        torch.manual_seed(0)
-        model = ResidualAttentionUNet3d(_CHANNELS)
-        torch.nn.init.zeros_(model.head.bias)
-    network = SegmenterGraph(half_weights(model))
-    network.eval()
-    return network
+        trained = load_trained(run)
+        return Chosen.of(trained.model, trained.config)
+    config = VolumeSegmenterConfig()
+    return Chosen.of(random_network(config.width), asdict(config))
 
 
-def infer(network: SegmenterGraph, request: dict[str, Any], window: int) -> dict[str, float]:
+def random_network(width: int) -> SlicesInVolume:
+    """Answers near one half, which differ with what the slices show and with what is around them.
+
+    As a training begins, the volume's part says nothing, what the slices say has all but faded, and everything is near
+    zero: no difference between two runtimes would show.
+    """
+    torch.manual_seed(0)
+    model = SlicesInVolume(width=width)
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    model.context.head.reset_parameters()
+    for last in (model.slices.head, model.inner, model.context.head):
+        torch.nn.init.zeros_(last.bias)
+    return model
+
+
+def infer(network: SegmenterGraph, request: Mapping[str, Any], window: Sequence[int]) -> dict[str, float]:
     """One volume; the probabilities (regions, i, j, k) are written to the request's ``result``."""
     network_s = 0.0
 
@@ -60,7 +101,7 @@ def infer(network: SegmenterGraph, request: dict[str, Any], window: int) -> dict
     with torch.inference_mode():
         probabilities = sliding_window_inference(
             tensor,
-            (window, window, window),
+            window,
             request["batch"],
             forward,
             overlap=request["overlap"],
@@ -76,14 +117,16 @@ def infer(network: SegmenterGraph, request: dict[str, Any], window: int) -> dict
 
 def main() -> None:
     """Export, say so, answer until stdin ends."""
-    folder, threads, window = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(threads)
-    network = make_network(Path(sys.argv[4]) if len(sys.argv) > 4 else None)
-    example = torch.zeros(2, _CHANNELS, window, window, window)
-    export_graph(network, example, folder / "model.onnx", INPUT, SEGMENTER_OUTPUTS)
-    print(json.dumps({name: version(name).partition("+")[0] for name in ("torch", "monai")}), flush=True)
+    chosen = choose(Path(sys.argv[3]) if len(sys.argv) > 3 else None)
+    window = chosen.preprocessing.window
+    # More than one, so that the exporter leaves the number of windows free.
+    example = torch.zeros(2, len(chosen.preprocessing.sequences), *window)
+    export_graph(chosen.graph, example, folder / "model.onnx", INPUT, SEGMENTER_OUTPUTS)
+    print(json.dumps(chosen.described()), flush=True)
     for line in sys.stdin:
-        print(json.dumps(infer(network, json.loads(line), window)), flush=True)
+        print(json.dumps(infer(chosen.graph, json.loads(line), window)), flush=True)
 
 
 if __name__ == "__main__":

@@ -2,30 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from benchmarks.volumes import prepared
-from benchmarks.volumes_case import SEQUENCES, SHAPE, make_case, write_bundle, write_case
-from benchmarks.volumes_compare import Comparison, FalxSide, Parity, Run, window_weights
+from benchmarks.volumes_case import SEQUENCES, SHAPE, Network, finer, make_case, write_bundle, write_case
+from benchmarks.volumes_compare import Comparison, FalxSide, Parity, Run, TorchSide, two_windows, window_weights
 from benchmarks.volumes_job import JobTimes, do_job, peak_rss_mib, store_inputs
 from benchmarks.volumes_report import Results, waiting_s, write_report
+from core.contracts.manifest import VolumePreprocessing
+from core.imaging.volume import Spacing
 from core.imaging.windows import WindowPlan
 from segmenter_service.stages import STAGES
 from tests.fixtures.volume_models import WINDOW, write_volume_bundle
 
 SMALL = (44, 48, 31)
+PREPROCESSING = VolumePreprocessing(
+    sequences=SEQUENCES,
+    spacing_mm=(1.5, 1.5, 3.0),
+    keep_thick_slices=True,
+    copy_correlation=0.99,
+    window=(144, 176, 16),
+)
+NETWORK = Network(Path("model.onnx"), "slices-in-volume", PREPROCESSING)
 
 
-def comparison(falx_s: list[float], monai_s: list[float], spacing_mm: float = 3.0) -> Comparison:
+def comparison(falx_s: list[float], monai_s: list[float], spacing_mm: Spacing = (1.5, 1.5, 3.0)) -> Comparison:
     falx, monai = (tuple(Run(seconds, 0.9 * seconds) for seconds in side) for side in (falx_s, monai_s))
-    return Comparison(spacing_mm, (49, 60, 50), 8, falx, monai, 4, Parity(0.25, 0.001, 0.0125))
+    return Comparison(spacing_mm, (99, 121, 50), 8, falx, monai, 2, Parity(0.25, 0.001, 0.0125))
 
 
 def job(wall_s: float, peak_mib: float) -> JobTimes:
     return JobTimes(wall_s, dict.fromkeys(STAGES, 0.5), peak_mib, {"whole_tumor": 12.5, "tumor_core": 3.0})
+
+
+def even(spacing_mm: float | None) -> Network:
+    preprocessing = PREPROCESSING.model_copy(update={"spacing_mm": spacing_mm})
+    return Network(NETWORK.path, NETWORK.architecture, preprocessing)
 
 
 def test_ratios_pair_rounds_so_that_a_slow_round_cancels() -> None:
@@ -44,12 +62,51 @@ def test_parity_is_that_of_the_worst_voxel_and_of_decisions() -> None:
 
 
 def test_the_weights_handed_to_monai_are_the_plans() -> None:
-    side = 16
-    plan = WindowPlan.over((24, 16, 16), (side, side, side), 0.5)
-    axis = window_weights(side)[:, 8, 8]
-    shared = axis[8:] + axis[:8]
-    assert np.allclose(plan.weights[0][0][8:], axis[8:] / shared, atol=1e-6)
-    assert np.allclose(plan.weights[0][8][:8], axis[:8] / shared, atol=1e-6)
+    window = (16, 32, 8)
+    plan = WindowPlan.over((24, 48, 12), window, 0.5)
+    weights = window_weights(window)
+    assert weights.shape == window
+    for axis, side in enumerate(window):
+        half, along = side // 2, np.moveaxis(weights, axis, 0)
+        line = along[:, along.shape[1] // 2, along.shape[2] // 2]
+        shared = line[half:] + line[:half]
+        assert np.allclose(plan.weights[axis][0][half:], line[half:] / shared, atol=1e-6)
+        assert np.allclose(plan.weights[axis][half][:half], line[:half] / shared, atol=1e-6)
+
+
+def test_parity_is_taken_in_the_middle_of_the_volume_on_two_windows_an_axis() -> None:
+    volume = np.random.default_rng(0).random((4, 12, 40, 14), np.float32)
+    window = (16, 16, 8)
+    middle = two_windows(volume, window)
+    assert middle.shape == (4, 24, 24, 12)
+    assert [len(starts) for starts in WindowPlan.over(middle.shape[1:], window, 0.5).starts] == [2, 2, 2]
+    assert np.array_equal(middle[:, 6:18], volume[:, :, 8:32, 1:13])
+    assert not middle[:, :6].any()
+    assert not middle[:, 18:].any()
+
+
+def test_finer_voxels_keep_their_proportions_and_all_else() -> None:
+    assert finer(NETWORK, 1.0) == NETWORK
+    assert finer(NETWORK, 0.667).preprocessing == PREPROCESSING.model_copy(update={"spacing_mm": (1.0, 1.0, 2.0)})
+    assert finer(even(3.0), 0.5).preprocessing.spacing_mm == (1.5, 1.5, 1.5)
+    with pytest.raises(ValueError, match="own voxels"):
+        finer(even(None), 0.5)
+
+
+def test_the_network_is_what_the_torch_process_says(tmp_path: Path) -> None:
+    told = {
+        "versions": {"torch": "2.0", "monai": "1.0"},
+        "architecture": "slices-in-volume",
+        "preprocessing": PREPROCESSING.model_dump(mode="json"),
+    }
+    command = [sys.executable, "-c", f"print({json.dumps(json.dumps(told))})"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        other = TorchSide(process, tmp_path)
+        assert other.versions == told["versions"]
+        assert other.network == Network(tmp_path / "model.onnx", "slices-in-volume", PREPROCESSING)
+        process.wait()
+        with pytest.raises(RuntimeError, match="ended"):
+            TorchSide(process, tmp_path)
 
 
 def test_the_kernels_peak_is_read() -> None:
@@ -83,7 +140,8 @@ def test_the_case_is_a_brain_in_a_box_of_its_size_with_a_lesion_in_every_sequenc
 def test_a_job_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     network = write_volume_bundle(tmp_path / "tiny") / "tumor-volume" / "1" / "model.onnx"
     models, blobs, case = tmp_path / "models", tmp_path / "blobs", make_case(SMALL)
-    preprocessing = write_bundle(models, network, WINDOW, 1.0, overlap=0.5)
+    preprocessing = VolumePreprocessing(sequences=SEQUENCES, spacing_mm=(1.0, 1.0, 2.0), window=(WINDOW,) * 3)
+    write_bundle(models, Network(network, "tiny-levels", preprocessing))
     times = do_job(store_inputs(blobs, write_case(tmp_path, case)), models, blobs)
     assert set(times.stages_s) == set(STAGES)
     assert 0 < times.process_s < times.wall_s
@@ -91,6 +149,9 @@ def test_a_job_is_measured_in_a_process_of_its_own(tmp_path: Path) -> None:
     assert times.found_ml["whole_tumor"] > 0
     tensor = prepared(case, preprocessing)
     falx = FalxSide(models)
+    assert falx.model.bundle.manifest.architecture == "tiny-levels"
+    assert falx.model.preprocessing == preprocessing
+    assert tensor.shape[3] < 0.6 * SMALL[2]
     run, probabilities = falx.infer(tensor)
     assert 0 < run.network_s < run.seconds
     assert probabilities.shape == (3, *tensor.shape[1:])
@@ -116,17 +177,20 @@ def test_the_page_says_what_was_measured(
     tmp_path: Path, monai_s: float, wall_s: float, peak_mib: float, said: tuple[str, str]
 ) -> None:
     page = tmp_path / "page.md"
-    comparisons = [comparison([1.0] * 3, [monai_s] * 3), comparison([4.0] * 3, [4 * monai_s] * 3, 1.5)]
+    comparisons = [comparison([1.0] * 3, [monai_s] * 3), comparison([4.0] * 3, [4 * monai_s] * 3, (1.0, 1.0, 2.0))]
     versions = {"torch": "2.0", "monai": "1.0"}
     jobs = [job(wall_s, peak_mib), job(60.0, 1000.0)]
-    write_report(page, Results(comparisons, Parity(3e-5, 1e-6, 0.0), jobs, versions, SHAPE, 48, trained=True))
+    write_report(page, Results(comparisons, Parity(3e-5, 1e-6, 0.0), jobs, versions, SHAPE, NETWORK, trained=True))
     text = page.read_text()
     assert all(words in " ".join(text.split()) for words in said)
     assert (
-        f"| 3 | 49 x 60 x 50 | 8 | 1.00 | 0.90 | {monai_s:.2f} | {0.9 * monai_s:.2f} | 4 | {monai_s:.2f} | 125 |"
-        in text
+        f"| 1.5 x 1.5 x 3 | 99 x 121 x 50 | 8 | 1.00 | 0.90 | {monai_s:.2f} | {0.9 * monai_s:.2f} | 2 | "
+        f"{monai_s:.2f} | 125 |" in text
     )
+    assert "Windows of 144 x 176 x 16 voxels" in text
+    assert "`slices-in-volume`, trained weights" in text
+    assert "in the uncounted round, 1 or 2." in text
     assert "| same windows | 3.0e-05 | 1.0e-06 | 0.000% |" in text
-    assert "| 1.5 mm | 2.5e-01 | 1.0e-03 | 1.250% |" in text
-    assert f"| 3 | {wall_s:.1f} | {wall_s - 3.5:.2f} |{' 0.50 |' * 7} {peak_mib:.0f} | 12.5 |" in text
+    assert "| 1 x 1 x 2 mm | 2.5e-01 | 1.0e-03 | 1.250% |" in text
+    assert f"| 1.5 x 1.5 x 3 | {wall_s:.1f} | {wall_s - 3.5:.2f} |{' 0.50 |' * 7} {peak_mib:.0f} | 12.5 |" in text
     assert f"| 16 | {15 * wall_s:.0f} | {7 * wall_s:.0f} |" in text
