@@ -77,6 +77,10 @@ DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
         "BraTS 2021, six cases, two of them held out (Menze 2015, Bakas 2017, Baid 2021), CC BY 4.0",
     ),
 }
+# What a network had learnt from before it came here.
+_START_DATA: Final[Mapping[str, tuple[str, ...]]] = {
+    "efficientnet-lite0": ("ImageNet, by way of the published EfficientNet-Lite0 (weights Apache-2.0)",),
+}
 LICENCES: Final[Mapping[Kind, str]] = {
     "classifier": "Weights: research use only, under the terms of the data sets named above. Code: Apache-2.0.",
     "segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",
@@ -181,11 +185,18 @@ def _architecture(export: Export) -> str:
     return ARCHITECTURES[export.kind] if usual else str(export.architecture)
 
 
-def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
-    """Write every bundle of an exported run into ``out``/NAME/VERSION; their folders. Figures only where evaluated."""
+def bundle_run(run: Path, out: Path, version: str = "1", label_set: str | None = None) -> tuple[Path, ...]:
+    """Write every bundle of an exported run, or that of one label set, into ``out``/NAME/VERSION; their folders.
+
+    Figures only where evaluated. Raises ValueError for a label set that the graph does not cover.
+    """
     export = Export.read(run)
     name = NAMES[export.kind]
     sets = LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
+    if label_set is not None:
+        sets = tuple(item for item in sets if item.name == label_set)
+        if not sets:
+            raise ValueError(f"{run} does not cover the label set {label_set}")
     home = sets[0].name if sets else name
     target = out / home / version
     target.mkdir(parents=True, exist_ok=True)
@@ -208,13 +219,13 @@ def bundle_run(run: Path, out: Path, version: str = "1") -> tuple[Path, ...]:
         smallest_component_ml=export.smallest_component_ml,
         caveats=caveats(export, evaluated),
         metrics=evaluated.reference if evaluated else (),
-        data_sets=DATA_SETS[export.kind],
+        data_sets=DATA_SETS[export.kind] + _START_DATA.get(export.architecture or "", ()),
         licence=LICENCES[export.kind],
         training_commit=_commit(),
     )
     if not sets:
         return (_write(target, manifest, run, export, evaluated),)
-    return tuple(_bundle_set(label_set, manifest, f"{home}/{version}", run, out, export) for label_set in sets)
+    return tuple(_bundle_set(item, manifest, f"{home}/{version}", run, out, export) for item in sets)
 
 
 def _bundle_set(label_set: LabelSet, shared: Manifest, home: str, run: Path, out: Path, export: Export) -> Path:

@@ -18,6 +18,12 @@ graph) learnt the tumour's outline where it is known. The slice is cut to the he
 stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
 The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
 that shares no patient or cluster with the half that the temperature was fitted on.""",
+    "efficientnet-lite0": """\
+An EfficientNet-Lite0 that began with the published ImageNet weights, fine-tuned on the `train` split: the same network
+that taught the ResNet50 of `tumor-classifier`. The slice is cut to the head, padded square, resized and stretched
+between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
+The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
+that shares no patient or cluster with the half that the temperature was fitted on.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, and axial slices of five BraTS 2021 cases. Sequences were dropped at random,
@@ -43,7 +49,7 @@ of the inner regions are 0.5.""",
 
 _LIMITS: Final = {
     "classifier": (
-        "Four classes only. Any other finding is forced into one of them; see the input check and the prediction set.",
+        "These classes only. Any other finding is forced into one of them; see the input check and the prediction set.",
         "`no_tumor` comes from other sources than most tumours: a part of what separates it may be the source.",
         "Figshare is T1 post-contrast only; pituitary tumours were seen in no other source.",
         "Patients of two of the sources are unknown; their intervals resample clusters of near-duplicates instead.",
@@ -132,8 +138,11 @@ def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> st
 
 def _method(export: Export) -> str:
     usual = (None, "resnet50", "unet", "slices-in-volume")
-    if export.architecture in usual and export.preset == "falx" and not export.multitask:
-        return _METHOD[export.kind]
+    if export.preset == "falx" and not export.multitask:
+        if export.architecture in _METHOD:
+            return _METHOD[export.architecture]
+        if export.architecture in usual:
+            return _METHOD[export.kind]
     outlines = " A second output outlines the tumour." if export.multitask else ""
     network = TITLES[export.architecture or "unet"]
     return f"{network}, trained on the `train` split with the preset `{export.preset}`.{outlines}"

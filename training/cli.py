@@ -322,9 +322,10 @@ def bundle_command(
     run: RunOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of model bundles.")] = Path("models"),
     version: Annotated[str, typer.Option("--version", help="Version of the bundle.")] = "1",
+    label_set: Annotated[str | None, typer.Option("--label-set", help="Write this bundle alone.")] = None,
 ) -> None:
     """Write NAME/VERSION with graphs, manifest and card."""
     from training.bundle import bundle_run
 
-    for folder in bundle_run(run, out, version):
+    for folder in bundle_run(run, out, version, label_set):
         console.print(str(folder))

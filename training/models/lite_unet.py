@@ -8,11 +8,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.lite import DEVIATION, MEAN
+from training.models.lite import DEVIATION, MEAN, STAGES, encode
 from training.models.unet import DoubleConvolution
 
-# Blocks of EfficientNet-Lite0 after which the map is about to shrink, with their channels; strides 2, 4, 8, 16, 32.
-_STAGES = {0: 16, 2: 24, 4: 40, 10: 112, 15: 320}
 # Channels of the decoder at strides 16, 8, 4, 2 and 1.
 _DECODER = (128, 64, 48, 32, 16)
 
@@ -30,29 +28,18 @@ class LiteUNet(nn.Module):
         stem.weight = nn.Parameter(shared.repeat(1, channels, 1, 1))
         for unused in ("_conv_head", "_bn1", "_fc"):
             delattr(self.encoder, unused)
-        skips = [channels, *list(_STAGES.values())[:-1]][::-1]
-        inputs = [list(_STAGES.values())[-1], *_DECODER[:-1]]
+        skips = [channels, *list(STAGES.values())[:-1]][::-1]
+        inputs = [list(STAGES.values())[-1], *_DECODER[:-1]]
         self.decoders = nn.ModuleList(
             [DoubleConvolution(i + s, o) for i, s, o in zip(inputs, skips, _DECODER, strict=True)]
         )
         self.head = nn.Conv2d(_DECODER[-1], 1, 1)
         nn.init.constant_(self.head.bias, -4.0)
 
-    def encode(self, images: Tensor) -> list[Tensor]:
-        """The input and the maps at strides 2 to 32."""
-        net = self.encoder
-        x = (images - MEAN) / DEVIATION
-        maps = [x]
-        x = net._swish(net._bn0(net._conv_stem(x)))
-        for index, block in enumerate(net._blocks):
-            x = block(x, drop_connect_rate=net._global_params.drop_connect_rate * index / len(net._blocks))
-            if index in _STAGES:
-                maps.append(x)
-        return maps
-
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 1, S, S)."""
-        maps = self.encode(images)
+        normalised = (images - MEAN) / DEVIATION
+        maps = [normalised, *encode(self.encoder, normalised)]
         x = maps.pop()
         for decoder in self.decoders:
             skip = maps.pop()

@@ -52,6 +52,7 @@ TITLES: Final[Mapping[str, str]] = {
     "efficientnet-b0": "EfficientNetB0",
     "inception-v3": "InceptionV3",
     "vgg16": "VGG16",
+    "efficientnet-lite0": "EfficientNet-Lite0",
     "unet": "U-Net",
     "residual-unet": "residual U-Net",
     "attention-unet": "attention U-Net",

@@ -83,6 +83,18 @@ def test_the_bundles_share_the_file(data: Path, tmp_path: Path) -> None:
         assert "Research use only" in (folder / "CARD.md").read_text()
 
 
+def test_one_set_alone_holds_the_file_itself(data: Path, tmp_path: Path) -> None:
+    run = exported(tmp_path / "run")
+    calibrate_label_sets(run, data)
+    (folder,) = bundle_run(run, tmp_path / "models", "3", "tumor-classifier-6")
+    assert folder == tmp_path / "models" / "tumor-classifier-6" / "3"
+    (six,) = find_bundles(tmp_path / "models", "classification")
+    assert (six.manifest.name, six.manifest.files[0].bundle) == ("tumor-classifier-6", None)
+    assert six.manifest.labels == SIX_LABELS
+    with pytest.raises(ValueError, match="label set tumor-classifier-9"):
+        bundle_run(run, tmp_path / "models", "3", "tumor-classifier-9")
+
+
 def test_a_graph_of_four_logits_has_one_set(data: Path, tmp_path: Path) -> None:
     run = exported(tmp_path / "run", SIX_LABELS[:4])
     assert [fitted.name for fitted in calibrate_label_sets(run, data).sets] == ["tumor-classifier"]

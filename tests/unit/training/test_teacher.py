@@ -9,15 +9,26 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite_pytorch")
 
+import numpy as np  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from training.classifier import ClassifierTask  # noqa: E402
 from training.config import TEACHER, ClassifierConfig, Phase, SegmenterConfig  # noqa: E402
+from training.export import PARITY  # noqa: E402
+from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
 from training.losses import distillation_loss, mask_loss  # noqa: E402
 from training.models.ensemble import Ensemble  # noqa: E402
-from training.models.lite import LiteClassifier  # noqa: E402
+from training.models.lite import DEVIATION, MEAN, LiteClassifier  # noqa: E402
 from training.models.lite_unet import LiteUNet  # noqa: E402
+from training.models.pooled import Classifier  # noqa: E402
 from training.models.resnet import ClassifierOutput  # noqa: E402
+from training.onnx_files import (  # noqa: E402
+    OnnxModel,
+    export_graph,
+    fold_normalisation,
+    half_weights,
+    largest_difference,
+)
 from training.segmenter import SegmenterTask  # noqa: E402
 
 
@@ -48,6 +59,29 @@ def test_the_teacher_starts_from_trained_weights() -> None:
     second = LiteClassifier(4).network._conv_stem.weight
     torch.testing.assert_close(first, second)
     assert LiteClassifier(4).eval()(torch.rand(2, 1, 64, 64)).logits.shape == (2, 4)
+
+
+def test_the_teacher_can_be_exported_with_exact_maps(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = LiteClassifier(6).eval()
+    assert isinstance(LiteClassifier(4), Classifier)
+    images = torch.rand(3, 1, 64, 64)
+    with torch.no_grad():
+        maps = model.pyramid(images)
+        assert [tuple(x.shape[1:]) for x in maps] == [
+            (channels, 64 >> i, 64 >> i) for i, channels in enumerate(model.channels, start=1)
+        ]
+        # The package's own way through the network.
+        torch.testing.assert_close(
+            model(images).logits, model.network(((images - MEAN) / DEVIATION).expand(-1, 3, -1, -1))
+        )
+    graph = ClassifierGraph(half_weights(fold_normalisation(model)), 1.0, FeatureSpace.identity(6, model.channels[-1]))
+    path = tmp_path / "model.onnx"
+    export_graph(graph, images[:2], path, "image", CLASSIFIER_OUTPUTS)
+    assert largest_difference(graph, path, images.numpy()) <= PARITY
+    given = OnnxModel(path).run(images.numpy())
+    bias = graph.model.last.bias.detach().numpy()
+    np.testing.assert_allclose(given["cam"].mean(axis=(2, 3)) + bias, given["logits"], atol=1e-4)
 
 
 @pytest.mark.usefixtures("in_workspace")
