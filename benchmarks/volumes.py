@@ -38,7 +38,8 @@ def measure(
         write_bundle(models, network)
         tensor = prepared(case, network.preprocessing)
         falx = FalxSide(models)
-        comparisons.append(compare(falx, tensor, other, rounds))
+        int8 = None if network.int8 is None else FalxSide(models, "int8")
+        comparisons.append(compare(falx, tensor, other, rounds, int8))
         jobs.append(do_job(store_inputs(blobs, files), models, blobs))
     return comparisons, same_lattice(falx, tensor, other), jobs
 

@@ -13,7 +13,7 @@ import nibabel
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.manifest import BundleFile, Manifest, VolumePreprocessing
+from core.contracts.manifest import BundleFile, Manifest, Variant, VolumePreprocessing
 from core.imaging.volume import Spacing, Volume
 from segmenter_service.volume_labels import REGIONS
 
@@ -41,11 +41,12 @@ _DIGITS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A graph file, the name of its architecture, and the windows and voxels that it works on."""
+    """A graph file, the name of its architecture, the windows and voxels that it works on, and its int8 file if any."""
 
     path: Path
     architecture: str
     preprocessing: VolumePreprocessing
+    int8: Path | None = None
 
 
 def make_case(shape: Shape = SHAPE, seed: int = 0) -> dict[str, Volume]:
@@ -110,24 +111,31 @@ def write_bundle(models: Path, network: Network) -> None:
     """The network as the bundle ``models``/tumor-volume/1."""
     folder = models / "tumor-volume" / "1"
     folder.mkdir(parents=True)
-    shutil.copyfile(network.path, folder / "model.onnx")
-    data = network.path.read_bytes()
-    file = BundleFile(
-        name="model.onnx",
-        sha256=hashlib.sha256(data).hexdigest(),
-        variant="reference",
-        size_bytes=len(data),
-        passes_gate=True,
-    )
+    files = [_bundle_file(network.path, folder / "model.onnx", "reference")]
+    if network.int8 is not None:
+        files.append(_bundle_file(network.int8, folder / "model.int8.onnx", "int8"))
     manifest = Manifest(
         name="tumor-volume",
         version="1",
         task="volume-segmentation",
         architecture=network.architecture,
         title="Network of the benchmark of volumes",
-        files=(file,),
+        files=tuple(files),
         preprocessing=network.preprocessing,
         labels=REGIONS,
         licence="Written for one run of a benchmark.",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())
+
+
+def _bundle_file(source: Path, target: Path, variant: Variant) -> BundleFile:
+    """A graph copied into a bundle."""
+    shutil.copyfile(source, target)
+    data = source.read_bytes()
+    return BundleFile(
+        name=target.name,
+        sha256=hashlib.sha256(data).hexdigest(),
+        variant=variant,
+        size_bytes=len(data),
+        passes_gate=True,
+    )

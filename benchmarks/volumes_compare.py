@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from benchmarks.volumes_case import Network, spacing_of
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
 from core.imaging.windows import SIGMA, Shape, WindowPlan
+from core.runtime.bundle import Precision
 from core.runtime.cpus import usable_cpus
 from core.runtime.session import Array, OrtSession
 from segmenter_service.settings import VolumeSettings
@@ -72,22 +73,33 @@ class Comparison:
     monai: tuple[Run, ...]
     monai_batch: int
     parity: Parity
+    # The worker with the int8 file, which is the CPU's default; empty where the network has none.
+    int8: tuple[Run, ...] = ()
 
     @property
     def ratio(self) -> float:
         """Times as long as the worker's that MONAI's takes: median over rounds, which pair neighbours in time."""
-        return statistics.median(b.seconds / a.seconds for a, b in zip(self.falx, self.monai, strict=True))
+        return _ratio(self.falx, self.monai)
+
+    @property
+    def int8_ratio(self) -> float | None:
+        """As ``ratio``, of the worker with int8."""
+        return _ratio(self.int8, self.monai) if self.int8 else None
+
+
+def _ratio(falx: Sequence[Run], monai: Sequence[Run]) -> float:
+    return statistics.median(b.seconds / a.seconds for a, b in zip(falx, monai, strict=True))
 
 
 class TorchSide:
     """The process in training's environment, and the network that it runs."""
 
-    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path, int8: Path | None = None) -> None:
         self._process, self._folder = process, folder
         told = self._answer()
         self.versions: dict[str, str] = told["versions"]
         preprocessing = VolumePreprocessing.model_validate_json(json.dumps(told["preprocessing"]))
-        self.network = Network(folder / "model.onnx", told["architecture"], preprocessing)
+        self.network = Network(folder / "model.onnx", told["architecture"], preprocessing, int8)
 
     def infer(
         self, tensor: FloatArray, overlap: float, batch: int, weights: FloatArray | None = None
@@ -121,10 +133,16 @@ def torch_side(python: Path, folder: Path, run: Path | None) -> Iterator[TorchSi
         command.append(str(run.resolve()))
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         try:
-            yield TorchSide(process, folder)
+            yield TorchSide(process, folder, _int8_of(run))
         finally:
             assert process.stdin is not None
             process.stdin.close()
+
+
+def _int8_of(run: Path | None) -> Path | None:
+    """The int8 graph of a run that was quantised."""
+    path = None if run is None else run / "model.int8.onnx"
+    return path if path is not None and path.is_file() else None
 
 
 class TimedSession(OrtSession):
@@ -141,10 +159,10 @@ class TimedSession(OrtSession):
 
 
 class FalxSide:
-    """The bundle of a folder as a job loads it, its float32 network on all cores."""
+    """The bundle of a folder as a job loads it, on all cores: its float32 network or the one in int8."""
 
-    def __init__(self, models: Path) -> None:
-        self._settings = VolumeSettings(models_dir=models, precision="reference")
+    def __init__(self, models: Path, precision: Precision = "reference") -> None:
+        self._settings = VolumeSettings(models_dir=models, precision=precision)
         model = open_model(self._settings)
         self._session = TimedSession(model.bundle.file_path(model.file), force_cpu=True, threads=usable_cpus())
         self.model: VolumeModel = replace(model, session=self._session)
@@ -157,22 +175,31 @@ class FalxSide:
         return Run(time.perf_counter() - started, self._session.seconds), probabilities
 
 
-def compare(falx: FalxSide, tensor: FloatArray, other: TorchSide, rounds: int) -> Comparison:
-    """Both ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
+def compare(
+    falx: FalxSide, tensor: FloatArray, other: TorchSide, rounds: int, int8: FalxSide | None = None
+) -> Comparison:
+    """All ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
     overlap = falx.model.preprocessing.overlap
     plan = WindowPlan.over(tensor.shape[1:], falx.model.window, overlap)
     _, ours = falx.infer(tensor)
     tried = {batch: other.infer(tensor, overlap, batch) for batch in BATCHES}
     batch = min(tried, key=lambda batch: tried[batch][0].seconds)
-    pairs = [(falx.infer(tensor)[0], other.infer(tensor, overlap, batch)[0]) for _ in range(rounds)]
+    if int8 is not None:
+        int8.infer(tensor)
+    ours_s, theirs_s, int8_s = [], [], []
+    for _ in range(rounds):
+        ours_s.append(falx.infer(tensor)[0])
+        theirs_s.append(other.infer(tensor, overlap, batch)[0])
+        int8_s += [] if int8 is None else [int8.infer(tensor)[0]]
     return Comparison(
         spacing_of(falx.model.preprocessing),
         tensor.shape[1:],
         plan.count,
-        tuple(run for run, _ in pairs),
-        tuple(run for _, run in pairs),
+        tuple(ours_s),
+        tuple(theirs_s),
         batch,
         Parity.of(ours, tried[batch][1]),
+        tuple(int8_s),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from benchmarks.volumes import prepared
 from benchmarks.volumes_case import SEQUENCES, SHAPE, Network, finer, make_case, write_bundle, write_case
 from benchmarks.volumes_compare import Comparison, FalxSide, Parity, Run, TorchSide, two_windows, window_weights
 from benchmarks.volumes_job import JobTimes, do_job, peak_rss_mib, store_inputs
-from benchmarks.volumes_report import Results, waiting_s, write_report
+from benchmarks.volumes_report import Results, verdict, waiting_s, windows_table, write_report
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
 from core.imaging.windows import WindowPlan
@@ -169,8 +170,13 @@ def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("monai_s", "wall_s", "peak_mib", "said"),
     [
-        (2.5, 8.0, 900.0, ("is met at every spacing: the least ratio is 2.50", "within its limit of time and within")),
-        (1.5, 25.0, 4000.0, ("is missed: the least ratio is 1.50", "above its limit of time and above")),
+        (
+            2.5,
+            8.0,
+            900.0,
+            ("is met at every spacing (least ratio 2.50) in float32. Both", "within its limit of time and within"),
+        ),
+        (1.5, 25.0, 4000.0, ("is missed (least ratio 1.50) in float32. Both", "above its limit of time and above")),
     ],
 )
 def test_the_page_says_what_was_measured(
@@ -184,8 +190,8 @@ def test_the_page_says_what_was_measured(
     text = page.read_text()
     assert all(words in " ".join(text.split()) for words in said)
     assert (
-        f"| 1.5 x 1.5 x 3 | 99 x 121 x 50 | 8 | 1.00 | 0.90 | {monai_s:.2f} | {0.9 * monai_s:.2f} | 2 | "
-        f"{monai_s:.2f} | 125 |" in text
+        f"| 1.5 x 1.5 x 3 | 99 x 121 x 50 | 8 | 1.00 | 0.90 | - | {monai_s:.2f} | {0.9 * monai_s:.2f} | 2 | "
+        f"{monai_s:.2f} | - | 125 |" in text
     )
     assert "Windows of 144 x 176 x 16 voxels" in text
     assert "`slices-in-volume`, trained weights" in text
@@ -194,3 +200,24 @@ def test_the_page_says_what_was_measured(
     assert "| 1 x 1 x 2 mm | 2.5e-01 | 1.0e-03 | 1.250% |" in text
     assert f"| 1.5 x 1.5 x 3 | {wall_s:.1f} | {wall_s - 3.5:.2f} |{' 0.50 |' * 7} {peak_mib:.0f} | 12.5 |" in text
     assert f"| 16 | {15 * wall_s:.0f} | {7 * wall_s:.0f} |" in text
+
+
+def test_int8_has_a_ratio_and_a_verdict_of_its_own() -> None:
+    runs = tuple(Run(0.5, 0.4) for _ in range(3))
+    both = dataclasses.replace(comparison([1.0] * 3, [1.5] * 3), int8=runs)
+    assert both.int8_ratio == 3.0
+    assert "| 1.00 | 0.90 | 0.50 | 1.50 |" in windows_table([both])
+    assert "missed (least ratio 1.50) in float32 and met at every spacing (least ratio 3.00) in int8" in " ".join(
+        verdict([both]).split()
+    )
+
+
+def test_a_network_with_an_int8_file_runs_it_where_asked(tmp_path: Path) -> None:
+    preprocessing = PREPROCESSING.model_copy(update={"window": (WINDOW,) * 3})
+    network = write_volume_bundle(tmp_path / "tiny") / "tumor-volume" / "1" / "model.onnx"
+    models = tmp_path / "models"
+    write_bundle(models, Network(network, "tiny-levels", preprocessing, network))
+    assert FalxSide(models).model.file.variant == "reference"
+    assert FalxSide(models, "int8").model.file.variant == "int8"
+    # As a job does.
+    assert FalxSide(models, "auto").model.file.variant == "int8"
