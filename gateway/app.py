@@ -149,6 +149,11 @@ def _add_models(app: FastAPI, auth: Authenticator, catalogue: Catalogue) -> None
         _require(auth, request, Scope.INFER)
         return _json(await catalogue.model(name))
 
+    @app.get("/v1/models/{name}/card", include_in_schema=False)
+    async def model_card(request: Request, name: str) -> Response:
+        _require(auth, request, Scope.INFER)
+        return Response(await catalogue.card(name), media_type="text/markdown")
+
 
 def _json(contract: Contract) -> Response:
     return Response(contract.model_dump_json(), media_type="application/json")

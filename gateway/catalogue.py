@@ -11,7 +11,7 @@ import structlog
 from pydantic import ValidationError
 
 from core.contracts.service import DependencyState, ModelList, ModelSummary, Readiness
-from core.errors import CapacityError, ModelUnavailable, UnknownModel
+from core.errors import CapacityError, ModelUnavailable, NotFound, UnknownModel
 from gateway.upstream import Upstream
 
 log = structlog.get_logger(__name__)
@@ -65,11 +65,47 @@ class Catalogue:
             UnknownModel: nobody serves it.
             ModelUnavailable: nobody who answered serves it, but a model server is away and was never heard of.
         """
+        _, model = await self._find(name)
+        return model
+
+    async def card(self, name: str) -> bytes:
+        """The card of one model, UTF-8 Markdown; ``name`` as in ``model``.
+
+        Workers answer no requests. The card of their model comes from a model server that has the bundle too.
+
+        Raises:
+            UnknownModel: nobody serves the model.
+            NotFound: it has no card.
+            ModelUnavailable: as ``model``, or who may have the card cannot be reached.
+        """
+        source, model = await self._find(name)
+        path = f"/v1/models/{model.name}@{model.version}/card"
+        all_answered = True
+        for upstream in self._upstreams:
+            if source not in (upstream.name, WORKERS):
+                continue
+            try:
+                status, body = await upstream.get(path, self._timeout_s)
+            except CapacityError:
+                all_answered = False
+                continue
+            if status == HTTPStatus.OK:
+                return body
+            all_answered &= status == HTTPStatus.NOT_FOUND
+        if not all_answered:
+            raise ModelUnavailable(
+                "The model server that has the card cannot be reached.", retry_after_s=UNKNOWN_RETRY_AFTER_S
+            )
+        raise NotFound("This model has no card.")
+
+    async def _find(self, name: str) -> tuple[str, ModelSummary]:
+        """Who serves a model, and the model."""
         await self._refresh()
         wanted, _, version = name.partition("@")
-        for model in self._models():
-            if model.name == wanted and version in ("", model.version):
-                return model
+        for source in self._sources:
+            for model in self._known.get(source, ()):
+                if model.name == wanted and version in ("", model.version):
+                    return source, model
         if any(upstream.name not in self._known for upstream in self._upstreams):
             raise ModelUnavailable("A model server cannot be reached.", retry_after_s=UNKNOWN_RETRY_AFTER_S)
         raise UnknownModel("No such model is served here; GET /v1/models lists them.")

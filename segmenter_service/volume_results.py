@@ -5,7 +5,6 @@ When asked for, probabilities too, and the backdrop: the sequence that lies behi
 
 from __future__ import annotations
 
-import gzip
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from segmenter_service.job_files import JobFiles
 from segmenter_service.planes import render_planes, to_grey
 from segmenter_service.volume_labels import REGIONS
 
-ByteArray = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float32]
 
 PROBABILITIES: Final = "probabilities"
@@ -37,8 +35,6 @@ LABEL_NAMES: Final = {1: "necrotic core", 2: "oedema", 3: "enhancing"}
 _NIFTI: Final = "application/gzip"
 # Fewer different values make files that compress to a third; a probability is not known to a thousandth.
 _DECIMALS: Final = 3
-_DESCRIPTION: Final = b"Falx. Research use only."
-_COMPRESSION: Final = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +66,8 @@ def save_results(
     for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels).items()):
         results.append(files.save(f"{name}.png", "image/png", partial(_write_bytes, content=picture)))
     if BACKDROP in outputs:
-        write = partial(_write_grey, voxels=to_grey(segmented.backdrop), geometry=segmented.geometry)
+        grey = to_grey(segmented.backdrop)
+        write = partial(write_nifti, voxels=grey, geometry=segmented.geometry, labels=False, window=(0, 255))
         results.append(files.save("backdrop.nii.gz", _NIFTI, write))
     if PROBABILITIES in outputs:
         for region, channel in _restored(segmented):
@@ -84,20 +81,6 @@ def _restored(segmented: Segmented) -> Iterator[tuple[str, FloatArray]]:
     for region, channel in zip(REGIONS, segmented.probabilities, strict=True):
         restored = segmented.space.restore(channel)
         yield region, np.clip(restored.round(_DECIMALS, out=restored), 0.0, 1.0, out=restored)
-
-
-def _write_grey(file: BinaryIO, voxels: ByteArray, geometry: NiftiGeometry) -> None:
-    """Grey values as ``.nii.gz``. ``write_nifti`` would call them labels, which viewers do not interpolate."""
-    i, j, k = voxels.shape
-    header = geometry.header((i, j, k), voxels.dtype)
-    header["descrip"] = _DESCRIPTION
-    header["cal_min"], header["cal_max"] = 0, 255
-    offset = header.sizeof_hdr + 4
-    header["vox_offset"] = offset
-    with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as sink:
-        sink.write(header.binaryblock + bytes(4))
-        for index in range(k):
-            sink.write(voxels[:, :, index].tobytes(order="F"))
 
 
 def _write_bytes(file: BinaryIO, content: bytes) -> None:

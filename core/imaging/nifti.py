@@ -86,16 +86,26 @@ def _convert(stored: npt.NDArray[Any], scaling: tuple[float, float] | None, out:
     return int(out.size - np.count_nonzero(sound))
 
 
-def write_nifti(file: BinaryIO, voxels: npt.NDArray[Any], geometry: NiftiGeometry) -> None:
-    """``voxels`` (i, j, k), uint8 labels or float32 values, as ``.nii.gz`` on ``geometry``, slice by slice.
+def write_nifti(
+    file: BinaryIO,
+    voxels: npt.NDArray[Any],
+    geometry: NiftiGeometry,
+    *,
+    labels: bool = True,
+    window: tuple[float, float] | None = None,
+) -> None:
+    """``voxels`` (i, j, k), uint8 or float32, as ``.nii.gz`` on ``geometry``, slice by slice.
 
+    With ``labels`` uint8 voxels are declared to be labels. ``window`` is what viewers show as black and as white.
     The same voxels give the same bytes: no time and no file name goes into the gzip header.
     """
     i, j, k = voxels.shape
     header = geometry.header((i, j, k), voxels.dtype)
     header["descrip"] = _DESCRIPTION
-    if voxels.dtype == np.uint8:
+    if labels and voxels.dtype == np.uint8:
         header["intent_code"] = _INTENT_LABEL
+    if window is not None:
+        header["cal_min"], header["cal_max"] = window
     offset = header.sizeof_hdr + 4
     header["vox_offset"] = offset
     with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as sink:

@@ -12,7 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 import cv2
 import numpy.typing as npt
 import structlog
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 
 from core.contracts.manifest import BundleFile
 from core.contracts.service import DependencyState, ModelList, ModelSummary
@@ -22,6 +22,7 @@ from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
 from core.runtime.session import Session, SessionPool
 from core.serving.batcher import Batcher
+from core.serving.cards import find_folder, read_card
 from core.serving.schedule import Limits
 from core.serving.served_model import (
     MetricsObserver,
@@ -48,6 +49,12 @@ logger = structlog.get_logger("falx.models")
 LARGEST_BATCH_CPU = 8
 LARGEST_BATCH_CUDA = 32
 MAX_DECODE_THREADS = 4
+
+
+class Markdown(Response):
+    """UTF-8 Markdown."""
+
+    media_type = "text/markdown"
 
 
 class ModelRegistry:
@@ -116,6 +123,21 @@ class ModelRegistry:
     def summaries(self) -> ModelList:
         """Answer of ``GET /v1/models``."""
         return ModelList(models=tuple(served.summary() for served in self._models))
+
+    def card(self, model: str) -> bytes:
+        """The card of a model that is served here, or of any other bundle in the folder by its ``NAME@VERSION``.
+
+        Workers answer no callers, but their bundles lie beside: the gateway asks here for their cards. Blocks. Raises
+        UnknownModel, NotFound where the bundle has no card, and NotReady while loading.
+        """
+        try:
+            folder = self.resolve(model).bundle.path
+        except UnknownModel:
+            beside = find_folder(self._settings.models_dir, model)
+            if beside is None:
+                raise
+            folder = beside
+        return read_card(folder)
 
     def dependencies(self) -> tuple[DependencyState, ...]:
         """The models as ``/readyz`` shows them."""
@@ -208,7 +230,7 @@ class ModelRegistry:
 
 
 def models_router(registry: ModelRegistry) -> APIRouter:
-    """``GET /v1/models`` and ``GET /v1/models/{name}``."""
+    """``GET /v1/models``, ``GET /v1/models/{name}`` and ``GET /v1/models/{name}/card``."""
     router = APIRouter(prefix="/v1/models", tags=["models"])
 
     @router.get("")
@@ -220,5 +242,10 @@ def models_router(registry: ModelRegistry) -> APIRouter:
     async def describe_model(name: str) -> ModelSummary:
         """One model: ``NAME`` or ``NAME@VERSION``."""
         return registry.resolve(name).summary()
+
+    @router.get("/{name}/card", response_class=Markdown)
+    async def model_card(name: str) -> Markdown:
+        """The card of one model: ``NAME`` or ``NAME@VERSION``."""
+        return Markdown(await registry.offload(registry.card, name))
 
     return router

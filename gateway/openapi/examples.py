@@ -22,6 +22,7 @@ from core.errors import (
     MissingSequence,
     ModelUnavailable,
     NotAcceptable,
+    NotFound,
     NotMr,
     NotReady,
     QueueFull,
@@ -86,6 +87,15 @@ MODEL = ModelSummary(
     licence="Apache-2.0",
     intended_use="Research use only. Not a medical device.",
 )
+
+CARD = """# Four-class tumour classifier
+
+**Research use only. Not a medical device.**
+
+## Limits
+
+- Four classes only.
+"""
 
 MODELS: Contract = ModelList(models=(MODEL,))
 
@@ -159,4 +169,5 @@ MODEL_PROBLEMS: tuple[FalxError, ...] = (
     ModelUnavailable("No model server can be reached.", retry_after_s=2),
 )
 UNKNOWN_MODEL: FalxError = UnknownModel("No such model is served here; GET /v1/models lists them.")
+NO_CARD: FalxError = NotFound("This model has no card.")
 SERVICE_PROBLEMS: tuple[FalxError, ...] = (MethodNotAllowed("This address answers GET."),)

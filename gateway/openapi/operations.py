@@ -43,6 +43,14 @@ _RENDER: Json = {
     "whatever `Accept` says.",
     "schema": {"type": "string", "enum": ["overlay", "image"]},
 }
+_NAME: Json = {
+    "name": "name",
+    "in": "path",
+    "required": True,
+    "description": "`NAME` or `NAME@VERSION`.",
+    "schema": {"type": "string", "minLength": 1},
+    "example": "tumor-classifier",
+}
 
 
 def paths() -> Json:
@@ -59,6 +67,7 @@ def paths() -> Json:
         **job_paths(),
         "/v1/models": {"get": _models()},
         "/v1/models/{name}": {"get": _model()},
+        "/v1/models/{name}/card": {"get": _card()},
         "/livez": {"get": _livez()},
         "/readyz": {"get": _readyz()},
         "/metrics": {"get": _metrics()},
@@ -122,23 +131,39 @@ def _models() -> Json:
 
 
 def _model() -> Json:
-    name: Json = {
-        "name": "name",
-        "in": "path",
-        "required": True,
-        "description": "`NAME` or `NAME@VERSION`.",
-        "schema": {"type": "string", "minLength": 1},
-        "example": "tumor-classifier",
-    }
     return {
         "operationId": "describeModel",
         "summary": "One model",
         "tags": ["models"],
         "security": KEY_OR_LOOPBACK,
-        "parameters": [name, *parameters()],
+        "parameters": [_NAME, *parameters()],
         "responses": {
             "200": answer("The model.", "ModelSummary", examples.MODEL),
             **problems(*examples.MODEL_PROBLEMS, examples.UNKNOWN_MODEL),
+        },
+    }
+
+
+def _card() -> Json:
+    card = {
+        "description": "The card, in Markdown (UTF-8) with tables.",
+        "headers": {
+            "X-Request-ID": reference("headers", "RequestId"),
+            "Cache-Control": reference("headers", "NoStore"),
+        },
+        "content": {"text/markdown": {"schema": {"type": "string"}, "example": examples.CARD}},
+    }
+    return {
+        "operationId": "readModelCard",
+        "summary": "The card of a model",
+        "description": "How it was made, on which data, every figure with its interval, and its limits. The card of a "
+        "worker's model comes from a model server that has the same bundle.",
+        "tags": ["models"],
+        "security": KEY_OR_LOOPBACK,
+        "parameters": [_NAME, *parameters()],
+        "responses": {
+            "200": card,
+            **problems(*examples.MODEL_PROBLEMS, examples.UNKNOWN_MODEL, examples.NO_CARD),
         },
     }
 

@@ -132,7 +132,9 @@ def picture(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
         page.mouse.move(0, 0)
         page.evaluate("scrollTo(0, 0)")
         page.wait_for_timeout(600)
-        shot = Image.open(io.BytesIO(page.screenshot(full_page=True, scale="css"))).convert("RGB")
+        # What lies under a dialog is dimmed as far as the window goes.
+        whole = not page.locator("dialog[open]").count()
+        shot = Image.open(io.BytesIO(page.screenshot(full_page=whole, scale="css"))).convert("RGB")
         shot.thumbnail((900, 4000))
         shot.quantize(256, dither=Image.Dither.NONE).save(PICTURES / f"{name}.png", optimize=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -47,6 +48,11 @@ def test_axe_finds_nothing(slices: Server, open_tab: OpenTab, picture: Picture, 
     page.locator("summary").first.click()
     assert violations(page) == []
     picture(page, f"service-{theme}")
+    page.get_by_role("button", name=re.compile("Model card of")).first.click()
+    expect(page.locator("dialog h3").first).to_be_visible()
+    assert violations(page) == []
+    page.get_by_role("heading", name="Figures").evaluate("(heading) => heading.scrollIntoView()")
+    picture(page, f"service-card-{theme}")
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(slices: Server, open_tab: OpenTab, picture: Picture) -> None:
@@ -60,6 +66,11 @@ def test_a_phone_shows_it_without_scrolling_sideways(slices: Server, open_tab: O
         expect(page.get_by_text("Research use only. Not a medical device.").first).to_be_in_viewport()
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
     assert violations(page) == []
+    page.get_by_role("button", name=re.compile("Model card of")).first.click()
+    expect(page.locator("dialog table")).to_have_count(3)
+    assert page.locator(".card-text").evaluate("(text) => text.scrollWidth <= text.clientWidth")
+    assert violations(page) == []
+    picture(page, "service-card-phone")
 
 
 def test_the_keyboard_alone_is_enough(slices: Server, open_tab: OpenTab) -> None:

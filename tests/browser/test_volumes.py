@@ -51,7 +51,9 @@ class Site:
         wait_for_port(self.gateway)
 
     def start_worker(self) -> Server:
-        return self._stack.enter_context(running("segmenter_service", self.env, arguments=["worker"]))
+        return self._stack.enter_context(
+            running("segmenter_service", self.env, arguments=["worker"], start_limit_s=240)
+        )
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,7 @@ def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenT
     page.wait_for_url(re.compile(r"#volumes/[0-9a-f]{32}$"))
     expect(page.locator(".job")).to_have_attribute("data-status", "running")
     expect(page.locator(".job p").first).to_have_text(re.compile(r"Outlining the tumour \((1|[2-9])\d %\)"))
+    assert violations(page) == []
     picture(page, "volumes-running")
     page.reload()
     expect(page.locator(".job h3")).to_have_text(re.compile("In the queue|At work|Done"))
@@ -170,24 +173,31 @@ def test_the_viewer_can_be_moved_and_what_it_shows_erased(site: Site, open_tab: 
     before = viewer_pixels(page)
     page.get_by_role("slider", name="Axial").fill("20")
     assert not np.array_equal(viewer_pixels(page), before)
-    backdrop = f"/v1/jobs/{page.url[-32:]}/results/backdrop.nii.gz"
+    job = f"/v1/jobs/{page.url[-32:]}"
+    assert [sent["name"] for sent in site.gateway.request("GET", job).json()["inputs"]] == ["flair"]
+    backdrop = f"{job}/results/backdrop.nii.gz"
     assert site.gateway.request("GET", backdrop).status == 200
-    page.get_by_role("button", name="Erase from the server").click()
+    page.get_by_role("button", name="Another volume").press("Enter")
+    expect(page.get_by_role("heading", name="How large is the tumour?")).to_be_focused()
+    page.go_back()
+    page.get_by_role("button", name="Erase from the server").press("Enter")
     expect(page.get_by_text("Drop NIfTI files")).to_be_visible()
+    expect(page.get_by_role("heading", name="How large is the tumour?")).to_be_focused()
     assert site.gateway.request("GET", backdrop).status == 410
-    assert site.gateway.request("GET", "/v1/jobs").json()["jobs"][0]["inputs"][0]["name"] != "flair.nii.gz"
 
 
 def test_a_job_without_a_backdrop_shows_its_labels_until_somebody_chooses_the_image(
-    site: Site, open_tab: OpenTab
+    site: Site, open_tab: OpenTab, picture: Picture
 ) -> None:
     data = phantom()[0]
     body, headers = in_multipart({"flair": gzip.compress(data, 1)})
-    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}).json()
+    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}, timeout_s=90).json()
     assert "backdrop.nii.gz" not in {result["name"] for result in job["results"]}
     page = open_tab(site.gateway, f"/#volumes/{job['id']}")
     expect(page.get_by_text("Only the label map is shown")).to_be_visible()
     expect(page.get_by_role("slider", name="White from")).to_be_disabled()
+    assert violations(page) == []
+    picture(page, "volumes-without-backdrop")
     page.get_by_label("Choose the image").set_input_files(nifti("image.nii.gz", data))
     expect(page.get_by_text("Only the label map is shown")).to_have_count(0)
     check_image_and_labels(page)
@@ -195,7 +205,7 @@ def test_a_job_without_a_backdrop_shows_its_labels_until_somebody_chooses_the_im
 
 def test_results_fit_a_phone_in_the_dark(site: Site, open_tab: OpenTab, picture: Picture) -> None:
     body, headers = in_multipart({"job": b'{"outputs": ["backdrop"]}', "flair": gzip.compress(phantom()[0], 1)})
-    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}).json()
+    job = site.gateway.request("POST", "/v1/jobs", body, {**headers, "Prefer": "wait=60"}, timeout_s=90).json()
     page = open_tab(site.gateway, f"/#volumes/{job['id']}", viewport=PHONE, color_scheme="dark")
     expect(page.get_by_text("Click or scroll to move")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
@@ -214,6 +224,7 @@ def test_a_job_at_work_can_be_cancelled(site: Site, open_tab: OpenTab, picture: 
     expect(page.get_by_role("button", name="Cancel")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".job h3")).to_have_text("Cancelled")
+    expect(page.locator(".job h3")).to_be_focused()
     expect(page.get_by_role("button", name="Erase from the server")).to_be_visible()
     assert violations(page) == []
     picture(page, "volumes-cancelled")
@@ -225,7 +236,22 @@ def test_a_refused_volume_says_what_to_do(site: Site, open_tab: OpenTab, picture
     page.get_by_role("button", name="Start").click()
     problem = page.locator(".problem[data-code=invalid-nifti]")
     expect(problem).to_contain_text("Write it again with a current tool.")
+    expect(page.get_by_role("button", name="Start")).to_be_focused()
+    assert violations(page) == []
     picture(page, "volumes-refused")
+
+
+def test_a_job_that_fails_at_work_says_why(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    """Only a look at every voxel shows that there is nothing to see."""
+    page = open_tab(site.gateway, "/#volumes")
+    choose(page, nifti("flair.nii.gz", to_nifti(np.full(SHAPE, 7, np.float32), make_affine(shape=SHAPE))))
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job h3")).to_have_text("Failed")
+    problem = page.locator(".problem[data-code=invalid-nifti]")
+    expect(problem).to_contain_text("All voxels have the same value.")
+    expect(page.locator("#view-volumes .results")).to_be_hidden()
+    assert violations(page) == []
+    picture(page, "volumes-failed")
 
 
 def test_a_dicom_folder_is_zipped_here_without_its_names(site: Site, open_tab: OpenTab, tmp_path: Path) -> None:
@@ -269,10 +295,12 @@ def test_waiting_cancelling_and_a_full_queue(idle_site: Site, open_tab: OpenTab,
         page.get_by_role("button", name="Start").click()
         expect(page.locator(".job h3")).to_have_text("In the queue")
     expect(second.get_by_text("Number 2 in the queue.")).to_be_visible()
+    assert violations(second) == []
     picture(second, "volumes-queued")
     choose(third, nifti("flair.nii.gz", data))
     third.get_by_role("button", name="Start").click()
     expect(third.locator(".problem[data-code=queue-full]")).to_contain_text("try again when the time is up")
+    assert violations(third) == []
     picture(third, "volumes-queue-full")
     first.get_by_role("button", name="Cancel").click()
     expect(first.locator(".job h3")).to_have_text("Cancelled")
@@ -282,6 +310,9 @@ def test_waiting_cancelling_and_a_full_queue(idle_site: Site, open_tab: OpenTab,
     expect(third.locator(".jobs tbody tr")).to_have_count(3)
     expect(third.locator(".jobs .state[data-status=cancelled]")).to_have_count(1)
     picture(third, "service-jobs")
+    third.locator(".jobs").get_by_role("button", name="Erase").press("Enter")
+    expect(third.get_by_role("heading", name="Your jobs")).to_be_focused()
+    expect(third.locator(".jobs tbody tr")).to_have_count(2)
     third.locator(".jobs tbody a").nth(1).click()
     expect(third.locator(".job h3")).to_have_text("In the queue")
 

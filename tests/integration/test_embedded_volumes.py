@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from core.jobs.embedded import EmbeddedValkey
+from tests.fixtures.models import CARD
 from tests.fixtures.volume_models import make_phantom, write_volume_bundle
 from tests.fixtures.volumes import make_affine, nibabel, to_nifti
 
@@ -103,6 +104,7 @@ def embedded(tiny_models: Path, tmp_path: Path) -> Iterator[Embedded]:
     models = tmp_path / "models"
     shutil.copytree(tiny_models, models)
     write_volume_bundle(models)
+    (models / "tumor-volume" / "1" / "CARD.md").write_text(CARD, encoding="utf-8")
     listeners = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
     ports = [listener.getsockname()[1] for listener in listeners]
     for listener in listeners:
@@ -147,6 +149,7 @@ def test_a_volume_comes_back_labelled_and_ctrl_c_ends_all(embedded: Embedded) ->
     assert embedded.ask(names["axial.png"])[1].startswith(b"\x89PNG")
     models = json.loads(embedded.ask("/v1/models")[1])["models"]
     assert "volume-segmentation" in {model["task"] for model in models}
+    assert embedded.ask("/v1/models/tumor-volume/card") == (200, CARD.encode())
     started = embedded.descendants()
     embedded.process.send_signal(signal.SIGINT)
     assert embedded.process.wait(LIMIT_S) == 0, embedded.output.read_text()

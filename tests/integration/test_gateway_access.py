@@ -85,7 +85,8 @@ class TestKeys:
             reply = post(guarded, path)
             assert (reply.status, reply.json()["code"]) == (401, "unauthorized")
             assert reply.headers["www-authenticate"] == 'Bearer realm="falx"'
-        assert guarded.request("GET", "/v1/models").status == 401
+        for path in ("/v1/models", "/v1/models/tumor-classifier", "/v1/models/tumor-classifier/card"):
+            assert guarded.request("GET", path).status == 401
         assert not upstream.seen
 
     def test_wrong_key(self, guarded: Server) -> None:

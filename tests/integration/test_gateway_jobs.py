@@ -18,7 +18,7 @@ import pytest
 
 from tests.fixtures.servers import Reply
 from tests.integration.gateway_jobs_support import JOBS, LIMIT_S, Volumes, body, digest, volume, volumes
-from tests.integration.gateway_support import scripted_upstream
+from tests.integration.gateway_support import Exchange, scripted_upstream
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -87,6 +87,23 @@ class TestLife:
         assert served.ask("GET", "/v1/models/tumor-volume@1").json() == models[0]
         states = {state["name"]: state for state in served.ask("GET", "/readyz").json()["dependencies"]}
         assert (states["queue"]["detail"], states["blobs"]["ready"]) == ("workers: 1", True)
+
+    def test_the_card_of_its_model_comes_from_a_model_server(self, served: Volumes, done: dict[str, Any]) -> None:
+        asked = []
+
+        def script(exchange: Exchange) -> None:
+            asked.append(exchange.target)
+            if len(asked) == 1:
+                exchange.problem(404, "unknown-model")
+            else:
+                exchange.answer(body=b"# Volumes", media_type="text/markdown")
+
+        with scripted_upstream() as upstream, served.another_gateway(upstream.url) as gateway:
+            upstream.script = script
+            assert gateway.request("GET", "/v1/models/tumor-volume/card").body == b"# Volumes"
+            assert asked == ["/v1/models/tumor-volume@1/card"] * 2
+            upstream.script = lambda exchange: exchange.problem(404, "unknown-model")
+            assert code(gateway.request("GET", "/v1/models/tumor-volume/card")) == (404, "not-found")
 
     def test_it_succeeds_with_what_the_worker_found(self, done: dict[str, Any]) -> None:
         assert done["status"] == "succeeded"

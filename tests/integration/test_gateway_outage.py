@@ -118,10 +118,31 @@ def test_models_of_a_server_that_is_away_stay_listed(
     assert (unknown.status, unknown.json()["code"]) == (404, "unknown-model")
 
 
+def test_the_card_of_a_server_that_is_away_can_be_asked_for_later(
+    trio: tuple[Server, ScriptedUpstream, ScriptedUpstream],
+) -> None:
+    gateway, classifier, segmenter = trio
+    classifier.models, segmenter.models = ({**MODEL},), ()
+    classifier.script = lambda exchange: exchange.answer(body=b"# A card", media_type="text/markdown")
+    card = "/v1/models/tumor-classifier/card"
+    try:
+        assert gateway.request("GET", card).body == b"# A card"
+        assert classifier.seen[-1].target == "/v1/models/tumor-classifier@1/card"
+        classifier.script = lambda exchange: exchange.problem(503, "not-ready")
+        assert (gateway.request("GET", card)).json()["code"] == "model-unavailable"
+        classifier.stop()
+        away = gateway.request("GET", card)
+        assert (away.status, away.json()["code"]) == (503, "model-unavailable")
+        assert int(away.headers["retry-after"]) >= 1
+    finally:
+        classifier.start()
+        classifier.reset()
+
+
 def test_nobody_there_at_all() -> None:
     with gateway_before("http://127.0.0.1:9", wait_ready=False) as gateway:
         wait_for(lambda: _answers(gateway), START_LIMIT_S)
-        for path in ("/v1/models", "/v1/models/tumor-classifier"):
+        for path in ("/v1/models", "/v1/models/tumor-classifier", "/v1/models/tumor-classifier/card"):
             reply = gateway.request("GET", path)
             assert (reply.status, reply.json()["code"]) == (503, "model-unavailable")
             assert int(reply.headers["retry-after"]) >= 1

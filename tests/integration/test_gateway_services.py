@@ -16,6 +16,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fixtures.images import make_png
+from tests.fixtures.models import CARD
 from tests.fixtures.servers import ROOT, Reply, Server, running
 from tests.fixtures.slow_models import write_slow_classifier
 from tests.integration.gateway_support import gateway_before
@@ -86,6 +87,8 @@ class TestAnswers:
             ("", "image/png", "image/png"),
             ("", "image/png; profile=overlay", "image/png; profile=overlay"),
             ("?render=overlay", "*/*", "image/png; profile=overlay"),
+            ("", "image/png; profile=image", "image/png; profile=image"),
+            ("?render=image", "application/json", "image/png; profile=image"),
         ],
     )
     def test_pictures(self, stack: Stack, query: str, accept: str, media_type: str) -> None:
@@ -106,6 +109,18 @@ class TestAnswers:
         assert all(model["ready"] for model in models)
         one = stack.gateway.request("GET", "/v1/models/tumor-segmenter@1").json()
         assert one == models[1]
+
+    @pytest.mark.parametrize("name", ["tumor-classifier", "tumor-classifier@1"])
+    def test_card(self, stack: Stack, name: str) -> None:
+        reply = stack.gateway.request("GET", f"/v1/models/{name}/card")
+        assert (reply.status, reply.body.decode()) == (200, CARD)
+        assert reply.headers["content-type"] == "text/markdown; charset=utf-8"
+        assert reply.headers["cache-control"] == "no-store"
+
+    @pytest.mark.parametrize(("name", "code"), [("no-such", "unknown-model"), ("tumor-segmenter", "not-found")])
+    def test_no_card(self, stack: Stack, name: str, code: str) -> None:
+        reply = stack.gateway.request("GET", f"/v1/models/{name}/card")
+        assert (reply.status, reply.json()["code"]) == (404, code)
 
     def test_readiness_names_providers_and_versions(self, stack: Stack) -> None:
         states = {state["name"]: state for state in stack.gateway.request("GET", "/readyz").json()["dependencies"]}

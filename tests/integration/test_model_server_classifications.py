@@ -17,7 +17,7 @@ from core.contracts.classification import Classification
 from core.contracts.problem import Problem
 from tests.fixtures.answers import in_json, in_multipart, open_png, without_timing
 from tests.fixtures.images import make_dicom, make_png, to_jpeg, to_png
-from tests.fixtures.models import LABELS
+from tests.fixtures.models import CARD, LABELS
 from tests.fixtures.servers import Reply, Server, running
 
 PATH = "/v1/classifications"
@@ -171,6 +171,31 @@ def test_the_process_tells_what_it_serves(server: Server) -> None:
     assert 'falx_active_provider{model="tumor-classifier",provider="CPUExecutionProvider"} 1.0' in (
         server.request("GET", "/metrics").body.decode()
     )
+
+
+def test_the_card_of_a_model_is_its_file(server: Server) -> None:
+    for name in ("tumor-classifier", "tumor-classifier@1"):
+        reply = server.request("GET", f"/v1/models/{name}/card")
+        assert (reply.status, reply.body.decode()) == (200, CARD)
+        assert reply.headers["content-type"] == "text/markdown; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("no-such", "unknown-model"),
+        ("tumor-classifier@2", "unknown-model"),
+        ("*@*", "unknown-model"),
+        ("..@tumor-classifier", "unknown-model"),
+        # A bundle of another task in the same folder, which this process does not serve.
+        ("tumor-segmenter", "unknown-model"),
+        ("tumor-segmenter@1", "not-found"),
+        ("%2e%2e%2ftumor-classifier@1", "not-found"),
+    ],
+)
+def test_no_card_is_a_problem(server: Server, name: str, code: str) -> None:
+    reply = server.request("GET", f"/v1/models/{name}/card")
+    assert (reply.status, reply.json()["code"]) == (404, code)
 
 
 def test_the_document_shows_an_example_that_holds(server: Server) -> None:

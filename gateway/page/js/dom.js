@@ -32,9 +32,9 @@ export function slider(text, { min = 0, max = 100, step = 1, value = 100, unit =
   return { label, input, set(next) { input.value = next; output.textContent = `${next}${unit}`; } };
 }
 
-/** A table that scrolls by itself where it is too wide; `label` is what it is of. */
+/** A table that scrolls by itself where it is too wide; `label` is what it is of, `columns` are texts or nodes. */
 export function table(label, columns, rows) {
-  const heads = columns.map((text) => element("th", { scope: "col", text }));
+  const heads = columns.map((head) => (head.length ? element("th", { scope: "col" }, head) : element("td")));
   return element("div", { className: "scroll", tabindex: 0, role: "region", "aria-label": label },
     element("table", {}, element("thead", {}, element("tr", {}, heads)), element("tbody", {}, rows)));
 }

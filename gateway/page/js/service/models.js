@@ -1,6 +1,6 @@
-// A served model as a card: what it is for, how it was measured, which weights run where.
+// A served model in short: what it is for, how it was measured, which weights run where. The rest is in its card.
 
-import { element, readySign, table } from "../dom.js";
+import { button, element, readySign, table } from "../dom.js";
 import { nameOf } from "../format.js";
 
 function measure(metric) {
@@ -15,7 +15,9 @@ function fact(name, value) {
   return value ? [element("dt", { text: name }), element("dd", { text: value })] : [];
 }
 
-export function modelCard(model) {
+export function modelSummary(model, showCard) {
+  const open = button("Model card", () => showCard(model));
+  open.setAttribute("aria-label", `Model card of ${model.title}`);
   return element("article", { className: "model" },
     element("h4", { text: model.title }),
     element("p", {}, readySign(model.ready), ` ${model.name} ${model.version}`),
@@ -26,6 +28,7 @@ export function modelCard(model) {
       fact("Trained on", model.data_sets.join("; ")),
       fact("Licence", model.licence),
       fact("For", model.intended_use)),
+    element("p", {}, open),
     model.metrics.length ? element("details", {}, element("summary", { text: `Measured (${model.metrics.length})` }),
       table(`Measures of ${model.title}`, ["Measure", "Value", "On"], model.metrics.map(measure))) : null,
     element("details", {}, element("summary", { text: "Weights" }),

@@ -6,7 +6,8 @@ import { $, button, element, readySign, table } from "../dom.js";
 import { nameOf, percent, time } from "../format.js";
 import { eraseJob, isOver, listJobs } from "../volume/jobs.js";
 import { stateInWords } from "../volume/panel.js";
-import { modelCard } from "./models.js";
+import { CardDialog } from "./card.js";
+import { modelSummary } from "./models.js";
 
 const REFRESH_MS = 5000;
 
@@ -15,14 +16,18 @@ export function startService() {
   const key = $("#key");
   $("#key-form").addEventListener("submit", (event) => { event.preventDefault(); setKey(key.value); });
   $("#key-forget").addEventListener("click", () => { key.value = ""; setKey(""); });
+  const card = new CardDialog($("dialog", root));
   const parts = [
-    [$(".jobs", root), jobs], [$(".readiness", root), readiness], [$(".models", root), models],
+    [$(".jobs", root), jobs],
+    [$(".readiness", root), readiness],
+    [$(".models", root), () => models((model) => card.show(model))],
   ];
   const refresh = () => { if (!root.hidden) for (const [place, load] of parts) fill(place, load, refresh); };
   onKeyChange(refresh);
   $(".refresh", root).addEventListener("click", refresh);
-  // Not under the hands of somebody who has just reached a button.
-  setInterval(() => { if (!document.hidden && !root.contains(document.activeElement)) refresh(); }, REFRESH_MS);
+  // Not under the hands of somebody who has just reached a button, or whom an open card will lead back to one.
+  const busy = () => card.open || root.contains(document.activeElement);
+  setInterval(() => { if (!document.hidden && !busy()) refresh(); }, REFRESH_MS);
   return { shown: refresh };
 }
 
@@ -34,9 +39,9 @@ async function fill(place, load, refresh) {
   }
 }
 
-async function models() {
+async function models(showCard) {
   const { models: served } = await askJson("/v1/models");
-  return served.map(modelCard);
+  return served.map((model) => modelSummary(model, showCard));
 }
 
 /** /readyz answers 503 with the same body while something is away, so a refusal is an answer here. */
@@ -73,13 +78,17 @@ async function jobs(refresh) {
     return [element("p", { text: "This server takes no volumes, so there are no jobs." })];
   }
   if (!answer.jobs.length) return [element("p", { text: "No jobs yet. Send a volume to see it here." })];
+  const erase = (id) => {
+    $("#jobs-title").focus(); // the button goes away
+    return eraseJob(id).then(refresh, refresh);
+  };
   const rows = answer.jobs.map((job) => element("tr", {},
     element("th", { scope: "row" }, element("a", { href: `#volumes/${job.id}`, text: time(job.created_at) })),
     element("td", {},
       element("span", { className: "state", "data-status": job.status, text: stateInWords(job.status) })),
     element("td", { text: progressOf(job) }),
     element("td", { text: job.inputs.map(({ name }) => nameOf(name.split(".")[0])).join(", ") }),
-    element("td", {}, isOver(job) ? button("Erase", () => eraseJob(job.id).then(refresh, refresh)) : "")));
+    element("td", {}, isOver(job) ? button("Erase", () => erase(job.id)) : "")));
   return [table("Your jobs", ["Sent", "State", "Progress", "Files", "Erase"], rows)];
 }
 

@@ -51,6 +51,7 @@ export class JobPanel {
   update(job) {
     const over = isOver(job);
     this.root.dataset.status = job.status;
+    if (over && document.activeElement === this.cancelButton) this.title.focus();
     this.cancelButton.hidden = over;
     this.eraseButton.hidden = !over;
     this.bar.hidden = over;

@@ -39,6 +39,7 @@ class VolumeView {
   /** The router's word that this view is on the screen, with the job that the address names. */
   shown(id) {
     if (id === this.#id) return;
+    const held = this.root.contains(document.activeElement);
     this.#following?.abort();
     this.#id = /^[0-9a-f]{32}$/.test(id ?? "") ? id : null;
     this.problems.replaceChildren();
@@ -46,6 +47,7 @@ class VolumeView {
     $(".intake", this.root).hidden = this.#id !== null;
     this.panel.show(this.#id);
     if (this.#id) this.#follow();
+    else if (held) $("h2", this.root).focus(); // the button that had it went away with the job
   }
 
   again() {
@@ -77,6 +79,7 @@ class VolumeView {
       if (error.code === "idempotency-key-reuse") this.#attempt.key = null;
       this.#problem(error, () => this.#submit());
       this.start.disabled = false;
+      this.start.focus();
     }
   }
 

@@ -52,6 +52,7 @@ export class VolumeViewer {
   async open(labels, image) {
     this.#labels = labels;
     const { Niivue, SHOW_RENDER, MULTIPLANAR_TYPE } = await niivue();
+    if (this.#left) return;
     this.canvas = element("canvas", { tabindex: 0, role: "img", "aria-label":
       "Three planes and a rendering of the label map; the sliders below move the planes." });
     this.status = element("p", { className: "fine", role: "status" });
@@ -66,6 +67,7 @@ export class VolumeViewer {
     });
     this.#nv.onLocationChange = () => this.#tellPlaces();
     await this.#nv.attachToCanvas(this.canvas);
+    if (this.#left) return;
     this.#nv.setSliceType(this.#nv.sliceTypeMultiplanar);
     await this.#show(image);
     controls.inert = false;
@@ -76,12 +78,20 @@ export class VolumeViewer {
     this.#nv = null;
   }
 
+  /** Whether the job was left while something was loading: nothing may be drawn any more. */
+  get #left() {
+    return !this.root.isConnected;
+  }
+
   async #show(image) {
     const { NVImage } = await niivue();
     const imageOf = async (blob, name) => NVImage.loadFromUrl({ url: name, name, buffer: await blob.arrayBuffer() });
+    const volumes = [];
+    if (image) volumes.push(await imageOf(image, "image.nii.gz"));
+    volumes.push(await imageOf(this.#labels, "labels.nii.gz"));
+    if (this.#left) return;
     for (const volume of [...this.#nv.volumes]) this.#nv.removeVolume(volume);
-    if (image) this.#nv.addVolume(await imageOf(image, "image.nii.gz"));
-    this.#nv.addVolume(await imageOf(this.#labels, "labels.nii.gz"));
+    for (const volume of volumes) this.#nv.addVolume(volume);
     this.#nv.volumes.at(-1).setColormapLabel(COLOUR_MAP);
     this.#nv.setOpacity(this.#nv.volumes.length - 1, image ? 0.5 : 1);
     this.#nv.updateGLVolume();

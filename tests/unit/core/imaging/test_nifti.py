@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -315,6 +316,23 @@ def test_results_lie_on_the_grid_of_the_input(version: int, codes: tuple[int, in
     assert after.get_data_dtype() == np.uint8
     for field in ("qform_code", "sform_code", "xyzt_units", "quatern_b", "srow_x"):
         assert np.array_equal(after.header[field], before.header[field]), field
+
+
+@pytest.mark.parametrize(
+    ("dtype", "labels", "intent"), [(np.uint8, True, 1002), (np.uint8, False, 0), (np.float32, True, 0)]
+)
+def test_only_labels_are_called_labels(dtype: npt.DTypeLike, labels: bool, intent: int) -> None:
+    written = io.BytesIO()
+    write_nifti(written, RAMP.astype(dtype), read(plain()).geometry, labels=labels)
+    header = nibabel.Nifti1Image.from_bytes(gzip.decompress(written.getvalue())).header
+    assert [int(header[name]) for name in ("intent_code", "cal_min", "cal_max")] == [intent, 0, 0]
+
+
+def test_viewers_are_told_what_is_black_and_white() -> None:
+    written = io.BytesIO()
+    write_nifti(written, RAMP.astype(np.uint8), read(plain()).geometry, labels=False, window=(16, 240))
+    header = nibabel.Nifti1Image.from_bytes(gzip.decompress(written.getvalue())).header
+    assert (float(header["cal_min"]), float(header["cal_max"])) == (16, 240)
 
 
 def test_nothing_but_geometry_is_carried_into_results() -> None:
