@@ -71,7 +71,7 @@ def main(
     samples: defaultdict[Key, list[Sample]] = defaultdict(list)
     variants: tuple[Variant, ...] = ("reference", "int8")
     for variant in variants:
-        with stack(models_dir, variant) as running:
+        with stack(models_dir, bundle_name.partition("/")[0], variant) as running:
             plan = [(turn, concurrency) for turn in range(rounds) for concurrency in (1, 8, 32)]
             for _, concurrency in track(plan, description=variant):
                 found = one_round(models_dir / bundle_name, variant, image, concurrency, seconds, running)

@@ -75,11 +75,10 @@ def started(module: str, environment: dict[str, str], ready: str = "/readyz") ->
 
 
 @contextmanager
-def stack(models_dir: Path, precision: str) -> Iterator[tuple[Server, Server]]:
-    """A classifier and a gateway over it; the gateway is alive but not ready, since no segmenter is needed here."""
-    with started(
-        "classifier_service", {"FALX_MODELS_DIR": str(models_dir), "FALX_PRECISION": precision}
-    ) as model_server:
+def stack(models_dir: Path, model: str, precision: str) -> Iterator[tuple[Server, Server]]:
+    """A classifier of one ``model`` and a gateway over it, alive but not ready: no segmenter is needed here."""
+    settings = {"FALX_MODELS_DIR": str(models_dir), "FALX_MODELS": model, "FALX_PRECISION": precision}
+    with started("classifier_service", settings) as model_server:
         upstreams = {"FALX_CLASSIFIER_URL": model_server.url, "FALX_SEGMENTER_URL": model_server.url}
         with started("gateway", upstreams, ready="/livez") as gateway:
             yield model_server, gateway

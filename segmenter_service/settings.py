@@ -23,7 +23,8 @@ class VolumeSettings(ServingSettings):
     models_dir: Path = Field(default=Path("models"), description="Folder with the bundles, NAME/VERSION/manifest.json.")
     precision: Literal["auto", "reference", "int8"] = Field(
         default="auto",
-        description="Weights to run. auto takes int8 on a CPU where its manifest says that it passed the gate.",
+        description="Weights to run. auto takes int8 on a CPU where its manifest says that it passed the gate; "
+        "int8 wherever a bundle has it.",
     )
     require_cuda: bool = Field(
         default=False,

@@ -86,7 +86,8 @@ class ModelServingSettings(ServingSettings):
     )
     precision: Literal["auto", "reference", "int8"] = Field(
         default="auto",
-        description="Weights to run. auto takes int8 on a CPU where its manifest says that it passed the gate.",
+        description="Weights to run. auto takes int8 on a CPU where its manifest says that it passed the gate; "
+        "int8 wherever a bundle has it.",
     )
     require_cuda: bool = Field(
         default=False,

@@ -290,5 +290,10 @@ def test_variant_that_is_not_there(folder: Path) -> None:
     edit_manifest(folder, lambda manifest: manifest["files"].pop())
     bundle = load_bundle(folder)
     assert choose_file(bundle, "auto", on_cpu=True).variant == "reference"
-    with pytest.raises(BundleCorrupt, match="has no int8 file"):
-        choose_file(bundle, "int8", on_cpu=True)
+    assert choose_file(bundle, "int8", on_cpu=True).variant == "reference"
+
+
+def test_reference_that_is_not_there(folder: Path) -> None:
+    edit_manifest(folder, lambda manifest: manifest["files"].pop(0))
+    with pytest.raises(BundleCorrupt, match="has no reference file"):
+        choose_file(load_bundle(folder), "reference", on_cpu=True)
