@@ -102,7 +102,8 @@ class _Case:
 def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Stages) -> _Case:
     """Read, align and prepare the inputs. The volumes themselves are let go: the network needs the memory."""
     stages.enter("read")
-    inputs = read_inputs(files, record.inputs, model.preprocessing.sequences, stages.within)
+    sequences = model.preprocessing.sequences
+    inputs = read_inputs(files, record.inputs, sequences, stages.within, record.request.series)
     aligned = align(inputs.volumes)
     stages.enter("prepare")
     prepared = prepare_volume(aligned.volumes, model.spec)

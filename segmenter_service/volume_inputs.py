@@ -33,9 +33,13 @@ def part_of(file: StoredFile) -> str:
 
 
 def read_inputs(
-    files: JobFiles, inputs: Sequence[StoredFile], sequences: Sequence[str], progress: Callable[[float], None]
+    files: JobFiles,
+    inputs: Sequence[StoredFile],
+    sequences: Sequence[str],
+    progress: Callable[[float], None],
+    series: Mapping[str, str | None] | None = None,
 ) -> Inputs:
-    """Read and verify all inputs; ``sequences`` are those that the model takes.
+    """Read and verify all inputs; ``sequences`` are those that the model takes, ``series`` is the job's own field.
 
     Raises ``RequestError`` with the part at fault, ``StoredDataCorrupt``, ``StorageUnavailable``.
     """
@@ -47,7 +51,10 @@ def read_inputs(
     if STUDY in parts:
         if len(parts) > 1:
             raise InvalidRequest(f"{STUDY} is a whole study: no other part can go with it")
-        return _read_study(files, parts[STUDY], sequences)
+        return _read_study(files, parts[STUDY], sequences, series or {})
+    if series:
+        detail = f"series goes with the part {STUDY} only"
+        raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
     if unknown := sorted(set(parts) - set(sequences)):
         raise InvalidRequest(f"unknown part {', '.join(unknown)}: send {', '.join(sequences)} or {STUDY}")
     read: dict[str, NiftiVolume] = {}
@@ -74,10 +81,12 @@ def _read_nifti(files: JobFiles, part: str, file: StoredFile) -> NiftiVolume:
     return nifti
 
 
-def _read_study(files: JobFiles, file: StoredFile, sequences: Sequence[str]) -> Inputs:
+def _read_study(
+    files: JobFiles, file: StoredFile, sequences: Sequence[str], series: Mapping[str, str | None]
+) -> Inputs:
     with files.local(file) as archive:
         try:
-            study = read_study(archive)
+            study = read_study(archive, series=series)
         except RequestError as error:
             error.errors = error.errors or (FieldError(f"part/{STUDY}", error.detail),)
             raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import Field, JsonValue, field_validator
+from pydantic_core import PydanticCustomError
 
 from core.contracts.base import DISCLAIMER, Contract
 from core.contracts.manifest import Sha256
@@ -13,6 +14,7 @@ from core.contracts.problem import Problem
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Priority = Literal["urgent", "routine"]
+SequenceName = Literal["t1", "t1ce", "t2", "flair"]
 
 # In the order in which workers serve them.
 PRIORITIES: Final[tuple[Priority, ...]] = ("urgent", "routine")
@@ -31,20 +33,36 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
 # No volume with a longer side or more voxels is taken: 64 Mi voxels are 256 MiB of float32.
 LONGEST_SIDE: Final = 2_048
 MOST_VOXELS: Final = 64 * 1024 * 1024
+# More series than this are not told apart by hand.
+MOST_SERIES: Final = 32
 
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+# SeriesInstanceUID: DICOM PS3.5 section 9.1.
+SeriesUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 # Segments of a blob's name, joined by slashes; none of them starts with a dot.
 BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=512)]
 
 
 class JobRequest(Contract):
-    """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only."""
+    """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only.
+
+    ``series`` says of series in a study, by their SeriesInstanceUID, which sequence they are; None leaves one out.
+    """
 
     type: Slug = "segmentation"
     outputs: tuple[Slug, ...] = ()
     priority: Priority = "routine"
+    series: dict[SeriesUid, SequenceName | None] = Field(default_factory=dict, max_length=MOST_SERIES)
+
+    @field_validator("series")
+    @classmethod
+    def _each_sequence_once(cls, series: dict[str, SequenceName | None]) -> dict[str, SequenceName | None]:
+        named = [sequence for sequence in series.values() if sequence]
+        if len(named) > len(set(named)):
+            raise PydanticCustomError("sequence_twice", "Two series are named as the same sequence")
+        return series
 
 
 class Progress(Contract):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
-from core.errors import InvalidDicom, MissingSequence, NotMr, RequestError
+from core.errors import FieldError, InvalidDicom, MissingSequence, NotMr, RequestError
 from core.imaging import dicom_header, polyglot
 from core.imaging.dicom_file import read_data_set
 from core.imaging.dicom_header import Header, Layout
@@ -23,7 +23,7 @@ SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
 DEFAULT_LIMITS: Final = StudyLimits()
 # More echoes than this make a map of relaxation times, not images of several weightings.
 _MAX_ECHOES: Final = 4
-_ADVICE: Final = "Name the series by their numbers, or send the sequences as NIfTI."
+_ADVICE: Final = "Name the series in the field series of the job, or send the sequences as NIfTI."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,29 +58,37 @@ class _Contents:
     others: int = 0
 
 
-def read_study(file: BinaryIO, limits: StudyLimits = DEFAULT_LIMITS, numbers: Mapping[str, int] | None = None) -> Study:
+def read_study(
+    file: BinaryIO,
+    limits: StudyLimits = DEFAULT_LIMITS,
+    numbers: Mapping[str, int] | None = None,
+    series: Mapping[str, str | None] | None = None,
+) -> Study:
     """The sequences in a zip of one study.
 
     ``numbers`` names series by their SeriesNumber, e.g. ``{"flair": 5}``; where it is given, nothing else is guessed.
+    ``series`` says which sequence series are by their SeriesInstanceUID, None to leave one out; the sequences that it
+    does not name are guessed from the series that it does not name.
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
     of the largest single file.
 
     Raises ``InvalidDicom`` (broken zip or file, several studies), ``NotMr``, ``MissingSequence`` (nothing recognised,
-    or two series for one sequence), ``InconsistentGeometry``, ``TooFewSlices``, ``UnsupportedTransferSyntax``,
-    ``InputTooLarge`` or ``DecompressionBomb``. No detail quotes a text of the headers or a name in the zip.
+    two series for one sequence, or a series named that is not there), ``InconsistentGeometry``, ``TooFewSlices``,
+    ``UnsupportedTransferSyntax``, ``InputTooLarge`` or ``DecompressionBomb``. No detail quotes a text of the headers
+    or a name in the zip; a UID only where the caller named it.
     """
     hush_decoders()
     try:
-        return _read(StudyZip(file, limits), limits, numbers or {})
+        return _read(StudyZip(file, limits), limits, numbers or {}, series or {})
     except RequestError:
         raise
     except Exception as error:
         raise InvalidDicom("A DICOM file in the zip is broken.") from error
 
 
-def _read(archive: StudyZip, limits: StudyLimits, numbers: Mapping[str, int]) -> Study:
+def _read(archive: StudyZip, limits: StudyLimits, numbers: Mapping[str, int], named: Mapping[str, str | None]) -> Study:
     contents = _survey(archive, limits)
-    chosen, warnings = _choose(contents, numbers)
+    chosen, warnings = _choose(contents, numbers, named)
     volumes, frames_of_reference = {}, set()
     for sequence, series in chosen.items():
         arranged = _arranged(series, limits)
@@ -141,23 +149,48 @@ def _remarks(contents: _Contents) -> list[str]:
     return remarks
 
 
-def _choose(contents: _Contents, numbers: Mapping[str, int]) -> tuple[dict[str, _Series], list[str]]:
+def _choose(
+    contents: _Contents, numbers: Mapping[str, int], named: Mapping[str, str | None]
+) -> tuple[dict[str, _Series], list[str]]:
     """The series of each sequence, and what was guessed."""
-    candidates = [part for series in contents.series.values() for part in _by_echo(series)]
+    if unknown := sorted(set(named) - set(contents.series)):
+        detail = f"The study has no MR series with the UID {', '.join(unknown)}."
+        raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
+    candidates = [part for uid, series in contents.series.items() if uid not in named for part in _by_echo(series)]
     if numbers:
         return {sequence: _numbered(candidates, number) for sequence, number in numbers.items()}, []
+    told = {sequence: _named(contents.series[uid], sequence) for uid, sequence in named.items() if sequence}
+    guessed = _guessed(candidates, taken=told)
+    if not told and not guessed:
+        raise MissingSequence(f"No series can be told to be one of {', '.join(SEQUENCES)}. {_ADVICE}")
+    chosen = {**told, **guessed}
+    chosen = {sequence: chosen[sequence] for sequence in SEQUENCES if sequence in chosen}
+    return chosen, [_statement(sequence, series) for sequence, series in chosen.items() if sequence in guessed]
+
+
+def _guessed(candidates: Iterable[_Series], taken: Container[str]) -> dict[str, _Series]:
     found: dict[str, list[_Series]] = defaultdict(list)
     for series in candidates:
-        if series.planes and (sequence := guess(series.planes[0].acquisition)):
+        if (sequence := _guess(series)) and sequence not in taken:
             found[sequence].append(series)
-    if not found:
-        raise MissingSequence(f"No series can be told to be one of {', '.join(SEQUENCES)}. {_ADVICE}")
-    chosen = {sequence: _only(sequence, series) for sequence, series in found.items()}
-    chosen = {sequence: chosen[sequence] for sequence in SEQUENCES if sequence in chosen}
-    return chosen, [_statement(sequence, series) for sequence, series in chosen.items()]
+    return {sequence: _only(sequence, series) for sequence, series in found.items()}
 
 
-def _by_echo(series: _Series) -> Iterable[_Series]:
+def _guess(series: _Series) -> str | None:
+    return guess(series.planes[0].acquisition) if series.planes else None
+
+
+def _named(series: _Series, sequence: str) -> _Series:
+    """A series that the caller names; of several echoes in it the one that looks like the sequence."""
+    volumes = _by_echo(series)
+    if len(volumes) > 1:
+        volumes = [volume for volume in volumes if _guess(volume) == sequence]
+    if len(volumes) != 1:
+        raise MissingSequence(f"Which volume of {series.name} is {sequence} cannot be told: send it as NIfTI.")
+    return volumes[0]
+
+
+def _by_echo(series: _Series) -> Sequence[_Series]:
     """A series of two echoes, proton density and T2, holds two volumes."""
     echoes: dict[float | None, list[Plane]] = defaultdict(list)
     for plane in series.planes:

@@ -72,6 +72,9 @@ class Receiver:
         if not self._received.inputs:
             names = ", ".join(SEQUENCES)
             raise MissingSequence(f"There is no volume: send at least one of {names}, or a zipped study as {STUDY}.")
+        if self._received.request.series and self._received.inputs[0].name != STUDY:
+            detail = f"The field series goes with the part {STUDY} only."
+            raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
         return self._received
 
     async def _body(self, request: Request) -> AsyncGenerator[bytes, None]:
@@ -164,16 +167,15 @@ async def _hashed(chunks: AsyncIterator[bytes]) -> tuple[int, str]:
 
 
 def _description_fault(error: ValidationError) -> InvalidRequest:
-    """The place of each fault; names of fields that are unknown are the caller's own words and not repeated."""
+    """The place of each fault; unknown fields and keys of ``series`` are the caller's own words and not repeated."""
     faults = []
     for fault in error.errors(include_input=False, include_context=False, include_url=False):
         unknown = fault["type"] == "extra_forbidden"
-        path = "" if unknown else "".join(f"/{place}" for place in fault["loc"])
+        places = fault["loc"][:1] if fault["loc"][:1] == ("series",) else fault["loc"]
+        path = "" if unknown else "".join(f"/{place}" for place in places)
         known = ", ".join(JobRequest.model_fields)
         faults.append(
             FieldError(f"part/job#{path}", f"has an unknown field; known: {known}" if unknown else fault["msg"])
         )
-    return InvalidRequest(
-        f"The part {DESCRIPTION} does not match its description at: {', '.join(fault.pointer for fault in faults)}.",
-        errors=faults,
-    )
+    pointers = ", ".join(dict.fromkeys(fault.pointer for fault in faults))
+    return InvalidRequest(f"The part {DESCRIPTION} does not match its description at: {pointers}.", errors=faults)

@@ -15,6 +15,11 @@ _OUTPUTS = (
     "`backdrop.nii.gz`, the sequence that the pictures show (the first there is of flair, t1ce, t2, t1) in 256 greys "
     "on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other results."
 )
+_SERIES = (
+    f"With the part `{STUDY}`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. The sequences "
+    "that are not named are guessed from the series that are not named. No sequence twice."
+)
+_SERIES_EXAMPLE: Json = {"1.2.840.113619.2.5.1": "flair", "1.2.840.113619.2.5.2": "t1ce", "1.2.840.113619.2.5.3": None}
 _JOB_ID: Json = {
     "name": "job_id",
     "in": "path",
@@ -105,9 +110,17 @@ def _body() -> Json:
     schema = JobRequest.model_json_schema()
     schema["properties"]["outputs"] |= {"description": _OUTPUTS, "examples": [["backdrop"]]}
     described = {**schema, "description": "Optional; the fields as they stand by default."}
+    # Series are of studies only.
+    properties = {name: field for name, field in schema["properties"].items() if name != "series"}
+    of_files = {**described, "properties": properties}
+    schema["properties"]["series"] |= {
+        "description": _SERIES,
+        "additionalProperties": False,
+        "examples": [_SERIES_EXAMPLE],
+    }
     sequences = {
         "type": "object",
-        "properties": {**dict.fromkeys(SEQUENCES, _BINARY), DESCRIPTION: described},
+        "properties": {**dict.fromkeys(SEQUENCES, _BINARY), DESCRIPTION: of_files},
         "anyOf": [{"required": [name]} for name in SEQUENCES],
         "additionalProperties": False,
     }

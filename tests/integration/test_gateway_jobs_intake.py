@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import socket
 import time
@@ -114,6 +115,7 @@ class TestRefusals:
             (b'{"priority": "now"}', "part/job#/priority"),
             (b'{"type": "cure"}', "part/job#/type"),
             (b'{"Doe^Jane": 1}', "part/job#"),
+            (b'{"series": {"1.2": "flair"}}', "part/job#/series"),
             (b" " * 20_000, "part/job"),
         ],
     )
@@ -121,6 +123,30 @@ class TestRefusals:
         reply = send(served, flair=volume(), job=job)
         assert refused(served, reply) in {(400, "invalid-request"), (413, "input-too-large")}
         assert reply.json()["errors"][0]["pointer"] == pointer
+        assert b"Doe" not in reply.body
+
+    @pytest.mark.parametrize(
+        "series",
+        [
+            None,
+            ["flair"],
+            {"1.2": "pet"},
+            {"1.2": "FLAIR"},
+            {"1.2": 1},
+            {"Doe^Jane": "flair"},
+            {"": None},
+            {"1.2\n": "t1"},
+            {"1" * 65: "t1"},
+            {"1.2": "t1", "1.3": "t1"},
+            {f"1.{index}": None for index in range(33)},
+        ],
+        ids=range(11),
+    )
+    def test_wrong_words_on_series(self, served: Volumes, series: object) -> None:
+        study = to_zip({"a": b"b"}).getvalue()
+        reply = send(served, job=json.dumps({"series": series}).encode(), dicom=study)
+        assert refused(served, reply) == (400, "invalid-request")
+        assert {fault["pointer"] for fault in reply.json()["errors"]} == {"part/job#/series"}
         assert b"Doe" not in reply.body
 
     def test_another_media_type(self, served: Volumes) -> None:

@@ -255,6 +255,27 @@ def test_what_a_model_is_known_to_do_badly_is_said_in_every_answer(
     assert done.report()["warnings"] == [caveat]
 
 
+def test_the_request_says_which_series_is_which(bench: Bench) -> None:
+    volume = make_phantom()[0]
+    files = [
+        file for number in (3, 4) for file in make_series(_brighter(volume, number), number=number, description="brain")
+    ]
+    study = {"dicom": to_zip(files).getvalue()}
+    done = bench.run(study, series={"1.2.3.3": "t1ce", "1.2.3.4": "flair"})
+    assert done.outcome.provenance["sequences"] == ["t1ce", "flair"]
+    with pytest.raises(MissingSequence) as caught:
+        bench.run(study, series={"1.2.3.9": "flair"})
+    assert [fault.pointer for fault in caught.value.errors] == ["part/job#/series"]
+    assert "1.2.3.9" in caught.value.detail
+    with pytest.raises(InvalidRequest, match="series goes with the part dicom only"):
+        bench.run({"flair": packed(volume)}, series={"1.2.3.3": "flair"})
+
+
+def _brighter(volume: Volume, times: int) -> Volume:
+    """Unlike the first in more than scale, so that it is not taken for a copy."""
+    return Volume((volume.voxels + times * np.sqrt(np.abs(volume.voxels))).astype(np.float32), volume.affine)
+
+
 def broken_inputs() -> dict[str, tuple[dict[str, bytes], type[FalxError]]]:
     volume, _ = make_phantom()
     whole = packed(volume)

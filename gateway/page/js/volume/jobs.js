@@ -14,12 +14,16 @@ export const eraseJob = (id) => ask(`/v1/jobs/${id}`, { method: "DELETE" });
 export const resultOf = async (result, signal) => (await ask(result.href, { signal })).blob();
 
 // The viewer shows the labels over it, after a reload too.
-const DESCRIPTION = JSON.stringify({ outputs: ["backdrop"] });
+const DESCRIPTION = { outputs: ["backdrop"] };
 
-/** Send parts {name: Blob} as a new job. `key` makes a repeated try the same job. */
-export function submit(parts, key, options) {
+/**
+ * Send parts {name: Blob} as a new job. `series` says which sequence each DICOM series is, by its UID, or is null;
+ * `key` makes a repeated try the same job.
+ */
+export function submit(parts, series, key, options) {
   const form = new FormData();
-  form.append("job", new Blob([DESCRIPTION], { type: "application/json" }), "job");
+  const description = JSON.stringify(series ? { ...DESCRIPTION, series } : DESCRIPTION);
+  form.append("job", new Blob([description], { type: "application/json" }), "job");
   for (const [name, blob] of Object.entries(parts)) {
     // The browser's file keeps its name to itself: it may tell who the patient is.
     form.append(name, new Blob([blob], { type: "application/octet-stream" }), name);

@@ -1,4 +1,4 @@
-// Which sequence a file is of, guessed from its name; people confirm or change it.
+// Which sequence a file is of, guessed from its name, or a DICOM series from its header; people confirm or change it.
 
 export const SEQUENCES = ["t1", "t1ce", "t2", "flair"];
 
@@ -28,6 +28,36 @@ export function assign(files) {
   // A single file without a telling name is most often the one that tumours are drawn on.
   if (rows.length === 1 && !rows[0].sequence) rows[0].sequence = "flair";
   return rows;
+}
+
+// The rules of core/imaging/sequence.py, so that what people see first is what the server would take by itself.
+const OTHER = new RegExp(
+  "dwi|adc|diff|trace|dti|fa\\b|swi|swan|perf|dsc|dce|asl|bold|fmri|tof|angio|mra|mrv|venous" +
+  "|scout|locali[sz]er|survey|spectro|mrs|pd\\b|proton|t2 ?\\*|t2 ?star|gre\\b|stir|subtract");
+const CONTRAST = /t1 ?-?ce\b|t1c\b|\+ ?c\b|\+ ?gd|\bgd\b|gado|\bpost\b|\bkm\b|contrast|\bce\b|\bc\+/;
+const NO_CONTRAST = /\bpre\b|without|\bw\/o\b|non ?-?contrast|nativ|\bno contrast/;
+
+/** A sequence's code from a header's texts, as `headerOf` gives them; "" where they leave a doubt. */
+export function guessSeries(header) {
+  const text = (header.description || header.protocol).toLowerCase().replace(/[_/.,;]+/g, " ");
+  if (OTHER.test(text)) return "";
+  const agent = !["", "no", "none", "n", "0"].includes(header.agent.toLowerCase());
+  const contrast = !NO_CONTRAST.test(text) && (agent || CONTRAST.test(text));
+  const [t1, t2] = [/t1|mp ?-?rage|bravo|spgr|tfl3d/.test(text), /t2/.test(text)];
+  if (t1) return t2 ? "" : contrast ? "t1ce" : "t1";
+  if (/flair|dark[ -]?fluid/.test(text)) return "flair";
+  return t2 ? "t2" : guessTimings(header, contrast);
+}
+
+/** Spin-echo timings at 1.5 and 3 T, in ms. */
+function guessTimings(header, contrast) {
+  const [echo, repetition, inversion] = [
+    Number(header.echo) || Number(header.effectiveEcho), Number(header.repetition), Number(header.inversion)];
+  const spinEcho = header.scanning.toUpperCase().split("\\").some((text) => text.trim() === "SE");
+  if (!spinEcho || !echo || !repetition) return "";
+  if (inversion) return inversion >= 1650 && inversion <= 3000 && echo >= 75 ? "flair" : "";
+  if (echo >= 75 && repetition >= 2500) return "t2";
+  return echo <= 25 && repetition <= 900 ? (contrast ? "t1ce" : "t1") : "";
 }
 
 export const isNifti = ({ name }) => /\.nii(\.gz)?$/i.test(name);

@@ -330,6 +330,53 @@ def test_nothing_recognised_asks_for_names_or_nifti() -> None:
         read(files, numbers={"t2": 99})
 
 
+UNTOLD = study((3, "brain", {}), (4, "brain", {}), (5, "ax flair", {}))
+
+
+def test_series_that_are_named_are_taken_whatever_their_headers_say() -> None:
+    found = read(UNTOLD, series={"1.2.3.3": "t1ce", "1.2.3.5": "t2"})
+    assert list(found.volumes) == ["t1ce", "t2"]
+    assert found.volumes["t1ce"].voxels.sum() == head(seed=3).voxels.sum()
+    assert found.volumes["t2"].voxels.sum() == head(seed=5).voxels.sum()
+    assert found.warnings == ()
+
+
+def test_series_that_are_not_named_are_guessed_for_the_sequences_still_free() -> None:
+    found = read(UNTOLD, series={"1.2.3.3": "t1"})
+    assert list(found.volumes) == ["t1", "flair"]
+    assert found.warnings == ("Series 5 (10 slices) is taken as flair: a guess from its description.",)
+    found = read(UNTOLD, series={"1.2.3.3": "flair"})
+    assert {name: volume.voxels.sum() for name, volume in found.volumes.items()} == {"flair": head(seed=3).voxels.sum()}
+
+
+def test_series_are_left_out_on_request() -> None:
+    twice = study((3, "flair ax", {}), (8, "flair cor", {}))
+    assert read(twice, series={"1.2.3.3": None}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
+    with pytest.raises(MissingSequence, match="No series can be told"):
+        read(twice, series={"1.2.3.3": None, "1.2.3.8": None})
+
+
+@pytest.mark.parametrize("sequence", ["t2", None])
+def test_a_series_that_the_study_does_not_hold_is_named(sequence: str | None) -> None:
+    with pytest.raises(MissingSequence, match=r"no MR series with the UID 1\.2\.3\.9\.") as caught:
+        read(FLAIR, series={"1.2.3.9": sequence})
+    assert [fault.pointer for fault in caught.value.errors] == ["part/job#/series"]
+
+
+def test_of_several_echoes_in_a_named_series_the_one_that_looks_like_it_is_taken() -> None:
+    late = {"ScanningSequence": ["SE"], "EchoTime": 95, "RepetitionTime": 5_000}
+    early = {**late, "EchoTime": 12, "SOPInstanceUID": ""}
+    files = make_series(head(), number=7, elements=late) + make_series(head(seed=8), number=7, elements=early)
+    assert read(files, series={"1.2.3.7": "t2"}).volumes["t2"].voxels.sum() == head().voxels.sum()
+    with pytest.raises(MissingSequence, match="Which volume of series 7 is t1 cannot be told"):
+        read(files, series={"1.2.3.7": "t1"})
+
+
+def test_a_fault_of_a_named_series_is_told() -> None:
+    with pytest.raises(InvalidDicom, match="series 4"):
+        read(placed(range(0, 50, 5), {3: {"PixelSpacing": None}}), series={"1.2.9": "t2"})
+
+
 def test_different_frames_of_reference_are_told() -> None:
     files = study((3, "flair", {}), (4, "t2", {"FrameOfReferenceUID": "7.7.7"}))
     assert "frames of reference" in read(files).warnings[-1]
