@@ -41,11 +41,12 @@ async def follow(store: JobStore, job_id: str, after: str | None, heartbeat_s: f
     while True:
         entries = await _read(store, job_id, last, None)
         if not entries:
-            # Asked in this order, an end between the two questions is found by the waiting read below.
             record = await store.find(job_id)
-            if record is None or record.terminal:
+            ended = record is None or record.terminal
+            # An end between the two questions has left its event behind: it is read before the stream closes.
+            entries = await _read(store, job_id, last, None if ended else heartbeat_s)
+            if ended and not entries:
                 return
-            entries = await _read(store, job_id, last, heartbeat_s)
         if not entries:
             yield None
         for identifier, fields in entries:

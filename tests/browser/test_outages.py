@@ -63,7 +63,8 @@ def test_a_gateway_that_goes_away(tiny_models: Path, segmenter: Server, open_tab
 
 
 def test_an_over_full_queue(tmp_path: Path, segmenter: Server, open_tab: OpenTab, picture: Picture) -> None:
-    models = write_slow_classifier(tmp_path, 1.0)
+    # Its places must still be taken when the last of the tabs sends, on a slow machine too.
+    models = write_slow_classifier(tmp_path, 4.0)
     env = {"FALX_MODELS_DIR": str(models), "FALX_MAX_QUEUE": "1", "FALX_MAX_BATCH": "1"}
     with (
         running("classifier_service", env) as classifier,

@@ -279,6 +279,24 @@ async def test_events_are_told_and_resumed(queue: JobQueue, store: JobStore) -> 
         await anext(queue.events(job.id, "yesterday"))
 
 
+async def test_an_end_just_after_the_last_look_is_told(
+    queue: JobQueue, store: JobStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await submit(queue)
+    await start(store, job.id)
+    find = JobStore.find
+
+    async def find_late(self: JobStore, job_id: str) -> JobRecord | None:
+        # The job ends after its events were read and before its record is.
+        if not (await self.get(job_id)).terminal:
+            await self.change(job_id, lambda record: ended(record, "succeeded", 60))
+        return await find(self, job_id)
+
+    monkeypatch.setattr(JobStore, "find", find_late)
+    states = [event.data async for event in queue.events(job.id) if event is not None]
+    assert [state.split('"')[3] for state in states] == ["queued", "running", "succeeded"]
+
+
 async def test_waiting_ends_with_the_job_or_the_time(queue: JobQueue, store: JobStore) -> None:
     job = await submit(queue)
     assert (await queue.wait(job.id, 0.2)).status == "queued"
