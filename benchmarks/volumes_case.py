@@ -14,10 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Manifest, Variant, VolumePreprocessing
-from core.imaging.volume import Spacing, Volume
+from core.imaging.volume import Shape, Spacing, Volume
 from segmenter_service.volume_labels import REGIONS
-
-Shape = tuple[int, int, int]
 
 SHAPE: Final[Shape] = (240, 240, 155)
 """Voxels of 1 mm, as the cases of the BraTS challenge have."""
@@ -92,13 +90,9 @@ def write_case(folder: Path, case: Mapping[str, Volume]) -> dict[str, Path]:
 
 def spacing_of(preprocessing: VolumePreprocessing) -> Spacing:
     """Working spacing in mm to the right, anterior and superior. Raises ValueError where it is the input's own."""
-    match preprocessing.spacing_mm:
-        case None:
-            raise ValueError("a network that works in the input's own voxels has no spacing to compare at")
-        case (i, j, k):
-            return i, j, k
-        case mm:
-            return mm, mm, mm
+    if preprocessing.spacing_mm is None:
+        raise ValueError("a network that works in the input's own voxels has no spacing to compare at")
+    return preprocessing.spacing_mm
 
 
 def finer(network: Network, factor: float) -> Network:

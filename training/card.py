@@ -19,8 +19,8 @@ stretched between two percentiles of the head. CT heads among the no-tumour slic
 The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
 that shares no patient or cluster with the half that the temperature was fitted on.""",
     "efficientnet-lite0": """\
-An EfficientNet-Lite0 that began with the published ImageNet weights, fine-tuned on the `train` split: the same network
-that taught the ResNet50 of `tumor-classifier`. The slice is cut to the head, padded square, resized and stretched
+An EfficientNet-Lite0 that began with the published ImageNet weights, fine-tuned on the `train` split: such a network
+taught the ResNet50 of `tumor-classifier`. The slice is cut to the head, padded square, resized and stretched
 between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
 The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
 that shares no patient or cluster with the half that the temperature was fitted on.""",
@@ -182,9 +182,8 @@ def _operating_point(manifest: Manifest, export: Export) -> str:
 def _spacing(volume: VolumePreprocessing) -> str:
     if volume.spacing_mm is None:
         return "the scan's own spacing"
-    sides = volume.spacing_mm if isinstance(volume.spacing_mm, tuple) else (volume.spacing_mm,)
     thick = "; thicker slices stay as they are" if volume.keep_thick_slices else ""
-    return f"{' x '.join(f'{side:g}' for side in sides)} mm{thick}"
+    return f"{' x '.join(f'{side:g}' for side in volume.spacing_mm)} mm{thick}"
 
 
 def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:

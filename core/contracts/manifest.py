@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from core.contracts.base import Contract
 
@@ -14,6 +14,11 @@ Millimetres = Annotated[float, Field(gt=0)]
 _EVEN_ODDS = 0.5
 # NAME/VERSION, as bundles lie in the models folder.
 BundleAddress = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[0-9A-Za-z][0-9A-Za-z.]*$")]
+
+
+def _each_axis(spacing: object) -> object:
+    """One number stands for all three axes."""
+    return (spacing,) * 3 if isinstance(spacing, int | float) else spacing
 
 
 class BundleFile(Contract):
@@ -59,8 +64,8 @@ class VolumePreprocessing(Contract):
 
     kind: Literal["volume-segmentation"] = "volume-segmentation"
     sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
-    # To the right, anterior and superior, or one for all three; None: the input's own.
-    spacing_mm: Millimetres | tuple[Millimetres, Millimetres, Millimetres] | None = 1.0
+    # To the right, anterior and superior; None: the input's own.
+    spacing_mm: Annotated[tuple[Millimetres, Millimetres, Millimetres] | None, BeforeValidator(_each_axis)] = (1, 1, 1)
     # Slices further apart than that stay as they are: nothing is invented between thick slices.
     keep_thick_slices: bool = False
     # Two sequences that correlate above this in the head are one under two names; None: not looked for.

@@ -61,12 +61,10 @@ class _Contents:
 def read_study(
     file: BinaryIO,
     limits: StudyLimits = DEFAULT_LIMITS,
-    numbers: Mapping[str, int] | None = None,
     series: Mapping[str, str | None] | None = None,
 ) -> Study:
     """The sequences in a zip of one study.
 
-    ``numbers`` names series by their SeriesNumber, e.g. ``{"flair": 5}``; where it is given, nothing else is guessed.
     ``series`` says which sequence series are by their SeriesInstanceUID, None to leave one out; the sequences that it
     does not name are guessed from the series that it does not name.
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
@@ -79,16 +77,16 @@ def read_study(
     """
     hush_decoders()
     try:
-        return _read(StudyZip(file, limits), limits, numbers or {}, series or {})
+        return _read(StudyZip(file, limits), limits, series or {})
     except RequestError:
         raise
     except Exception as error:
         raise InvalidDicom("A DICOM file in the zip is broken.") from error
 
 
-def _read(archive: StudyZip, limits: StudyLimits, numbers: Mapping[str, int], named: Mapping[str, str | None]) -> Study:
+def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None]) -> Study:
     contents = _survey(archive, limits)
-    chosen, warnings = _choose(contents, numbers, named)
+    chosen, warnings = _choose(contents, named)
     volumes, frames_of_reference = {}, set()
     for sequence, series in chosen.items():
         arranged = _arranged(series, limits)
@@ -149,16 +147,12 @@ def _remarks(contents: _Contents) -> list[str]:
     return remarks
 
 
-def _choose(
-    contents: _Contents, numbers: Mapping[str, int], named: Mapping[str, str | None]
-) -> tuple[dict[str, _Series], list[str]]:
+def _choose(contents: _Contents, named: Mapping[str, str | None]) -> tuple[dict[str, _Series], list[str]]:
     """The series of each sequence, and what was guessed."""
     if unknown := sorted(set(named) - set(contents.series)):
         detail = f"The study has no MR series with the UID {', '.join(unknown)}."
         raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
     candidates = [part for uid, series in contents.series.items() if uid not in named for part in _by_echo(series)]
-    if numbers:
-        return {sequence: _numbered(candidates, number) for sequence, number in numbers.items()}, []
     told = {sequence: _named(contents.series[uid], sequence) for uid, sequence in named.items() if sequence}
     guessed = _guessed(candidates, taken=told)
     if not told and not guessed:
@@ -198,15 +192,6 @@ def _by_echo(series: _Series) -> Sequence[_Series]:
     if not 1 < len(echoes) <= _MAX_ECHOES:
         return [series]
     return [_Series(series.number, planes, series.fault) for planes in echoes.values()]
-
-
-def _numbered(candidates: Sequence[_Series], number: int) -> _Series:
-    matching = [series for series in candidates if series.number == number]
-    if not matching:
-        raise MissingSequence(f"The study has no MR series with the number {number}.")
-    if len(matching) > 1:
-        raise MissingSequence(f"Several volumes of the study have the series number {number}. Send them as NIfTI.")
-    return matching[0]
 
 
 def _only(sequence: str, series: Sequence[_Series]) -> _Series:

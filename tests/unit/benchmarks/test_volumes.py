@@ -43,7 +43,7 @@ def job(wall_s: float, peak_mib: float) -> JobTimes:
 
 
 def even(spacing_mm: float | None) -> Network:
-    preprocessing = PREPROCESSING.model_copy(update={"spacing_mm": spacing_mm})
+    preprocessing = VolumePreprocessing.model_validate(PREPROCESSING.model_dump() | {"spacing_mm": spacing_mm})
     return Network(NETWORK.path, NETWORK.architecture, preprocessing)
 
 

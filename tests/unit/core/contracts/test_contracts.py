@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from core.contracts import DISCLAIMER
 from core.contracts.classification import Classification
-from core.contracts.manifest import Manifest
+from core.contracts.manifest import Manifest, VolumePreprocessing
 from core.contracts.problem import Problem
 from core.contracts.segmentation import Segmentation
 
@@ -91,3 +91,14 @@ def test_a_manifest_that_does_not_add_up_is_refused(change: dict[str, Any], comp
 def test_a_problem_is_a_4xx_or_5xx() -> None:
     with pytest.raises(ValidationError, match="status"):
         Problem(type="about:blank", title="Fine", status=200, detail="-", code="fine")
+
+
+def test_one_spacing_stands_for_all_axes() -> None:
+    window = {"window": [16, 16, 16]}
+    even = VolumePreprocessing.model_validate({"spacing_mm": 3.0, **window})
+    assert even == VolumePreprocessing.model_validate({"spacing_mm": [3.0, 3.0, 3.0], **window})
+    assert VolumePreprocessing.model_validate_json(even.model_dump_json()) == even
+    assert VolumePreprocessing.model_validate({"spacing_mm": None, **window}).spacing_mm is None
+    for faulty in (0.0, -1.0, [1.0, 1.0], [1.0, 1.0, 0.0], "3"):
+        with pytest.raises(ValidationError):
+            VolumePreprocessing.model_validate({"spacing_mm": faulty, **window})

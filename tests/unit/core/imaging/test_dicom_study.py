@@ -152,7 +152,7 @@ def test_a_slice_of_another_size_is_refused() -> None:
 )
 def test_geometry_that_is_missing_or_none_is_refused(elements: Mapping[str, Any]) -> None:
     with pytest.raises(InvalidDicom, match="series 4"):
-        read(placed(range(0, 50, 5), {3: elements}), numbers={"flair": 4})
+        read(placed(range(0, 50, 5), {3: elements}), series={"1.2.9": "flair"})
 
 
 def test_a_broken_series_does_not_matter_where_another_is_meant() -> None:
@@ -242,7 +242,7 @@ def test_a_multi_frame_file_over_time_or_without_places_is_refused() -> None:
     with pytest.raises(InconsistentGeometry, match="course over time"):
         read([enhanced(20, np.tile(np.arange(10) * 4.0, 2))])
     with pytest.raises(InvalidDicom, match="place"):
-        read([enhanced(grouped=False)], numbers={"flair": 5})
+        read([enhanced(grouped=False)], series={"1.2.5": "flair"})
 
 
 def test_other_modalities_are_left_out_and_alone_refused() -> None:
@@ -309,7 +309,7 @@ def test_two_series_for_one_sequence_are_refused_by_their_numbers() -> None:
     files = study((3, "flair ax", {}), (8, "flair cor", {}))
     with pytest.raises(MissingSequence, match=r"2 series look like flair: series 3, series 8\. Name the series"):
         read(files)
-    assert read(files, numbers={"flair": 8}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
+    assert read(files, series={"1.2.3.8": "flair"}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
 
 
 def test_a_reformatted_series_gives_way_to_what_was_measured() -> None:
@@ -323,11 +323,11 @@ def test_nothing_recognised_asks_for_names_or_nifti() -> None:
     files = study((3, "brain", {}))
     with pytest.raises(MissingSequence, match="NIfTI"):
         read(files)
-    found = read(files, numbers={"t2": 3})
+    found = read(files, series={"1.2.3.3": "t2"})
     assert set(found.volumes) == {"t2"}
     assert found.warnings == ()
-    with pytest.raises(MissingSequence, match="number 99"):
-        read(files, numbers={"t2": 99})
+    with pytest.raises(MissingSequence, match=r"UID 1\.2\.3\.99"):
+        read(files, series={"1.2.3.99": "t2"})
 
 
 UNTOLD = study((3, "brain", {}), (4, "brain", {}), (5, "ax flair", {}))
