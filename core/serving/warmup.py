@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# A larger batch must raise throughput by this much, else it only adds latency.
-WORTHWHILE_GAIN = 1.05
+# Larger batches are tried as long as each gains this much on the best before it ...
+GAIN_TO_GO_ON = 1.01
+# ... and the smallest is taken that comes this close to the best of all: the rest would only add latency.
+CLOSE_ENOUGH = 1.05
 REPEATS = 3
 
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """``max_rows`` per batch, every batch size that was run (ascending), and seconds per row at ``max_rows``."""
+    """``max_rows`` per batch, the sizes up to it that were run (ascending), and seconds per row at ``max_rows``."""
 
     max_rows: int
     sizes: tuple[int, ...]
@@ -33,18 +35,21 @@ def warm_up(
     *,
     clock: Callable[[], float] = time.perf_counter,
 ) -> WarmUp:
-    """Run copies of ``row`` at the ascending batch ``sizes``; stop at the first that gains less than 5 %.
+    """Run copies of ``row`` at the ascending batch ``sizes`` until one gains no more; the smallest close to the best.
 
+    Judged by the whole gain and not step by step: four steps of 4 % each are worth it, though none of them looks so.
     The first run of each size pays for allocations and kernel choice and is not timed; of the others the
     fastest counts, as anything else on the machine only ever adds time.
     """
-    best = WarmUp(sizes[0], (), float("inf"))
+    tried: dict[int, float] = {}
     for size in sizes:
-        seconds = _seconds_per_row(forward, row, size, clock)
-        if best.sizes and best.service_s < seconds * WORTHWHILE_GAIN:
+        best = min(tried.values(), default=float("inf"))
+        tried[size] = _seconds_per_row(forward, row, size, clock)
+        if tried[size] * GAIN_TO_GO_ON > best:
             break
-        best = WarmUp(size, (*best.sizes, size), seconds)
-    return best
+    best = min(tried.values())
+    chosen = next(size for size, seconds in tried.items() if seconds <= best * CLOSE_ENOUGH)
+    return WarmUp(chosen, tuple(size for size in tried if size <= chosen), tried[chosen])
 
 
 def run_sizes(
