@@ -29,7 +29,7 @@ from core.contracts.common import InputCheckResult
 from core.contracts.manifest import InputCheck
 from core.imaging.skull_ring import measure_ring
 from core.imaging.slices import Slice
-from core.imaging.transforms import Placement
+from core.imaging.transforms import THUMBNAIL_SIDE, Placement
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -38,8 +38,6 @@ _POWER: Final = 4
 # Above this a measure says nothing more, and r^4 stays finite.
 _STRANGEST: Final = 5.0
 
-# Everything is measured on a thumbnail of this longest side, a fraction of a millisecond for any image.
-_SIDE: Final = 128
 _CORNER: Final = 8
 _BACKGROUND_LEVEL: Final = 0.12
 _GREYS: Final = 64
@@ -72,8 +70,11 @@ class Finding:
     reason: str
 
 
-def check_pixels(image: Slice, placement: Placement) -> tuple[Finding, ...]:
-    """What speaks against the image being a slice of a head; empty when nothing does."""
+def check_pixels(image: Slice, placement: Placement, *, small: FloatArray | None = None) -> tuple[Finding, ...]:
+    """What speaks against the image being a slice of a head; empty when nothing does.
+
+    Everything is measured on a thumbnail, a fraction of a millisecond for any image: on ``small``, where it is given.
+    """
     height, width = image.pixels.shape
     aspect = max(height, width) / min(height, width)
     findings = [
@@ -83,7 +84,7 @@ def check_pixels(image: Slice, placement: Placement) -> tuple[Finding, ...]:
         ),
         Finding(_towards(image.colourfulness, _COLOURFULNESS), "the image is coloured; MR slices are grey"),
     ]
-    thumbnail = _thumbnail(image.pixels)
+    thumbnail = _thumbnail(image.pixels, small)
     greys = np.sort(thumbnail, axis=None)
     low, high = float(greys[round(0.01 * (greys.size - 1))]), float(greys[round(0.99 * (greys.size - 1))])
     if high - low < _SMALLEST_SPREAD or high - low < _SMALLEST_CONTRAST * high:
@@ -206,15 +207,18 @@ def _bounded(strangeness: float) -> float:
     return min(max(strangeness, 0.0), _STRANGEST) if math.isfinite(strangeness) else _STRANGEST
 
 
-def _thumbnail(pixels: FloatArray) -> FloatArray:
-    scale = _SIDE / max(pixels.shape)
+def _thumbnail(pixels: FloatArray, small: FloatArray | None) -> FloatArray:
+    """Longest side ``THUMBNAIL_SIDE``, enlarged too: ``small``, unless the image is small itself or a thin strip."""
+    scale = THUMBNAIL_SIDE / max(pixels.shape)
     size = (max(_CORNER, round(pixels.shape[1] * scale)), max(_CORNER, round(pixels.shape[0] * scale)))
+    if small is not None and small.shape == size[::-1]:
+        return small
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _rows(start: int, end: int, count: int, image: Slice) -> slice:
     """Pixels ``start`` to ``end`` of the image on a side of ``count`` pixels of the thumbnail."""
-    scale = _SIDE / max(image.pixels.shape)
+    scale = THUMBNAIL_SIDE / max(image.pixels.shape)
     first = min(int(start * scale), count - 1)
     return slice(first, max(first + 1, round(end * scale)))
 

@@ -28,7 +28,7 @@ ANY_SEQUENCE: Final = "image"
 """Key of a single grey upload whose sequence is unknown: it fills every channel."""
 
 # The head is looked for on a thumbnail: fast, and small bright marks (letters, rulers) vanish in the mean.
-_THUMBNAIL_SIDE: Final = 128
+THUMBNAIL_SIDE: Final = 128
 # Percentiles are read from at most this many pixels a side; more does not move them measurably.
 _SAMPLE_SIDE: Final = 256
 # A pixel belongs to the head when it is brighter than this share of the slice's own bright end ...
@@ -133,15 +133,22 @@ def _resized(square: FloatArray, size: int) -> FloatArray:
     return np.asarray(cv2.resize(square, (size, size), interpolation=interpolation), np.float32)
 
 
-def find_head(pixels: FloatArray, margin: float = 0.02) -> Box:
+def make_thumbnail(pixels: FloatArray) -> FloatArray:
+    """A slice (h, w) shrunk to a longest side of ``THUMBNAIL_SIDE``; smaller ones stay as they are."""
+    height, width = pixels.shape
+    scale = min(1.0, THUMBNAIL_SIDE / max(height, width))
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+
+
+def find_head(pixels: FloatArray, margin: float = 0.02, *, small: FloatArray | None = None) -> Box:
     """Bounding box of the head in a slice (h, w), ``margin`` (share of the longer side) added.
 
-    The whole slice when nothing in it is large and bright enough to be a head.
+    The whole slice when nothing in it is large and bright enough to be a head. ``small`` is its thumbnail, if there is
+    one already.
     """
     height, width = pixels.shape
-    scale = min(1.0, _THUMBNAIL_SIDE / max(height, width))
-    small_size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    thumbnail = cv2.blur(cv2.resize(pixels, small_size, interpolation=cv2.INTER_AREA), (3, 3))
+    thumbnail = cv2.blur(make_thumbnail(pixels) if small is None else small, (3, 3))
     whole = Box(0, 0, height, width)
     bright = _percentile(np.sort(thumbnail, axis=None), _BRIGHT_PERCENTILE)
     if bright <= 0.0:
@@ -158,7 +165,7 @@ def find_head(pixels: FloatArray, margin: float = 0.02) -> Box:
     left, top = kept[:, cv2.CC_STAT_LEFT].min(), kept[:, cv2.CC_STAT_TOP].min()
     right = (kept[:, cv2.CC_STAT_LEFT] + kept[:, cv2.CC_STAT_WIDTH]).max()
     bottom = (kept[:, cv2.CC_STAT_TOP] + kept[:, cv2.CC_STAT_HEIGHT]).max()
-    rows_per_cell, columns_per_cell = height / small_size[1], width / small_size[0]
+    rows_per_cell, columns_per_cell = height / thumbnail.shape[0], width / thumbnail.shape[1]
     box = Box(
         int(top * rows_per_cell),
         int(left * columns_per_cell),
@@ -203,9 +210,15 @@ def _square(pixels: FloatArray, placement: Placement, size: int, percentiles: tu
     return _stretched(placement.cut(pixels, size, padding=window[0]), window)
 
 
-def prepare_classification(pixels: FloatArray, spec: ClassificationPreprocessing) -> tuple[FloatArray, Placement]:
-    """A grey slice (h, w) in [0, 1] as the classifier's input (1, size, size) in [0, 1], and where it sits."""
-    placement = Placement((pixels.shape[0], pixels.shape[1]), find_head(pixels, spec.head_margin))
+def prepare_classification(
+    pixels: FloatArray, spec: ClassificationPreprocessing, *, small: FloatArray | None = None
+) -> tuple[FloatArray, Placement]:
+    """A grey slice (h, w) in [0, 1] as the classifier's input (1, size, size) in [0, 1], and where it sits.
+
+    ``small`` is the slice's thumbnail, if there is one already.
+    """
+    box = find_head(pixels, spec.head_margin, small=small)
+    placement = Placement((pixels.shape[0], pixels.shape[1]), box)
     return _square(pixels, placement, spec.size, spec.percentiles)[None], placement
 
 

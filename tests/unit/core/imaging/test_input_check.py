@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from core.contracts.manifest import ClassificationPreprocessing, InputCheck
 from core.imaging.input_check import Finding, check_input, check_pixels, largest_distance, total_strangeness
 from core.imaging.slices import Slice
-from core.imaging.transforms import prepare_classification
+from core.imaging.transforms import make_thumbnail, prepare_classification
 
 FloatArray = npt.NDArray[np.float32]
 THRESHOLDS = InputCheck(max_distance=12.0, max_energy=-1.5)
@@ -54,7 +54,12 @@ def findings_for(grey: npt.NDArray[np.floating], colourfulness: float = 0.0) -> 
     pixels = grey.astype(np.float32)
     image = Slice(pixels, "image/png", colourfulness=colourfulness)
     _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64))
-    return check_pixels(image, placement)
+    findings = check_pixels(image, placement)
+    # Whoever has the thumbnail already is told the same.
+    small = make_thumbnail(pixels)
+    assert prepare_classification(pixels, ClassificationPreprocessing(size=64), small=small)[1] == placement
+    assert check_pixels(image, placement, small=small) == findings
+    return findings
 
 
 @pytest.mark.parametrize("shape", [(256, 220), (512, 512), (240, 200), (131, 97), (300, 200)])
