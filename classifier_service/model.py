@@ -73,7 +73,7 @@ def finish(
     winner = manifest.logit_indices[prediction.index]
     return Classification(
         label=manifest.labels[prediction.index],
-        probability=float(prediction.probabilities[prediction.index]),
+        probability=prediction.probabilities[prediction.index],
         probabilities=_by_label(prediction, manifest.labels),
         prediction_set=prediction.prediction_set,
         coverage=prediction.coverage,
@@ -89,4 +89,4 @@ def finish(
 
 
 def _by_label(prediction: Prediction, labels: Sequence[str]) -> dict[str, float]:
-    return dict(zip(labels, prediction.probabilities.tolist(), strict=True))
+    return dict(zip(labels, prediction.probabilities, strict=True))
