@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from classifier_service import openapi
-from classifier_service.model import Prepared, finish, prepare
+from classifier_service.model import finish, prepare
 from classifier_service.settings import ClassifierSettings
 from core.contracts.classification import Classification
-from core.contracts.common import TimingMs
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
@@ -81,26 +79,20 @@ async def _classify(
 ) -> Classification:
     manifest = served.bundle.manifest
     assert isinstance(manifest.preprocessing, ClassificationPreprocessing)  # noqa: S101  the registry's task
-    prepared, decode_s = await registry.decode(_timed_prepare, upload, limits, manifest.preprocessing)
-    outcome = await ticket.submit(prepared.tensor)
-    timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)
+    answered = await registry.prepare_and_run(
+        ticket, prepare, upload.data, upload.media_type, limits, manifest.preprocessing
+    )
 
     def answer() -> Classification:
         return finish(
-            prepared,
-            outcome.value,
+            answered.prepared,
+            answered.outputs,
             manifest,
             identity=served.identity,
-            timing=timing,
+            timing=answered.timing,
             request_id=request_id,
             with_explanation=explain,
         )
 
     # Probabilities take microseconds, less than a change of threads; a picture would hold up the event loop.
     return await registry.offload(answer) if explain else answer()
-
-
-def _timed_prepare(upload: Upload, limits: ImageLimits, spec: ClassificationPreprocessing) -> tuple[Prepared, float]:
-    started = time.perf_counter()
-    prepared = prepare(upload.data, upload.media_type, limits, spec)
-    return prepared, time.perf_counter() - started

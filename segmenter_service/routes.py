@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -12,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.contracts.common import TimingMs
 from core.contracts.manifest import SegmentationPreprocessing
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
@@ -23,7 +21,7 @@ from core.serving.requests import request_id_of
 from core.serving.slice_requests import answer_slices, image_limits, read_query
 from segmenter_service import openapi
 from segmenter_service.answers import build_answer
-from segmenter_service.model import SINGLE_PART, Prepared, prepare
+from segmenter_service.model import SINGLE_PART, prepare
 from segmenter_service.negotiation import Rendered, Representation, negotiate
 from segmenter_service.settings import SegmenterSettings
 
@@ -109,24 +107,14 @@ async def _segment(
     uploads: Mapping[str, Upload],
     ticket: Ticket[RowOutputs],
 ) -> Response:
-    prepared, decode_s = await registry.decode(_timed_prepare, uploads, limits, _spec(wish.served))
-    outcome = await ticket.submit(prepared.tensor)
-    timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)
+    answered = await registry.prepare_and_run(ticket, prepare, uploads, limits, _spec(wish.served))
     return await registry.offload(
         build_answer,
-        prepared,
-        outcome.value["probability"][0],
+        answered.prepared,
+        answered.outputs["probability"][0],
         wish.threshold,
         wish.representation,
         identity=wish.served.identity,
-        timing=timing,
+        timing=answered.timing,
         request_id=wish.request_id,
     )
-
-
-def _timed_prepare(
-    uploads: Mapping[str, Upload], limits: ImageLimits, spec: SegmentationPreprocessing
-) -> tuple[Prepared, float]:
-    started = time.perf_counter()
-    prepared = prepare(uploads, limits, spec)
-    return prepared, time.perf_counter() - started

@@ -10,6 +10,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -25,6 +26,7 @@ from core.serving.schedule import DropReason, Limits, Schedule, Slot, State
 Array = npt.NDArray[Any]
 Out = TypeVar("Out")
 Value = TypeVar("Value")
+Made = TypeVar("Made")
 
 DRAIN_POLL_S = 0.005
 
@@ -95,6 +97,16 @@ class Ticket(Generic[Out]):
         InvalidRequest when they never would, and whatever the network raised for these very rows.
         """
         return await self._batcher.run_slot(self._slot, rows)
+
+    async def submit_made(
+        self, executor: Executor, make: Callable[[], tuple[Made, Array]]
+    ) -> tuple[Made, Outcome[Out]]:
+        """Run ``make`` on ``executor`` and the item that it makes, its second value, right from there.
+
+        The event loop is not woken in between. Raises what ``make`` and ``submit`` raise.
+        """
+        made, outcome = await self._batcher.run_made(self._slot, executor, make)
+        return made, Outcome(outcome.value[0], outcome.queue_s, outcome.inference_s)
 
 
 class Batcher(Generic[Out]):
@@ -180,24 +192,58 @@ class Batcher(Generic[Out]):
             raise InvalidRequest("A request holds at least one row.")
         loop = asyncio.get_running_loop()
         work: _Work[Out] = _Work(rows, loop.create_future(), loop)
-        now = self._clock()
         with self._changed:
-            self._schedule.submit(
-                slot, work, rows=len(rows), shape=(rows.dtype, rows.shape[1:]), elements=rows[0].size, now=now
-            )
-            self._changed.notify()
-        timer = None if slot.deadline is None else loop.call_later(slot.deadline - now, self._expire, slot, work)
+            self._enqueue(slot, work)
+        return await self._result(slot, work.future)
+
+    async def run_made(
+        self, slot: Slot[_Work[Out]], executor: Executor, make: Callable[[], tuple[Made, Array]]
+    ) -> tuple[Made, Outcome[list[Out]]]:
+        """Have ``executor`` make something and an item, queue the item under ``slot``, and wait for its result."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outcome[list[Out]]] = loop.create_future()
+        kept: list[Made] = []
+
+        def task() -> None:
+            try:
+                made, item = make()
+                kept.append(made)
+                with self._changed:
+                    # Given back meanwhile: the client hung up or the deadline passed, and nobody waits.
+                    if slot.state is State.DECODING:
+                        self._enqueue(slot, _Work(item[np.newaxis], future, loop))
+            except Exception as error:
+                with suppress(RuntimeError):  # the loop has closed
+                    loop.call_soon_threadsafe(_fail, future, error)
+
+        running = executor.submit(task)
         try:
-            return await work.future
+            outcome = await self._result(slot, future)
+        finally:
+            running.cancel()
+        return kept[0], outcome
+
+    def _enqueue(self, slot: Slot[_Work[Out]], work: _Work[Out]) -> None:
+        """Under the lock."""
+        rows = work.rows
+        shape = (rows.dtype, rows.shape[1:])
+        self._schedule.submit(slot, work, rows=len(rows), shape=shape, elements=rows[0].size, now=self._clock())
+        self._changed.notify()
+
+    async def _result(self, slot: Slot[_Work[Out]], future: asyncio.Future[Outcome[list[Out]]]) -> Outcome[list[Out]]:
+        timer = None
+        if slot.deadline is not None:
+            timer = future.get_loop().call_later(slot.deadline - self._clock(), self._expire, slot, future)
+        try:
+            return await future
         finally:
             if timer is not None:
                 timer.cancel()
             self.give_back(slot)
 
-    def _expire(self, slot: Slot[_Work[Out]], work: _Work[Out]) -> None:
+    def _expire(self, slot: Slot[_Work[Out]], future: asyncio.Future[Outcome[list[Out]]]) -> None:
         self.give_back(slot, expired=True)
-        if not work.future.done():
-            work.future.set_exception(_too_late())
+        _fail(future, _too_late())
 
     def _run(self) -> None:
         buffer = RowBuffer(max(self._schedule.limits.max_rows, *self._buckets, 1))
@@ -289,6 +335,11 @@ def _settle(settled: Sequence[_Settled[Out]]) -> None:
             work.future.set_exception(value)
         else:
             work.future.set_result(value)
+
+
+def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _too_late() -> DeadlineExceeded:

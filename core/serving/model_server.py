@@ -6,14 +6,17 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar
 
 import cv2
+import numpy as np
 import numpy.typing as npt
 import structlog
 from fastapi import APIRouter, Response
 
+from core.contracts.common import TimingMs
 from core.contracts.manifest import BundleFile
 from core.contracts.service import DependencyState, ModelList, ModelSummary
 from core.errors import BundleCorrupt, NotReady, UnknownModel
@@ -21,7 +24,7 @@ from core.runtime.bundle import Bundle, Task, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
 from core.runtime.session import Session, SessionPool
-from core.serving.batcher import Batcher
+from core.serving.batcher import Batcher, Ticket
 from core.serving.cards import find_folder, read_card
 from core.serving.schedule import Limits
 from core.serving.served_model import (
@@ -49,6 +52,27 @@ logger = structlog.get_logger("falx.models")
 LARGEST_BATCH_CPU = 8
 LARGEST_BATCH_CUDA = 32
 MAX_DECODE_THREADS = 4
+
+
+class Prepared(Protocol):
+    """What a service made of a request."""
+
+    @property
+    def tensor(self) -> npt.NDArray[np.float32]:
+        """One row of the network's input."""
+        ...
+
+
+P = TypeVar("P", bound=Prepared)
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[P]):
+    """What was prepared, what the network says of it, and how long that took."""
+
+    prepared: P
+    outputs: RowOutputs
+    timing: TimingMs
 
 
 class Markdown(Response):
@@ -154,11 +178,29 @@ class ModelRegistry:
             for served in self._models
         )
 
+    async def prepare_and_run(
+        self,
+        ticket: Ticket[RowOutputs],
+        prepare: Callable[Parameters, P],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Answered[P]:
+        """Run ``prepare`` on a decode thread, count its time, and what it has prepared through the network."""
+
+        def make() -> tuple[tuple[P, float], Array]:
+            prepared, seconds = self._timed(prepare, *args, **kwargs)
+            return (prepared, seconds), prepared.tensor
+
+        (prepared, decode_s), outcome = await ticket.submit_made(self._pool, make)
+        timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)
+        return Answered(prepared, outcome.value, timing)
+
     async def decode(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
     ) -> Result:
         """Run ``function`` on a decode thread and count its time. Take a ticket first: it bounds what waits here."""
-        return await self.offload(self._timed, function, *args, **kwargs)
+        timed: tuple[Result, float] = await self.offload(self._timed, function, *args, **kwargs)
+        return timed[0]
 
     async def offload(self, function: Callable[..., Result], *args: object, **kwargs: object) -> Result:
         """Run ``function`` on one of the decode threads, uncounted: for what would hold up the event loop."""
@@ -171,12 +213,15 @@ class ModelRegistry:
 
     def _timed(
         self, function: Callable[Parameters, Result], *args: Parameters.args, **kwargs: Parameters.kwargs
-    ) -> Result:
+    ) -> tuple[Result, float]:
+        """The result, and the seconds that it took."""
         started = time.perf_counter()
         try:
-            return function(*args, **kwargs)
+            result = function(*args, **kwargs)
         finally:
-            self.metrics.decode_seconds.observe(time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            self.metrics.decode_seconds.observe(seconds)
+        return result, seconds
 
     def _rank(self, name: str) -> tuple[int, bool, str]:
         configured = self._settings.models
