@@ -104,11 +104,15 @@ class Placement:
 
         Shrinks by area averaging and enlarges linearly, so that neither aliases nor blocks appear.
         """
-        square = np.full((self.side, self.side), padding, np.float32)
-        row, column = self.offset
         box = self.box
-        square[row : row + box.height, column : column + box.width] = pixels[box.top : box.bottom, box.left : box.right]
-        return _resized(square, size)
+        inside = pixels[box.top : box.bottom, box.left : box.right]
+        # Only the rim of padding is filled: to fill the whole square first takes as long as to shrink it.
+        rows, columns = self.side - box.height, self.side - box.width
+        if rows or columns:
+            row, column = self.offset
+            rim = (row, rows - row, column, columns - column)
+            inside = np.asarray(cv2.copyMakeBorder(inside, *rim, cv2.BORDER_CONSTANT, value=padding), np.float32)
+        return _resized(inside, size)
 
     def restore(self, values: FloatArray) -> FloatArray:
         """A square map (s, s) over the model square, of any side s, laid back over the original (h, w).
