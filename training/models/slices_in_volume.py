@@ -54,8 +54,10 @@ class SlicesInVolume(nn.Module):
         features = self.slices.features(as_slices(volumes))
         outer = self.slices.head(features)
         by_slice = as_volumes(torch.cat([outer, self.inner(features)], dim=1), volumes.shape[0])
-        found = as_volumes(torch.cat([features, torch.sigmoid(outer)], dim=1), volumes.shape[0])
-        coarse = functional.avg_pool3d(torch.cat([found, volumes], dim=1), (_POOL, _POOL, 1))
+        # Pooled while they are slices: a fourth of the values has to be put in another order then.
+        found = functional.avg_pool2d(torch.cat([features, torch.sigmoid(outer)], dim=1), _POOL)
+        shown = functional.avg_pool3d(volumes, (_POOL, _POOL, 1))
+        coarse = torch.cat([as_volumes(found, volumes.shape[0]), shown], dim=1)
         return by_slice + self.context(coarse)
 
 

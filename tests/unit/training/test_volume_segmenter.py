@@ -22,7 +22,9 @@ from training.config import (  # noqa: E402
     ScheduleConfig,
     VolumeAugmentation,
     VolumeDropout,
+    VolumeSegmenterConfig,
 )
+from training.data.archives import FloatArray  # noqa: E402
 from training.data.multisequence import SequenceSlice  # noqa: E402
 from training.data.scans import (  # noqa: E402
     STACK_COVERAGE_MM,
@@ -347,7 +349,16 @@ def test_views_are_all_that_is_there_and_flair_alone() -> None:
 
 def test_windows_answer_for_every_voxel() -> None:
     tensor = np.random.default_rng(0).random((4, 21, 30, 17), np.float32)
-    answer = predict_volume(lambda windows: windows[:, :3], tensor, (16, 16, 16), 0.5, 3)
+    preprocessing = preprocessing_of(dataclasses.asdict(VolumeSegmenterConfig(in_plane=(16, 16))))
+    seen: list[tuple[int, ...]] = []
+
+    def forward(windows: FloatArray) -> FloatArray:
+        seen.append(windows.shape[2:])
+        return windows[:, :3]
+
+    answer = predict_volume(forward, tensor, preprocessing, 3)
+    # The head's own size in plane, and two windows along the third axis.
+    assert seen == [(32, 32, 16)] * 2
     np.testing.assert_allclose(answer, tensor[:3], atol=1e-6)
 
 
