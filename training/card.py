@@ -183,17 +183,25 @@ def _spacing(volume: VolumePreprocessing) -> str:
     if volume.spacing_mm is None:
         return "the scan's own spacing"
     thick = "; thicker slices stay as they are" if volume.keep_thick_slices else ""
-    return f"{' x '.join(f'{side:g}' for side in volume.spacing_mm)} mm{thick}"
+    return f"{_by(volume.spacing_mm)} mm{thick}"
+
+
+def _by(sides: Sequence[float]) -> str:
+    return " x ".join(f"{side:g}" for side in sides)
 
 
 def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:
-    window = " x ".join(map(str, volume.window))
+    window = _by(volume.window)
+    fitted = ""
+    if volume.largest_window is not None:
+        fitted = f" (an axis of up to {_by(volume.largest_window)} is covered by one window of its own length)"
     spacing = _spacing(volume)
     scores = ", ".join(f"{score:.3f}" for score in export.sizes.values())
     regions = zip(export.labels, export.thresholds or (), strict=False)
     chosen = ", ".join(f"{name.replace('_', ' ')} {threshold:.2f}" for name, threshold in regions)
     return f"""\
-- input: windows of {window} voxels, overlapping by {volume.overlap:.0%} of their side at least; voxels of {spacing}
+- input: windows of {window} voxels{fitted}, overlapping by {volume.overlap:.0%} of their side at least;
+  voxels of {spacing}
 - a voxel belongs to a region from these probabilities on: {chosen}
 - connected pieces of less than {export.smallest_component_ml:g} ml are left out
 - mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}

@@ -34,6 +34,7 @@ from training.config import (
     VolumeSegmenterName,
 )
 from training.models.ensemble import Ensemble
+from training.models.lite_unet import LiteUNet
 from training.presets import paper_classifier, paper_segmenter
 from training.records import Kind
 from training.segmenter import SegmenterTask
@@ -54,6 +55,9 @@ DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data s
 RunOption = Annotated[Path, typer.Option("--run", help="Run folder: checkpoints and history.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves torch's own choice.")]
+EncoderOption = Annotated[
+    Path | None, typer.Option("--encoder", help="Run of a fine-tuned teacher of labels, whose encoder to begin with.")
+]
 LimitOption = Annotated[float | None, typer.Option("--time-limit", help="Minutes that the schedule is squeezed into.")]
 Bf16Option = Annotated[bool, typer.Option("--bf16", help="bfloat16 autocast: for CUDA and CPUs with AMX.")]
 SizeOption = Annotated[list[int] | None, typer.Option("--size", help="Input sizes to choose from on validation.")]
@@ -118,11 +122,13 @@ def _train(
     device: str,
     start: Path | None = None,
     teachers: Sequence[Path] = (),
+    encoder: Path | None = None,
 ) -> None:
     about = {
         "kind": kind,
         "config": dataclasses.asdict(config),
         "start": str(start) if start else None,
+        "encoder": str(encoder) if encoder else None,
         "teachers": [str(teacher) for teacher in teachers],
     }
     trainer = Trainer(task, config.schedule, run, device, about, start)
@@ -243,12 +249,16 @@ def train_segmenter_teacher(
     time_limit: LimitOption = None,
     scale: ShareOption = 1.0,
     bf16: Bf16Option = False,
+    encoder: EncoderOption = None,
 ) -> None:
     """U-Net with an EfficientNet-Lite0 encoder from ImageNet: what the segmenter may learn from."""
     _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
     config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
-    _train(SegmenterTask(config, data, device), "segmenter", config, run, device)
+    task = SegmenterTask(config, data, device)
+    if encoder and isinstance(task.model, LiteUNet):
+        task.model.take_encoder(load_trained(encoder).model.state_dict())
+    _train(task, "segmenter", config, run, device, encoder=encoder)
 
 
 @train_app.command("volume-segmenter")

@@ -145,11 +145,13 @@ class Mixture:
     """Shares of a segmentation batch by data set; they add up to 1."""
 
     # TCGA-LGG: several sequences.
-    lgg: float = 0.62
+    lgg: float = 0.5
     # Figshare outlines on single T1 post-contrast slices.
-    outlined: float = 0.31
+    outlined: float = 0.37
     # The few BraTS cases: the only T2.
-    brats: float = 0.07
+    brats: float = 0.06
+    # Heads without tumour: all other slices come from patients with one.
+    healthy: float = 0.07
 
 
 @dataclass(frozen=True)
@@ -252,6 +254,10 @@ class VolumeSegmenterConfig:
     keep_thick_slices: bool = True
     # Voxels of a patch, and later of the graph's window, to the right and anterior: most heads fit in.
     in_plane: tuple[int, int] = (144, 176)
+    # A head of up to this is covered by one window of its own size; None: windows are of one size.
+    largest_in_plane: tuple[int, int] | None = (192, 208)
+    # Share of a window's side by which neighbours overlap at least.
+    overlap: float = 0.25
     # ``size`` is the third side, in slices; ``images`` counts patches.
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(Phase(size=16, images=6_000, batch=2),),
@@ -281,6 +287,8 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     spacing_mm=(3.0, 3.0, 3.0),
     keep_thick_slices=False,
     in_plane=(48, 48),
+    largest_in_plane=None,
+    overlap=0.5,
     frozen_slices=False,
     schedule=ScheduleConfig(
         phases=(Phase(size=48, images=12_000, batch=4),),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,10 @@ from training.calibration import (
 from training.checkpoints import Trained, load_trained
 from training.data.lgg import lgg_slices
 from training.data.multisequence import SequenceSlice
+from training.data.outlined import SEQUENCE, outlined_slices
 from training.data.slices import LABELS, load_slices
 from training.evaluation.classification import accuracy
-from training.evaluation.masks import volumetric_dice
+from training.evaluation.masks import dice
 from training.graphs import (
     CLASSIFIER_OUTPUTS,
     MULTITASK_OUTPUTS,
@@ -49,6 +51,7 @@ PARITY = 1e-4
 FEATURE_SLICES = 1024
 
 LGG_SEQUENCES = ("t1", "t1ce", "flair")
+FLAIR = "flair"
 
 
 def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> Export:
@@ -167,28 +170,49 @@ def dice_by_threshold(
     probabilities: list[np.ndarray], inputs: list[OutlinedInput], thresholds: tuple[float, ...]
 ) -> Mapping[float, float]:
     """Mean volumetric Dice per patient in original pixels for each threshold; probabilities (s, s) a slice."""
-    restored = [item.placement.restore(p) for item, p in zip(inputs, probabilities, strict=True)]
-    patients = [item.patient for item in inputs]
-    true = np.stack([item.mask for item in inputs])
-    stack = np.stack(restored)
-    return {t: float(np.mean(list(volumetric_dice(stack >= t, true, patients).values()))) for t in thresholds}
+    patients: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for item, probability in zip(inputs, probabilities, strict=True):
+        restored = item.placement.restore(probability)
+        patients.setdefault(item.patient, []).append((restored.ravel(), item.mask.ravel()))
+    # Slices of one patient may differ in size.
+    volumes = [tuple(map(np.concatenate, zip(*slices, strict=True))) for slices in patients.values()]
+    return {t: float(np.mean([dice(found >= t, true) for found, true in volumes])) for t in thresholds}
+
+
+def _validation_views(data: Path, size: int) -> list[list[OutlinedInput]]:
+    """What the one threshold is chosen on, since it has to serve all of it.
+
+    LGG patients with three sequences and with FLAIR alone, and outlined T1 post-contrast slices, each as a patient.
+    """
+    slices: list[SequenceSlice] = list(lgg_slices(data, "val"))
+    views = [outlined_inputs(slices, size, pick(*LGG_SEQUENCES)), outlined_inputs(slices, size, pick(FLAIR))]
+    single = outlined_inputs(outlined_slices(data, "val"), size, pick(SEQUENCE))
+    views.append([replace(item, patient=str(index)) for index, item in enumerate(single)])
+    return [view for view in views if view]
+
+
+def _mean_over_views(graph: nn.Module, views: list[list[OutlinedInput]]) -> Mapping[float, float]:
+    """Mean Dice by threshold, every view counting alike."""
+    by_view = []
+    for inputs in views:
+        probabilities = _run(graph, np.stack([item.image for item in inputs]))[0][:, 0]
+        by_view.append(dice_by_threshold(list(probabilities), inputs, THRESHOLDS))
+    return {t: float(np.mean([scores[t] for scores in by_view])) for t in THRESHOLDS}
 
 
 def _export_segmenter(trained: Trained, model: nn.Module, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
     folded = fold_normalisation(model)
     half = half_weights(folded)
     graph = SegmenterGraph(half)
-    slices: list[SequenceSlice] = list(lgg_slices(data, "val"))
     scores: dict[int, float] = {}
     thresholds: dict[int, float] = {}
     samples: dict[int, np.ndarray] = {}
     for size in sorted(sizes):
-        inputs = outlined_inputs(slices, size, pick(*LGG_SEQUENCES))
-        images = np.stack([item.image for item in inputs])
-        by_threshold = dice_by_threshold(list(_run(graph, images)[0][:, 0]), inputs, THRESHOLDS)
+        views = _validation_views(data, size)
+        by_threshold = _mean_over_views(graph, views)
         thresholds[size] = max(by_threshold, key=lambda t: by_threshold[t])
         scores[size] = by_threshold[thresholds[size]]
-        samples[size] = images[:: max(1, len(images) // 16)]
+        samples[size] = np.stack([item.image for item in views[0][:: max(1, len(views[0]) // 16)]])
     size = max(scores, key=lambda candidate: scores[candidate])
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(samples[size][:2]), path, "images", SEGMENTER_OUTPUTS)

@@ -16,6 +16,7 @@ from training.augment import augment
 from training.checkpoints import make_segmenter
 from training.config import Phase, SegmenterConfig, SequenceDropout
 from training.data.brats import load_brats
+from training.data.healthy import load_healthy
 from training.data.lgg import lgg_rows, load_lgg
 from training.data.multisequence import SequenceSlices
 from training.data.outlined import load_outlined
@@ -66,8 +67,10 @@ class Pool:
 
     def draw(self, count: int, tumour_share: float) -> npt.NDArray[np.intp]:
         """Random rows, ``tumour_share`` of them with tumour where both kinds exist."""
-        with_tumour = count if not len(self.healthy) else round(count * tumour_share)
-        parts = [np.random.choice(self.tumour, with_tumour)]  # noqa: NPY002
+        with_tumour = count if not len(self.healthy) else round(count * tumour_share * bool(len(self.tumour)))
+        parts = []
+        if with_tumour:
+            parts.append(np.random.choice(self.tumour, with_tumour))  # noqa: NPY002
         if count > with_tumour:
             parts.append(np.random.choice(self.healthy, count - with_tumour))  # noqa: NPY002
         return np.concatenate(parts)
@@ -98,6 +101,7 @@ class SegmenterTask:
                 "lgg": load_lgg(self.data, "train", spec),
                 "outlined": load_outlined(self.data, "train", spec),
                 "brats": load_brats(self.data, spec),
+                "healthy": load_healthy(self.data, "train", spec),
             }
             self._pools = {size: {name: Pool.of(slices) for name, slices in sets.items() if len(slices.images)}}
         return self._pools[size]
@@ -108,6 +112,7 @@ class SegmenterTask:
         shares = np.array([getattr(self.config.mixture, name) for name in pools])
         counts = np.random.multinomial(phase.batch, shares / shares.sum())  # noqa: NPY002
         images, masks, shown, singles = [], [], [], []
+        sure = np.repeat([name == "healthy" for name in pools], counts)
         for pool, count in zip(pools.values(), counts, strict=True):
             rows = np.sort(pool.draw(count, self.config.tumour_share)) if count else np.zeros(0, np.intp)
             present = np.asarray(pool.slices.images[rows].any(axis=(2, 3)))
@@ -121,16 +126,20 @@ class SegmenterTask:
         target = torch.from_numpy(np.concatenate(masks)).to(self.device).float()[:, None] / 255
         stack, target = augment(stack, target, self.config.augmentation)
         images_shown = show(stack, shown, singles)
-        return images_shown, target, *self.taught(images_shown)
+        return images_shown, target, *self.taught(images_shown, torch.from_numpy(sure))
 
     @torch.no_grad()
-    def taught(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The teacher's probabilities (N, 1, S, S) for a batch, or nothing without a teacher."""
+    def taught(self, images: Tensor, healthy: Tensor) -> tuple[Tensor, ...]:
+        """The teacher's probabilities (N, 1, S, S) for a batch, or nothing without a teacher.
+
+        Where the head is ``healthy`` (N,) they are 0: any that it gives are its mistakes.
+        """
         if self.teacher is None:
             return ()
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.schedule.bfloat16):
             logits = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return (torch.sigmoid(logits.float()),)
+        known = (~healthy).float().to(self.device)
+        return (torch.sigmoid(logits.float()) * known[:, None, None, None],)
 
     def loss(self, output: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
         """The configured loss, shared between the outline and the teacher where there is one."""
@@ -143,7 +152,10 @@ class SegmenterTask:
         return loss
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
-        """Mean volumetric Dice per LGG patient on the model's own grid (quick; ``evaluate`` scores original pixels)."""
+        """Mean volumetric Dice per LGG patient, and mean Dice of outlined slices, on the model's own grid.
+
+        Quick: ``evaluate`` scores original pixels.
+        """
         spec = SegmentationPreprocessing(size=size)
         slices = load_lgg(self.data, "val", spec)
         patients = [row.patient for row in lgg_rows(self.data, "val")]
@@ -154,6 +166,11 @@ class SegmenterTask:
             single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
             alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
             figures["dice_single_flair"] = float(np.mean(list(alone.values())))
+        outlined = load_outlined(self.data, "val", spec)
+        if len(outlined.images):
+            predicted = predict_masks(model, outlined.images, self.device) > 0.5
+            each = volumetric_dice(predicted, outlined.masks > 127, [str(row) for row in range(len(predicted))])
+            figures["dice_outlined"] = float(np.mean(list(each.values())))
         return figures
 
 

@@ -28,7 +28,7 @@ from training.data.slices import load_slices, open_slices, slice_rows
 from training.evaluation.classification import accuracy, balanced_accuracy
 from training.evaluation.classifier import OWN_SLICES, PATIENT_SOURCE, SLICES
 from training.evaluation.intervals import Rows, measured
-from training.evaluation.mask_figures import count_masks, mask_metrics
+from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
 from training.evaluation.segmenter import outlined_split
 from training.label_sets import LABEL_SETS
@@ -278,6 +278,9 @@ def _classification(data: Path, split: str) -> list[Control]:
 def _segmentation(data: Path, split: str) -> list[Control]:
     controls = []
     for data_set, (images, slices) in outlined_split(data, split).items():
+        if data_set == HEALTHY:
+            # An empty answer is the right one there.
+            continue
         item = empty_masks(images, slices, data_set)
         controls.append(
             Control(

@@ -17,6 +17,8 @@ BoolArray = npt.NDArray[np.bool_]
 LGG: Final = "TCGA-LGG"
 # A patient has but a few slices in it, in several planes: no volume.
 FIGSHARE: Final = "Figshare"
+# Of many people, one slice or a few of each.
+HEALTHY: Final = "heads without tumour"
 
 
 def count_masks(
@@ -56,7 +58,7 @@ def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
     metrics = []
     for data_set, view in keys:
         part = item.shown(view, data_set)
-        if data_set != FIGSHARE:
+        if data_set not in (FIGSHARE, HEALTHY):
             metrics += volume_metrics(part.by_patient(), view, data_set, split)
         metrics += _slice_metrics(part, view, data_set, split)
     return metrics

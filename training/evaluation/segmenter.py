@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Final
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.imaging.transforms import prepare_classification
+from core.imaging.transforms import ANY_SEQUENCE, prepare_classification
 from training.data.archives import FloatArray
+from training.data.healthy import healthy_rows, healthy_slices
 from training.data.lgg import PANELS, lgg_rows, lgg_slices
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import SEQUENCE as OUTLINED_SEQUENCE
 from training.data.outlined import outlined_rows, outlined_slices
 from training.data.own import is_own
-from training.evaluation.mask_figures import FIGSHARE, LGG, count_masks
+from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks
 from training.evaluation.predictions import MaskPredictions
 from training.inputs import alone, outlined_inputs, pick
 from training.onnx_files import OnnxModel
@@ -37,6 +38,7 @@ VIEWS: Final[Mapping[str, Views]] = {
         "flair as a grey image": alone("flair"),
     },
     FIGSHARE: {"t1ce": pick(OUTLINED_SEQUENCE), "as a grey image": alone(OUTLINED_SEQUENCE)},
+    HEALTHY: {"as a grey image": alone(ANY_SEQUENCE)},
 }
 
 
@@ -57,6 +59,7 @@ def outlined_split(data: Path, split: str) -> dict[str, tuple[list[str], list[Se
         found[LGG] = [row.image for row in lgg_rows(data, split)], list(lgg_slices(data, split))
     if (data / "slices.csv").exists():
         found[FIGSHARE] = [row.image for row in outlined_rows(data, split)], list(outlined_slices(data, split))
+        found[HEALTHY] = [row.image for row in healthy_rows(data, split)], list(healthy_slices(data, split))
     return {name: part for name, part in found.items() if part[0]}
 
 

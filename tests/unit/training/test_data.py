@@ -10,6 +10,7 @@ import pytest
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.transforms import prepare_classification, prepare_segmentation
 from training.data.archives import cached
+from training.data.healthy import healthy_rows, healthy_slices, load_healthy
 from training.data.lgg import lgg_rows, lgg_slices, load_lgg
 from training.data.outlined import load_outlined
 from training.data.slices import ct_heads, load_slices, open_slices, slice_rows
@@ -124,3 +125,14 @@ def test_brats_slices_face_upwards(tmp_path: Path) -> None:
     assert rows.max() < 10
     assert columns.min() >= 20
     assert slices[1].sequences["t2"][0, 29] == pytest.approx(250 / 255)
+
+
+def test_heads_without_tumour_fill_every_channel_and_have_nothing_to_outline(data: Path, in_workspace: Path) -> None:
+    rows = healthy_rows(data, "train")
+    assert {row.label for row in rows} == {"no_tumor"}
+    assert CT_HEAD not in {row.image for row in rows}
+    found = load_healthy(data, "train", SegmentationPreprocessing(size=32))
+    assert len(found.images) == len(rows) == len(list(healthy_slices(data, "train")))
+    assert not found.has_tumour.any()
+    assert found.images.any(axis=(1, 2, 3)).all()
+    assert (found.images == found.images[:, :1]).all()

@@ -210,6 +210,8 @@ def test_a_segmenter_bundle(models: Path, data: Path, tmp_path: Path) -> None:
     grey = values(result.reference, "Figshare")
     assert grey["Dice on tumour slices (as a grey image)"] > 0.7
     assert grey["Hausdorff 95 in pixels, median of tumour slices (as a grey image)"] < 5
+    # Nothing but false alarms can be told of a head without tumour.
+    assert list(values(result.reference, "heads without tumour")) == ["false-positive slices, share (as a grey image)"]
     item = MaskPredictions.load(predictions_path(tmp_path / "figures", "val"))
     shown = item.shown("t1+t1ce+flair", "TCGA-LGG").by_patient()
     assert dict(zip(shown.patients.tolist(), shown.dice.tolist(), strict=True)) == pytest.approx(by_patient)

@@ -9,7 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
 
-from training.config import Phase, SegmenterConfig, SequenceDropout  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from training.config import Mixture, Phase, SegmenterConfig, SequenceDropout  # noqa: E402
 from training.data.multisequence import SequenceSlices  # noqa: E402
 from training.losses import mask_loss, soft_dice_loss  # noqa: E402
 from training.segmenter import Pool, SegmenterTask, drop_sequences, show  # noqa: E402
@@ -56,6 +58,8 @@ def test_draws_keep_the_tumour_share() -> None:
     assert int((rows < 5).sum()) == 20
     all_tumour = Pool.of(SequenceSlices(np.zeros((5, 4, 4, 4), np.uint8), masks[:5], THREE))
     assert len(all_tumour.draw(7, 0.5)) == 7
+    healthy = Pool.of(SequenceSlices(np.zeros((5, 4, 4, 4), np.uint8), masks[5:10], THREE))
+    assert len(healthy.draw(7, 0.5)) == 7
 
 
 def test_a_batch_of_the_available_sets(data: Path, in_workspace: Path) -> None:
@@ -65,6 +69,26 @@ def test_a_batch_of_the_available_sets(data: Path, in_workspace: Path) -> None:
     assert masks.shape == (24, 1, 64, 64)
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
     assert bool((images.amax(dim=(1, 2, 3)) > 0.5).all())
+
+
+def test_healthy_heads_are_shown_and_no_teacher_is_believed_there(data: Path, in_workspace: Path) -> None:
+    class Everywhere(nn.Module):
+        """Tumour in every pixel."""
+
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.full_like(images[:, :1], 20.0)
+
+    only = Mixture(lgg=0, outlined=0, brats=0, healthy=1)
+    task = SegmenterTask(SegmenterConfig(width=4, mixture=only), data, "cpu", Everywhere())
+    images, mask, taught = task.batch(Phase(size=32, images=8, batch=8))
+    assert bool((images.amax(dim=(1, 2, 3)) > 0.5).all())
+    assert not mask.any()
+    assert not taught.any()
+    both = SegmenterConfig(width=4, mixture=Mixture(lgg=0.5, outlined=0, brats=0, healthy=0.5))
+    _, mask, taught = SegmenterTask(both, data, "cpu", Everywhere()).batch(Phase(size=32, images=32, batch=32))
+    believed = taught.amax(dim=(1, 2, 3)) > 0
+    assert 4 < int(believed.sum()) < 28
+    assert not mask[~believed].any()
 
 
 def test_losses_fall_towards_the_truth() -> None:

@@ -18,7 +18,7 @@ from training.export import PARITY  # noqa: E402
 from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
 from training.losses import distillation_loss, mask_loss  # noqa: E402
 from training.models.ensemble import Ensemble  # noqa: E402
-from training.models.lite import DEVIATION, MEAN, LiteClassifier  # noqa: E402
+from training.models.lite import DEVIATION, MEAN, LiteClassifier, encode  # noqa: E402
 from training.models.lite_unet import LiteUNet  # noqa: E402
 from training.models.pooled import Classifier  # noqa: E402
 from training.models.resnet import ClassifierOutput  # noqa: E402
@@ -141,3 +141,17 @@ def test_the_segmenters_loss_follows_outline_and_teacher(data: Path) -> None:
     expected = (1 - share) * mask_loss(logits, mask) + share * mask_loss(logits, taught)
     torch.testing.assert_close(task.loss(logits, (mask, taught)), expected)
     assert images.shape == (4, 4, 32, 32)
+
+
+def test_an_encoder_goes_on_from_what_it_learnt_of_labels() -> None:
+    classifier, network = LiteClassifier(4).eval(), LiteUNet().eval()
+    with torch.no_grad():
+        for parameter in classifier.parameters():
+            parameter.mul_(1.1)
+    network.take_encoder(classifier.state_dict())
+    grey = torch.rand(2, 1, 64, 64)
+    with torch.no_grad():
+        deepest = encode(network.encoder, ((grey - MEAN) / DEVIATION).expand(-1, 4, -1, -1))[-1]
+        expected = encode(classifier.network, ((grey - MEAN) / DEVIATION).expand(-1, 3, -1, -1))[-1]
+    # A slice in all four channels is what a grey picture in three colours was.
+    torch.testing.assert_close(deepest, expected, atol=1e-4, rtol=1e-4)
