@@ -254,8 +254,8 @@ class VolumeSegmenterConfig:
     keep_thick_slices: bool = True
     # Voxels of a patch, and later of the graph's window, to the right and anterior: most heads fit in.
     in_plane: tuple[int, int] = (144, 176)
-    # A head of up to this is covered by one window of its own size; None: windows are of one size.
-    largest_in_plane: tuple[int, int] | None = (192, 208)
+    # A head of up to this is covered by one window of its own size; None: windows are of one size (docs/adr/0019).
+    largest_in_plane: tuple[int, int] | None = None
     # Share of a window's side by which neighbours overlap at least.
     overlap: float = 0.25
     # ``size`` is the third side, in slices; ``images`` counts patches.
@@ -287,7 +287,6 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     spacing_mm=(3.0, 3.0, 3.0),
     keep_thick_slices=False,
     in_plane=(48, 48),
-    largest_in_plane=None,
     overlap=0.5,
     frozen_slices=False,
     schedule=ScheduleConfig(
