@@ -257,7 +257,7 @@ class VolumeSegmenterConfig:
     # A head of up to this is covered by one window of its own size; None: windows are of one size (docs/adr/0019).
     largest_in_plane: tuple[int, int] | None = None
     # Share of a window's side by which neighbours overlap at least.
-    overlap: float = 0.25
+    overlap: float = 0.5
     # ``size`` is the third side, in slices; ``images`` counts patches.
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(Phase(size=16, images=6_000, batch=2),),
@@ -287,7 +287,6 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     spacing_mm=(3.0, 3.0, 3.0),
     keep_thick_slices=False,
     in_plane=(48, 48),
-    overlap=0.5,
     frozen_slices=False,
     schedule=ScheduleConfig(
         phases=(Phase(size=48, images=12_000, batch=4),),
