@@ -71,6 +71,8 @@ DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
         "TCGA-LGG (images CC BY 3.0; masks Buda et al., CC BY-NC-SA 4.0)",
         "Cheng 2017, brain tumor dataset (Figshare), CC BY 4.0",
         "BraTS 2021, five cases (Menze 2015, Bakas 2017, Baid 2021), CC BY 4.0",
+        "Heads without tumour: Sartaj et al. and Nickparvar (Kaggle, CC0/MIT as their pages say), Feltrin (Kaggle, "
+        "provenance doubtful, research only)",
     ),
     "volume-segmenter": (
         "TCGA-LGG (images CC BY 3.0; masks Buda et al., CC BY-NC-SA 4.0)",

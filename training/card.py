@@ -26,12 +26,13 @@ The temperature was fitted on `val`; the threshold of the prediction sets comes 
 that shares no patient or cluster with the half that the temperature was fitted on.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
-the outlined Figshare slices of `train`, and axial slices of five BraTS 2021 cases. Sequences were dropped at random,
-so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the FLAIR
-abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. It went on from the weights
-of the first release; 40 % of its loss is against the outline, 60 % against the answer of a U-Net with an
-EfficientNet-Lite0 encoder (ImageNet weights), fine-tuned on the same splits. The threshold was chosen on the `val`
-split of TCGA-LGG. All BraTS cases were used in training: there is no measurement on them.""",
+the outlined Figshare slices of `train`, axial slices of five BraTS 2021 cases, and slices of heads without tumour.
+Sequences were dropped at random, so any non-empty subset is accepted; one grey slice of unknown sequence fills all
+channels. "Tumour" is the FLAIR abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS.
+It went on from the weights of the release before; 40 % of its loss is against the outline, 60 % against the answer of a
+U-Net with an EfficientNet-Lite0 encoder (ImageNet weights, then the classifier's labels), fine-tuned on the same
+splits. The threshold was chosen on `val`, where TCGA-LGG with three sequences, TCGA-LGG with FLAIR alone, and outlined
+Figshare slices counted alike. All BraTS cases were used in training: there is no measurement on them.""",
     "volume-segmenter": """\
 Slices first, then the volume: the classic U-Net of `tumor-segmenter` reads every axial slice (T1, T1 post-contrast, T2,
 FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them, at half the
@@ -66,7 +67,8 @@ _LIMITS: Final = {
         "is likely to be that of the enhancing part.",
         "Slices are treated one by one; nothing smooths the outline between neighbours.",
         "In some TCGA-LGG patients a sequence repeats another because it was missing: such copies are left out.",
-        "Slices without tumour come from patients with one: healthy heads were not measured.",
+        "Heads without tumour were shown as one grey slice of unknown sequence, and come from other sources than those "
+        "with one: a part of what tells them apart may be the source.",
     ),
     "volume-segmenter": (
         "Tumour core and enhancing tumour were learnt from four BraTS cases and measured on two: do not rely on them.",
