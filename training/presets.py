@@ -62,6 +62,7 @@ def paper_segmenter(config: SegmenterConfig, data: Path) -> SegmenterConfig:
         width=32,
         schedule=_schedule(256, 4, len(lgg_rows(data, "train")) + len(outlined_rows(data, "train"))),
         augmentation=replace(_STILL, rotation_deg=10, zoom=(0.9, 1.1), shift=0.05, flip=0.5, flip_vertical=0.5),
+        mixture=replace(config.mixture, healthy=0.0),
         dropout=SequenceDropout(single=0.0, subset=0.0),
         loss="dice",
     )
