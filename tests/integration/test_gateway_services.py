@@ -197,6 +197,8 @@ class TestGivingUp:
         for connection in connections:
             connection.sendall(sent)
         wait_for(lambda: measure(slow.classifier, "falx_queue_depth") >= 6)
+        # Whoever hangs up while his slice is being decoded was never queued; decoding takes milliseconds.
+        time.sleep(0.1)
         for connection in connections:
             connection.close()
         wait_for(lambda: dropped(slow, "cancelled") - before >= 6)
