@@ -1,4 +1,4 @@
-"""The worker's sliding windows beside MONAI's: the same network, volume, overlap and number of threads."""
+"""The worker's sliding windows beside MONAI's: the same network, volume, windows, overlap and number of threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from benchmarks.volumes_case import Network, spacing_of
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
-from core.imaging.windows import SIGMA, Shape
+from core.imaging.windows import SIGMA, Shape, WindowPlan
 from core.runtime.bundle import Precision
 from core.runtime.cpus import usable_cpus
 from core.runtime.session import Array, OrtSession
@@ -64,16 +64,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """All rounds at one spacing: ``windows`` of ``window`` voxels are Falx's, MONAI's are those that the network was
-    trained on, ``monai_batch`` of them together, and once Falx's."""
+    """All rounds at one spacing; ``monai_batch`` windows ran together in MONAI's."""
 
     spacing_mm: Spacing
     shape: tuple[int, ...]
-    window: Shape
     windows: int
     falx: tuple[Run, ...]
     monai: tuple[Run, ...]
-    monai_fitted: tuple[Run, ...]
     monai_batch: int
     parity: Parity
     # The worker with the int8 file, which is the CPU's default; empty where the network has none.
@@ -88,16 +85,6 @@ class Comparison:
     def int8_ratio(self) -> float | None:
         """As ``ratio``, of the worker with int8."""
         return _ratio(self.int8, self.monai) if self.int8 else None
-
-    @property
-    def fitted_ratio(self) -> float:
-        """As ``ratio``, where MONAI is told Falx's windows."""
-        return _ratio(self.falx, self.monai_fitted)
-
-    @property
-    def fitted_int8_ratio(self) -> float | None:
-        """As ``fitted_ratio``, of the worker with int8."""
-        return _ratio(self.int8, self.monai_fitted) if self.int8 else None
 
 
 def _ratio(falx: Sequence[Run], monai: Sequence[Run]) -> float:
@@ -115,7 +102,7 @@ class TorchSide:
         self.network = Network(folder / "model.onnx", told["architecture"], preprocessing, int8)
 
     def infer(
-        self, tensor: FloatArray, window: Sequence[int], overlap: float, batch: int, weights: FloatArray | None = None
+        self, tensor: FloatArray, overlap: float, batch: int, weights: FloatArray | None = None
     ) -> tuple[Run, FloatArray]:
         """Time, and the probabilities."""
         paths = {name: str(self._folder / f"{name}.npy") for name in ("tensor", "result", "weights")}
@@ -126,8 +113,7 @@ class TorchSide:
             np.save(paths["weights"], weights)
             request = dict(paths)
         assert self._process.stdin is not None
-        request |= {"window": list(window), "overlap": overlap, "batch": batch}
-        self._process.stdin.write(json.dumps(request) + "\n")
+        self._process.stdin.write(json.dumps({**request, "overlap": overlap, "batch": batch}) + "\n")
         self._process.stdin.flush()
         return Run(**self._answer()), np.load(paths["result"])
 
@@ -193,28 +179,24 @@ def compare(
     falx: FalxSide, tensor: FloatArray, other: TorchSide, rounds: int, int8: FalxSide | None = None
 ) -> Comparison:
     """All ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
-    how = falx.model.preprocessing
-    _, i, j, k = tensor.shape
-    plan = falx.model.plan((i, j, k))
+    overlap = falx.model.preprocessing.overlap
+    plan = WindowPlan.over(tensor.shape[1:], falx.model.window, overlap)
     _, ours = falx.infer(tensor)
-    tried = {batch: other.infer(tensor, how.window, how.overlap, batch) for batch in BATCHES}
+    tried = {batch: other.infer(tensor, overlap, batch) for batch in BATCHES}
     batch = min(tried, key=lambda batch: tried[batch][0].seconds)
     if int8 is not None:
         int8.infer(tensor)
-    ours_s, theirs_s, fitted_s, int8_s = [], [], [], []
+    ours_s, theirs_s, int8_s = [], [], []
     for _ in range(rounds):
         ours_s.append(falx.infer(tensor)[0])
-        theirs_s.append(other.infer(tensor, how.window, how.overlap, batch)[0])
-        fitted_s.append(other.infer(tensor, plan.size, how.overlap, batch)[0])
+        theirs_s.append(other.infer(tensor, overlap, batch)[0])
         int8_s += [] if int8 is None else [int8.infer(tensor)[0]]
     return Comparison(
         spacing_of(falx.model.preprocessing),
         tensor.shape[1:],
-        plan.size,
         plan.count,
         tuple(ours_s),
         tuple(theirs_s),
-        tuple(fitted_s),
         batch,
         Parity.of(ours, tried[batch][1]),
         tuple(int8_s),
@@ -227,10 +209,10 @@ def same_lattice(falx: FalxSide, tensor: FloatArray, other: TorchSide) -> Parity
     Elsewhere MONAI moves the last window of an axis inwards, where the worker spreads all evenly, and cuts the weights
     off at another value.
     """
-    i, j, k = falx.model.preprocessing.window
-    middle = two_windows(tensor, (i, j, k))
+    window = falx.model.window
+    middle = two_windows(tensor, window)
     _, ours = falx.infer(middle)
-    return Parity.of(ours, other.infer(middle, (i, j, k), 0.5, 1, window_weights((i, j, k)))[1])
+    return Parity.of(ours, other.infer(middle, 0.5, 1, window_weights(window))[1])
 
 
 def two_windows(tensor: FloatArray, window: Shape) -> FloatArray:

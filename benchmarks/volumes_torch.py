@@ -3,9 +3,9 @@
 Started as a process of its own (``python -m benchmarks.volumes_torch FOLDER THREADS [RUN]``). It writes the network as
 FOLDER/model.onnx and says in a line of JSON on stdout what that is: ``{"versions": {PACKAGE: VERSION}, "architecture":
 NAME, "preprocessing": MANIFEST'S}``. Then it answers each request, a line of JSON on stdin,
-``{"tensor": PATH, "result": PATH, "window": [I, J, K], "overlap": 0.5, "batch": 1, "weights": PATH or null}``, with the
-seconds that it took and those of them in the network. ``weights`` are those of a window's voxels, MONAI's own Gaussian
-where there are none.
+``{"tensor": PATH, "result": PATH, "overlap": 0.5, "batch": 1, "weights": PATH or null}``, with the seconds that it took
+and those of them in the network.
+``weights`` are those of a window's voxels, MONAI's own Gaussian where there are none.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -84,7 +84,7 @@ def random_network(width: int) -> SlicesInVolume:
     return model
 
 
-def infer(network: SegmenterGraph, request: Mapping[str, Any]) -> dict[str, float]:
+def infer(network: SegmenterGraph, request: Mapping[str, Any], window: Sequence[int]) -> dict[str, float]:
     """One volume; the probabilities (regions, i, j, k) are written to the request's ``result``."""
     network_s = 0.0
 
@@ -101,7 +101,7 @@ def infer(network: SegmenterGraph, request: Mapping[str, Any]) -> dict[str, floa
     with torch.inference_mode():
         probabilities = sliding_window_inference(
             tensor,
-            request["window"],
+            window,
             request["batch"],
             forward,
             overlap=request["overlap"],
@@ -126,7 +126,7 @@ def main() -> None:
     export_graph(chosen.graph, example, folder / "model.onnx", INPUT, SEGMENTER_OUTPUTS)
     print(json.dumps(chosen.described()), flush=True)
     for line in sys.stdin:
-        print(json.dumps(infer(chosen.graph, json.loads(line))), flush=True)
+        print(json.dumps(infer(chosen.graph, json.loads(line), window)), flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.manifest import WINDOW_STEP, BundleFile, VolumePreprocessing
+from core.contracts.manifest import BundleFile, VolumePreprocessing
 from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
 from core.imaging.volume_transforms import VolumeSpec
 from core.imaging.windows import Forward, Shape, WindowPlan, mirrored, slide
@@ -32,7 +32,7 @@ _INPUT: Final = TENSORS[TASK][0]
 
 @dataclass(frozen=True, slots=True)
 class VolumeModel:
-    """A network, ready to run on windows, whose axes point to the right, anterior and superior."""
+    """A network, ready to run on windows of ``window`` voxels to the right, anterior and superior."""
 
     bundle: Bundle
     file: BundleFile
@@ -44,10 +44,11 @@ class VolumeModel:
         """How volumes are prepared for it."""
         return VolumeSpec.of(self.preprocessing)
 
-    def plan(self, shape: Shape) -> WindowPlan:
-        """Where its windows lie over a prepared volume of ``shape`` (i, j, k)."""
-        how = self.preprocessing
-        return WindowPlan.over(shape, how.window, how.overlap, largest=how.largest_window, step=WINDOW_STEP)
+    @property
+    def window(self) -> Shape:
+        """Voxels of one window."""
+        i, j, k = self.preprocessing.window
+        return i, j, k
 
     def identity(self) -> dict[str, Any]:
         """What a result says of the model that it comes from; the manifest's digest covers every file of the bundle."""
@@ -62,7 +63,7 @@ class VolumeModel:
         }
 
     def forward(self, windows: FloatArray) -> FloatArray:
-        """Probabilities (n, regions, i, j, k) of windows (n, sequences, i, j, k)."""
+        """Probabilities (n, regions, *window) of windows (n, sequences, *window)."""
         probability: FloatArray = self.session.run({_INPUT: windows})["probability"]
         return probability
 
@@ -101,8 +102,7 @@ def _check(model: VolumeModel) -> None:
     if labels != REGIONS:
         raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(REGIONS)}, in this order.")
     try:
-        for window in filter(None, (model.preprocessing.window, model.preprocessing.largest_window)):
-            model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *window))
+        model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *model.window))
     except InvalidRequest as error:
         raise BundleCorrupt(f"{path}: the windows of the manifest do not fit the network. {error.detail}") from error
     channels = next(spec for spec in model.session.outputs if spec.name == "probability").shape[1]
@@ -115,7 +115,7 @@ def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, prog
 
     ``progress`` and memory are as ``slide`` has them.
     """
-    _, i, j, k = tensor.shape
+    plan = WindowPlan.over(tensor.shape[1:], model.window, model.preprocessing.overlap)
     forward: Forward = mirrored(model.forward) if settings.volume_mirroring else model.forward
     size = settings.volume_batch or (1 if model.session.provider == CPU else _BATCH_CUDA)
-    return slide(forward, tensor, model.plan((i, j, k)), len(REGIONS), batch_size=size, progress=progress)
+    return slide(forward, tensor, plan, len(REGIONS), batch_size=size, progress=progress)

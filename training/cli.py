@@ -256,7 +256,8 @@ def train_segmenter_teacher(
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
     config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
     task = SegmenterTask(config, data, device)
-    if encoder and isinstance(task.model, LiteUNet):
+    if encoder:
+        assert isinstance(task.model, LiteUNet)
         task.model.take_encoder(load_trained(encoder).model.state_dict())
     _train(task, "segmenter", config, run, device, encoder=encoder)
 

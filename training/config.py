@@ -254,10 +254,6 @@ class VolumeSegmenterConfig:
     keep_thick_slices: bool = True
     # Voxels of a patch, and later of the graph's window, to the right and anterior: most heads fit in.
     in_plane: tuple[int, int] = (144, 176)
-    # A head of up to this is covered by one window of its own size; None: windows are of one size (docs/adr/0019).
-    largest_in_plane: tuple[int, int] | None = None
-    # Share of a window's side by which neighbours overlap at least.
-    overlap: float = 0.5
     # ``size`` is the third side, in slices; ``images`` counts patches.
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(Phase(size=16, images=6_000, batch=2),),

@@ -179,15 +179,16 @@ def dice_by_threshold(
     return {t: float(np.mean([dice(found >= t, true) for found, true in volumes])) for t in thresholds}
 
 
-def _validation_views(data: Path, size: int) -> list[list[OutlinedInput]]:
+def _views(lgg: list[SequenceSlice], single: list[SequenceSlice], size: int) -> list[list[OutlinedInput]]:
     """What the one threshold is chosen on, since it has to serve all of it.
 
-    LGG patients with three sequences and with FLAIR alone, and outlined T1 post-contrast slices, each as a patient.
+    LGG patients with three sequences and with FLAIR alone, and single T1 post-contrast slices.
     """
-    slices: list[SequenceSlice] = list(lgg_slices(data, "val"))
-    views = [outlined_inputs(slices, size, pick(*LGG_SEQUENCES)), outlined_inputs(slices, size, pick(FLAIR))]
-    single = outlined_inputs(outlined_slices(data, "val"), size, pick(SEQUENCE))
-    views.append([replace(item, patient=str(index)) for index, item in enumerate(single)])
+    views = [
+        outlined_inputs(lgg, size, pick(*LGG_SEQUENCES)),
+        outlined_inputs(lgg, size, pick(FLAIR)),
+        outlined_inputs(single, size, pick(SEQUENCE)),
+    ]
     return [view for view in views if view]
 
 
@@ -204,11 +205,14 @@ def _export_segmenter(trained: Trained, model: nn.Module, run: Path, data: Path,
     folded = fold_normalisation(model)
     half = half_weights(folded)
     graph = SegmenterGraph(half)
+    lgg = list(lgg_slices(data, "val"))
+    # Slices of a patient are no volume here: each counts by itself.
+    single = [replace(item, patient=str(index)) for index, item in enumerate(outlined_slices(data, "val"))]
     scores: dict[int, float] = {}
     thresholds: dict[int, float] = {}
     samples: dict[int, np.ndarray] = {}
     for size in sorted(sizes):
-        views = _validation_views(data, size)
+        views = _views(lgg, single, size)
         by_threshold = _mean_over_views(graph, views)
         thresholds[size] = max(by_threshold, key=lambda t: by_threshold[t])
         scores[size] = by_threshold[thresholds[size]]

@@ -47,22 +47,9 @@ def half_weights(model: nn.Module) -> nn.Module:
     return rounded
 
 
-def export_graph(
-    graph: nn.Module,
-    example: torch.Tensor,
-    path: Path,
-    inputs: str,
-    outputs: Sequence[str],
-    steps: Sequence[int] = (),
-) -> None:
-    """Write the graph with a free batch size and its weights as fp16 behind Cast nodes.
-
-    With ``steps`` sides of the input are free as well: each a multiple of its step, 0 for one that stays.
-    """
-    free = {0: torch.export.Dim("batch", min=1, max=1024)}
-    free |= {
-        2 + axis: step * torch.export.Dim(f"side_{axis}", min=1, max=64) for axis, step in enumerate(steps) if step
-    }
+def export_graph(graph: nn.Module, example: torch.Tensor, path: Path, inputs: str, outputs: Sequence[str]) -> None:
+    """Write the graph with a free batch size and its weights as fp16 behind Cast nodes."""
+    batch = torch.export.Dim("batch", min=1, max=1024)
     graph = graph.eval().to(memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
@@ -72,7 +59,7 @@ def export_graph(
             input_names=[inputs],
             output_names=list(outputs),
             opset_version=OPSET,
-            dynamic_shapes=(free,),
+            dynamic_shapes=({0: batch},),
             dynamo=True,
             verbose=False,
         )

@@ -12,7 +12,6 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from core.contracts.manifest import WINDOW_STEP
 from training.checkpoints import Trained
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
@@ -114,9 +113,7 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     graph = SegmenterGraph(half_weights(folded))
     windows = _windows(data, undecided)
     path = run / REFERENCE_FILE
-    largest = preprocessing.largest_window or preprocessing.window
-    free = [WINDOW_STEP * (most > side) for side, most in zip(preprocessing.window, largest, strict=True)]
-    export_graph(graph, torch.from_numpy(windows), path, INPUT, SEGMENTER_OUTPUTS, free)
+    export_graph(graph, torch.from_numpy(windows), path, INPUT, SEGMENTER_OUTPUTS)
     answers = validation_answers(graph, undecided, data)
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])

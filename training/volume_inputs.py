@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.manifest import WINDOW_STEP, VolumePreprocessing
+from core.contracts.manifest import VolumePreprocessing
 from core.imaging.geometry import WorkingSpace
 from core.imaging.volume import Grid
 from core.imaging.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
@@ -19,32 +19,30 @@ from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan
 
 BoolArray = npt.NDArray[np.bool_]
+# Share of a window's side by which neighbours overlap at least.
+OVERLAP: Final = 0.5
 # Copies of slices lie above it (``SegmentationPreprocessing``), and so do those of volumes, which are stacks of them.
 COPY_CORRELATION: Final = 0.99
 
 
 def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
     """What a network trained by a ``VolumeSegmenterConfig``, as a dictionary, needs of its inputs."""
-    size = config["schedule"]["phases"][-1]["size"]
-    largest = config["largest_in_plane"]
     return VolumePreprocessing(
         sequences=SEQUENCES,
         spacing_mm=config["spacing_mm"],
         keep_thick_slices=config["keep_thick_slices"],
         copy_correlation=COPY_CORRELATION,
-        window=(*config["in_plane"], size),
-        largest_window=None if largest is None else (*largest, size),
-        overlap=config["overlap"],
+        window=(*config["in_plane"], config["schedule"]["phases"][-1]["size"]),
+        overlap=OVERLAP,
     )
 
 
 def predict_volume(
-    forward: Forward, tensor: FloatArray, preprocessing: VolumePreprocessing, regions: int
+    forward: Forward, tensor: FloatArray, window: tuple[int, ...], overlap: float, regions: int
 ) -> FloatArray:
     """Probabilities (regions, i, j, k) of a tensor (channels, i, j, k) by sliding windows, as in serving."""
-    how = preprocessing
-    plan = WindowPlan.over(tensor.shape[1:], how.window, how.overlap, largest=how.largest_window, step=WINDOW_STEP)
-    return slide(forward, tensor, plan, regions)
+    i, j, k = window
+    return slide(forward, tensor, WindowPlan.over(tensor.shape[1:], (i, j, k), overlap), regions)
 
 
 @dataclass(frozen=True, eq=False)

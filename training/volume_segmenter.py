@@ -11,7 +11,6 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from core.contracts.manifest import WINDOW_STEP
 from core.imaging.volume import Shape
 from core.imaging.volume_transforms import VolumeSpec
 from training.augment import change_greys
@@ -28,8 +27,6 @@ from training.volume_inputs import predict_volume, preprocessing_of
 FLAIR = SEQUENCES.index("flair")
 # Windows barely overlap, unlike in serving: validation is part of the training's time.
 _VALIDATION_OVERLAP = 0.0
-# Most steps of black that a patch has more along an axis than a window in serving.
-_AIR = 2
 # A patch reaches out of the scan by this part of its side at most.
 _BEYOND = 16
 
@@ -119,25 +116,9 @@ class VolumeSegmenterTask:
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 
-    def window_over(self, drawn: Sequence[PreparedScan], size: int) -> Shape:
-        """Voxels of a patch of ``size`` slices of each of these scans.
-
-        In plane that of a window in serving, which is cut to the head, and up to ``_AIR`` steps more: the network
-        normalises over its window, so it has to have seen heads with much air around them and with none.
-        """
-        largest = self.config.largest_in_plane
-        if largest is None:
-            return self.config.window(size)
-        i, j = (
-            min(most, WINDOW_STEP * (-(-length // WINDOW_STEP) + np.random.randint(_AIR + 1)))  # noqa: NPY002
-            for length, most in zip(np.max([scan.images.shape[1:3] for scan in drawn], axis=0), largest, strict=True)
-        )
-        return int(i), int(j), size
-
-    def patch(
-        self, scan: PreparedScan, window: Shape
-    ) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def patch(self, window: Shape) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); regions known (3,)."""
+        scan = self.training.draw(self.config.regions_share)
         centre = centre_of(scan, window, self.config.tumour_share)
         shape = block_shape(window, self.config.augmentation)
         block = np.zeros((len(SEQUENCES) + len(REGIONS), *shape), np.uint8)
@@ -148,9 +129,8 @@ class VolumeSegmenterTask:
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
         """Images (N, 4, I, J, K), regions (N, 3, I, J, K) in [0, 1], and which of those are known (N, 3)."""
-        drawn = [self.training.draw(self.config.regions_share) for _ in range(phase.batch)]
-        window = self.window_over(drawn, phase.size)
-        blocks, shown, known = zip(*(self.patch(scan, window) for scan in drawn), strict=True)
+        window = self.config.window(phase.size)
+        blocks, shown, known = zip(*(self.patch(window) for _ in range(phase.batch)), strict=True)
         stack = torch.from_numpy(np.stack(blocks)).to(self.device).float()
         # Scaled after the resampling: a block has several times a patch's voxels.
         moved = resample(stack, window, self.config.spacing_mm, self.config.augmentation) / 255
@@ -184,7 +164,4 @@ class VolumeSegmenterTask:
                 logits = model(torch.from_numpy(windows).to(self.device))
             return np.asarray(torch.sigmoid(logits.float()).cpu().numpy())
 
-        how = preprocessing_of(asdict(self.config)).model_copy(
-            update={"window": self.config.window(size), "overlap": _VALIDATION_OVERLAP}
-        )
-        return predict_volume(forward, images, how, len(REGIONS))
+        return predict_volume(forward, images, self.config.window(size), _VALIDATION_OVERLAP, len(REGIONS))

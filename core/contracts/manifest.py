@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -59,12 +59,6 @@ class SegmentationPreprocessing(Contract):
     copy_correlation: float = Field(default=0.99, gt=0, le=1)
 
 
-WINDOW_STEP: Final = 16
-"""Sides of windows are multiples of it: what four halvings and doublings bring back."""
-
-WindowSide = Annotated[int, Field(gt=0, multiple_of=WINDOW_STEP)]
-
-
 class VolumePreprocessing(Contract):
     """Parameters of ``core.imaging.volume_transforms.prepare_volume``, and the windows that the graph is run on."""
 
@@ -78,11 +72,8 @@ class VolumePreprocessing(Contract):
     copy_correlation: float | None = Field(default=None, gt=0, le=1)
     percentiles: tuple[float, float] = (0.5, 99.8)
     margin_mm: float = Field(default=4.0, ge=0)
-    # Voxels to the right, anterior and superior, as the network was trained.
-    window: tuple[WindowSide, ...] = Field(min_length=3, max_length=3)
-    # An axis of the volume that is no longer than this is covered by one window of just its length, rounded up to
-    # ``WINDOW_STEP``; the graph's sides are free then. None: all windows are of one size.
-    largest_window: tuple[WindowSide, ...] | None = Field(default=None, min_length=3, max_length=3)
+    # Voxels to the right, anterior and superior; each a multiple of 16.
+    window: tuple[Annotated[int, Field(gt=0, multiple_of=16)], ...] = Field(min_length=3, max_length=3)
     # Share of a window's side by which neighbours overlap at least.
     overlap: float = Field(default=0.5, ge=0, lt=1)
 

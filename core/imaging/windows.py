@@ -51,29 +51,12 @@ class WindowPlan:
     starts: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
     @classmethod
-    def over(
-        cls,
-        shape: Sequence[int],
-        size: Sequence[int],
-        overlap: float = 0.5,
-        *,
-        largest: Sequence[int] | None = None,
-        step: int = 1,
-    ) -> WindowPlan:
-        """As few windows as overlap by at least ``overlap``, a share of their side in [0, 1), evenly spread.
-
-        An axis that is no longer than that of ``largest`` is covered by one window of its own length, rounded up to a
-        multiple of ``step``: what a network would see beyond is nothing, and it would take as long as the rest.
-        """
+    def over(cls, shape: Sequence[int], size: Shape, overlap: float = 0.5) -> WindowPlan:
+        """As few windows as overlap by at least ``overlap``, a share of their side in [0, 1), evenly spread."""
         if not 0 <= overlap < 1:
             raise ValueError("overlap is a share in [0, 1)")
-        if largest is not None:
-            size = [
-                -(-length // step) * step if length <= most else side
-                for length, side, most in zip(shape, size, largest, strict=True)
-            ]
         i, j, k = (_starts(length, side, overlap) for length, side in zip(shape, size, strict=True))
-        return cls((shape[0], shape[1], shape[2]), (size[0], size[1], size[2]), (i, j, k))
+        return cls((shape[0], shape[1], shape[2]), size, (i, j, k))
 
     @property
     def count(self) -> int:

@@ -85,11 +85,6 @@ class Ticket(Generic[Out]):
     ) -> None:
         self._batcher.give_back(self._slot)
 
-    async def submit(self, item: Array) -> Outcome[Out]:
-        """Run one item of any shape; raises what ``submit_rows`` raises."""
-        outcome = await self.submit_rows(item[np.newaxis])
-        return Outcome(outcome.value[0], outcome.queue_s, outcome.inference_s)
-
     async def submit_rows(self, rows: Array) -> Outcome[list[Out]]:
         """Run rows (n, ...) that belong together; the value holds one result per row.
 
@@ -103,7 +98,7 @@ class Ticket(Generic[Out]):
     ) -> tuple[Made, Outcome[Out]]:
         """Run ``make`` on ``executor`` and the item that it makes, its second value, right from there.
 
-        The event loop is not woken in between. Raises what ``make`` and ``submit`` raise.
+        The event loop is not woken in between. Raises what ``make`` and ``submit_rows`` raise.
         """
         made, outcome = await self._batcher.run_made(self._slot, executor, make)
         return made, Outcome(outcome.value[0], outcome.queue_s, outcome.inference_s)
@@ -212,7 +207,8 @@ class Batcher(Generic[Out]):
                     # Given back meanwhile: the client hung up or the deadline passed, and nobody waits.
                     if slot.state is State.DECODING:
                         self._enqueue(slot, _Work(item[np.newaxis], future, loop))
-            except Exception as error:
+            except BaseException as error:
+                # A panic of native code is none that ``Exception`` covers, and the caller waits for the future alone.
                 with suppress(RuntimeError):  # the loop has closed
                     loop.call_soon_threadsafe(_fail, future, error)
 
@@ -337,7 +333,7 @@ def _settle(settled: Sequence[_Settled[Out]]) -> None:
             work.future.set_result(value)
 
 
-def _fail(future: asyncio.Future[Any], error: Exception) -> None:
+def _fail(future: asyncio.Future[Any], error: BaseException) -> None:
     if not future.done():
         future.set_exception(error)
 

@@ -188,8 +188,8 @@ class ModelRegistry:
         """Run ``prepare`` on a decode thread, count its time, and what it has prepared through the network."""
 
         def make() -> tuple[tuple[P, float], Array]:
-            prepared, seconds = self._timed(prepare, *args, **kwargs)
-            return (prepared, seconds), prepared.tensor
+            timed = self._timed(prepare, *args, **kwargs)
+            return timed, timed[0].tensor
 
         (prepared, decode_s), outcome = await ticket.submit_made(self._pool, make)
         timing = TimingMs(decode=decode_s * 1000, queue=outcome.queue_s * 1000, inference=outcome.inference_s * 1000)

@@ -44,7 +44,8 @@ class OperatingPoint:
 
     def probabilities(self, forward: Forward, tensor: FloatArray) -> FloatArray:
         """(regions, i, j, k) of a prepared tensor (channels, i, j, k), by sliding windows."""
-        return predict_volume(forward, tensor, self.preprocessing, len(self.regions))
+        spec = self.preprocessing
+        return predict_volume(forward, tensor, spec.window, spec.overlap, len(self.regions))
 
     def masks(self, probabilities: FloatArray, space: WorkingSpace) -> BoolArray:
         """Nested regions (regions, i, j, k) on the scan's own grid, without small pieces of the outermost."""

@@ -92,7 +92,7 @@ def test_weights_and_windows_do_not_matter_where_one_window_shows_all(tmp_path: 
     # Weights that fp16 holds are what sets them apart.
     assert np.abs(expected - unfolded).max() < 0.01
     for weights in (None, paths["weights"]):
-        times = infer(chosen.graph, {**paths, "weights": weights, "window": WINDOW, "overlap": 0.5, "batch": 1})
+        times = infer(chosen.graph, {**paths, "weights": weights, "overlap": 0.5, "batch": 1}, WINDOW)
         assert 0 < times["network_s"] <= times["seconds"]
         assert np.abs(np.load(paths["result"]) - expected).max() < 1e-5
 
@@ -102,7 +102,7 @@ def test_the_process_says_what_it_runs_and_writes_a_graph_that_answers_alike(tmp
     run, _ = write_run(tmp_path / "run")
     tensor = np.random.default_rng(1).random((4, *WINDOW), np.float32)
     paths = files(tmp_path, tensor)
-    request = {**paths, "weights": None, "window": WINDOW, "overlap": 0.5, "batch": 2}
+    request = {**paths, "weights": None, "overlap": 0.5, "batch": 2}
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.volumes_torch", str(tmp_path), "1", str(run)],
         input=json.dumps(request) + "\n",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
@@ -28,7 +27,7 @@ from core.imaging.volume import Volume
 from core.jobs.handler import Work
 from segmenter_service.stages import STAGES
 from segmenter_service.volume import run
-from tests.fixtures.volume_models import WINDOW, make_phantom, preprocessing, volume_manifest, write_volume_bundle
+from tests.fixtures.volume_models import make_phantom, preprocessing, volume_manifest, write_volume_bundle
 from tests.fixtures.volumes import make_affine, make_series, to_nifti, to_zip
 from tests.unit.segmenter_service.volume_bench import Bench
 
@@ -82,22 +81,6 @@ def test_a_phantom_comes_back_on_its_own_voxels(
     assert np.array_equal(done.labels(), labels)
     assert np.array_equal(np.unique(done.labels()), [0, 1, 2, 3])
     assert np.allclose(done.image().affine, volume.affine, atol=1e-4)
-
-
-def test_a_network_of_free_sides_covers_a_head_with_one_window_of_its_size(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    how = {**preprocessing(), "largest_window": [32, 32, WINDOW]}
-    models = write_volume_bundle(tmp_path / "models", free_sides=True, preprocessing=how)
-    monkeypatch.setenv("FALX_MODELS_DIR", str(models))
-    volume, labels = make_phantom(SHAPE, make_affine("PSR", (0.8, 1.1, 1.6), SHAPE, 20))
-    done = bench.run({"flair.nii.gz": packed(volume)})
-    assert np.array_equal(done.labels(), labels)
-    _, *windows = [share for stage, share in done.reports if stage == "segment"]
-    # Only along the third axis, on which a window may not be larger, there are several.
-    across, _, along = cast("list[int]", done.outcome.provenance["working_grid"])
-    assert across > WINDOW
-    assert len(windows) == 1 + math.ceil((along - WINDOW) / (WINDOW / 2))
 
 
 def test_a_resampled_phantom_comes_back_nearly(bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -365,11 +348,10 @@ def test_without_a_model_the_job_may_be_tried_again(
     [
         {"labels": ["tumor_core", "whole_tumor", "enhancing_tumor"]},
         {"preprocessing": {**preprocessing(), "window": [32, 32, 32]}},
-        {"preprocessing": {**preprocessing(), "largest_window": [32, 32, 16]}},
         {"preprocessing": {**preprocessing(), "sequences": ["t1", "flair"]}},
         {"thresholds": [0.5]},
     ],
-    ids=["order of regions", "window", "largest window", "sequences", "thresholds"],
+    ids=["order of regions", "window", "sequences", "thresholds"],
 )
 def test_a_bundle_that_does_not_fit_its_network_is_refused(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]

@@ -22,7 +22,6 @@ from training.graphs import (  # noqa: E402
     SegmenterGraph,
 )
 from training.models.resnet import FEATURES, ResNetClassifier  # noqa: E402
-from training.models.slices_in_volume import SlicesInVolume  # noqa: E402
 from training.models.unet import UNet  # noqa: E402
 from training.onnx_files import (  # noqa: E402
     OnnxModel,
@@ -122,14 +121,6 @@ def test_the_segmenter_agrees_with_torch(tmp_path: Path) -> None:
     probability = OnnxModel(path).run_all(images, batch=2)["probability"]
     assert probability.shape == (3, 1, 64, 64)
     assert 0 <= probability.min() <= probability.max() <= 1
-
-
-def test_sides_can_be_left_free(tmp_path: Path) -> None:
-    graph, path = SegmenterGraph(half_weights(fold_normalisation(SlicesInVolume(width=2)))), tmp_path / "model.onnx"
-    export_graph(graph, torch.zeros(2, 4, 32, 48, 16), path, "volumes", SEGMENTER_OUTPUTS, (16, 16, 0))
-    assert largest_difference(graph, path, noise(1, 4, 48, 32, 16)) < 1e-4
-    with pytest.raises(Exception, match="dimension"):
-        OnnxModel(path).run(noise(1, 4, 48, 32, 32))
 
 
 def test_distance_is_that_to_the_nearest_class_in_whitened_space() -> None:

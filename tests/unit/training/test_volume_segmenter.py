@@ -22,9 +22,7 @@ from training.config import (  # noqa: E402
     ScheduleConfig,
     VolumeAugmentation,
     VolumeDropout,
-    VolumeSegmenterConfig,
 )
-from training.data.archives import FloatArray  # noqa: E402
 from training.data.multisequence import SequenceSlice  # noqa: E402
 from training.data.scans import (  # noqa: E402
     STACK_COVERAGE_MM,
@@ -280,19 +278,6 @@ def test_images_and_regions_move_together(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert 0.1 < float(regions[:, 0].mean()) < 0.9
 
 
-def test_patches_are_cut_to_the_head_with_more_or_less_air(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    task = still_task(monkeypatch, tmp_path, dropout=VolumeDropout(0, 0, 0))
-    head = scan_of(1, 20)
-    assert task.window_over([head], 16) == (16, 16, 16)
-    task.config = dataclasses.replace(task.config, largest_in_plane=(48, 96))
-    windows = {task.window_over([head, scan_of(1, 36)], 16) for _ in range(300)}
-    # The larger of the two, up to two steps more, never more than the largest.
-    assert windows == {(48, j, 16) for j in (48, 64, 80)}
-    images, regions, _ = task.batch(Phase(16, 8, 2))
-    assert images.shape[2:] == regions.shape[2:]
-    assert {side % 16 for side in images.shape[2:]} == {0}
-
-
 def test_hidden_sequences_are_black(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     task = still_task(monkeypatch, tmp_path, dropout=VolumeDropout(flair=1.0, single=0, subset=0))
     images, _, _ = task.batch(Phase(16, 8, 4))
@@ -362,18 +347,7 @@ def test_views_are_all_that_is_there_and_flair_alone() -> None:
 
 def test_windows_answer_for_every_voxel() -> None:
     tensor = np.random.default_rng(0).random((4, 21, 30, 17), np.float32)
-    preprocessing = preprocessing_of(
-        dataclasses.asdict(VolumeSegmenterConfig(in_plane=(16, 16), largest_in_plane=(32, 32)))
-    )
-    seen: list[tuple[int, ...]] = []
-
-    def forward(windows: FloatArray) -> FloatArray:
-        seen.append(windows.shape[2:])
-        return windows[:, :3]
-
-    answer = predict_volume(forward, tensor, preprocessing, 3)
-    # The head's own size in plane, and two windows along the third axis.
-    assert seen == [(32, 32, 16)] * 2
+    answer = predict_volume(lambda windows: windows[:, :3], tensor, (16, 16, 16), 0.5, 3)
     np.testing.assert_allclose(answer, tensor[:3], atol=1e-6)
 
 

@@ -92,24 +92,6 @@ def test_windows_cover_the_volume_and_overlap_as_asked(length: int, side: int, o
         assert max(np.diff(starts)) <= max(1, int(side * (1 - overlap)))
 
 
-@settings(max_examples=60, deadline=None)
-@given(shape=SIDES, size=WINDOWS, largest=st.tuples(*[st.integers(1, 17)] * 3), overlap=st.floats(0, 0.9))
-def test_an_axis_that_is_short_enough_has_one_window_of_its_own_length(
-    shape: Shape, size: Shape, largest: Shape, overlap: float
-) -> None:
-    plan = WindowPlan.over(shape, size, overlap, largest=largest, step=4)
-    usual = WindowPlan.over(shape, size, overlap)
-    for axis, (length, most) in enumerate(zip(shape, largest, strict=True)):
-        if length <= most:
-            assert len(plan.starts[axis]) == 1
-            assert length <= plan.size[axis] < length + 4
-            assert plan.size[axis] % 4 == 0
-        else:
-            assert (plan.size[axis], plan.starts[axis]) == (usual.size[axis], usual.starts[axis])
-    volume = noise(shape)
-    assert np.allclose(run(volume, plan, lambda windows: windows, 2), volume, rtol=0, atol=1e-5)
-
-
 def test_the_middle_of_a_window_counts_most() -> None:
     plan = WindowPlan.over((12, 12, 12), (8, 8, 8), 0.5)
     left, right = plan.weights[0][0], plan.weights[0][4]

@@ -86,7 +86,7 @@ def item(value: float, *, size: int = 3) -> Array:
 async def ask(batcher: Batcher[float], value: float, *, timeout_s: float | None = None, size: int = 3) -> float:
     deadline = None if timeout_s is None else time.monotonic() + timeout_s
     with batcher.admit(deadline) as ticket:
-        return (await ticket.submit(item(value, size=size))).value
+        return (await ticket.submit_rows(item(value, size=size)[None])).value[0]
 
 
 async def block(batcher: Batcher[float], network: Network) -> asyncio.Task[float]:
@@ -107,9 +107,9 @@ async def test_one_item_gets_its_result_and_its_times() -> None:
     network = Network(seconds=0.02)
     async with serving(make_batcher(network)) as batcher:
         with batcher.admit() as ticket:
-            outcome = await ticket.submit(item(4))
+            outcome = await ticket.submit_rows(item(4)[None])
     assert isinstance(outcome, Outcome)
-    assert outcome.value == 8.0
+    assert outcome.value == [8.0]
     assert outcome.inference_s >= 0.02
     assert 0 <= outcome.queue_s < 0.5
 
@@ -254,14 +254,19 @@ async def test_what_a_thread_makes_runs_right_from_there() -> None:
     assert sorted(network.values) == list(range(20))
 
 
-async def test_what_cannot_be_made_is_told_and_gives_its_place_back() -> None:
+class Panic(BaseException):
+    """As native code raises it."""
+
+
+@pytest.mark.parametrize("kind", [InvalidRequest, Panic])
+async def test_what_cannot_be_made_is_told_and_gives_its_place_back(kind: type[BaseException]) -> None:
     def broken() -> float:
-        raise InvalidRequest("cannot decode")
+        raise kind("cannot decode")
 
     with ThreadPoolExecutor(1) as pool:
         async with serving(make_batcher(Network(), max_queue=1)) as batcher:
             for _ in range(3):
-                with pytest.raises(InvalidRequest, match="cannot decode"):
+                with pytest.raises(kind, match="cannot decode"):
                     await make_and_ask(batcher, pool, broken)
             assert batcher.waiting == 0
             assert await make_and_ask(batcher, pool, lambda: 4) == ("made", 8.0)
@@ -355,7 +360,7 @@ async def test_memory_of_a_batch_is_used_again() -> None:
     batcher: Batcher[float] = Batcher(forward, Limits(64, max_rows=2), buckets=(2,)).start()
     for value in range(3):
         with batcher.admit() as ticket:
-            await ticket.submit(item(value))
+            await ticket.submit_rows(item(value)[None])
     await batcher.drain()
     assert all(np.shares_memory(seen[0], rows) for rows in seen)
 
@@ -373,7 +378,7 @@ async def test_drain_finishes_all_in_flight_and_admits_nobody() -> None:
     assert await asyncio.gather(*tasks) == [2.0 * value for value in range(12)]
     assert not drain.done()
     with decoding as ticket:
-        assert (await ticket.submit(item(50))).value == 100.0
+        assert (await ticket.submit_rows(item(50)[None])).value == [100.0]
     await asyncio.wait_for(drain, 5)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("model-runner")]
 
@@ -412,12 +417,12 @@ async def test_overhead_per_request_is_small() -> None:
     """CPU time of admission, queue, two thread switches and the result, with a network that does nothing."""
     count = 2000
     batcher: Batcher[float] = Batcher(lambda rows: [0.0] * len(rows), Limits(64)).start()
-    value = item(1)
+    rows = item(1)[None]
 
     async def client() -> None:
         for _ in range(count // 8):
             with batcher.admit(time.monotonic() + 60) as ticket:
-                await ticket.submit(value)
+                await ticket.submit_rows(rows)
 
     started = time.process_time()
     await asyncio.gather(*(client() for _ in range(8)))

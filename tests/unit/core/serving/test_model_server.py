@@ -79,10 +79,11 @@ async def test_item_in_outputs_of_that_item_out(tiny_models: Path, task: Task, s
     async with loaded(tiny_models, task) as registry:
         served = registry.resolve()
         with served.batcher.admit() as ticket:
-            outcome = await ticket.submit(np.full(shape, 0.9, np.float32))
+            outcome = await ticket.submit_rows(np.full((1, *shape), 0.9, np.float32))
         expected = served.session.run({served.session.inputs[0].name: np.full((1, *shape), 0.9, np.float32)})
-    assert outcome.value.keys() == expected.keys()
-    for name, value in outcome.value.items():
+    (outputs,) = outcome.value
+    assert outputs.keys() == expected.keys()
+    for name, value in outputs.items():
         np.testing.assert_allclose(value, expected[name][0], rtol=1e-5)
 
 

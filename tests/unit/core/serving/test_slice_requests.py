@@ -64,8 +64,8 @@ def make_batcher(max_queue: int = 1) -> Batcher[RowOutputs]:
 
 
 async def size(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> int:
-    outcome = await ticket.submit(np.array([len(uploads["file"].data)]))
-    return int(outcome.value["row"][0])
+    outcome = await ticket.submit_rows(np.array([[len(uploads["file"].data)]]))
+    return int(outcome.value[0]["row"][0])
 
 
 async def test_the_images_reach_the_work() -> None:
