@@ -18,7 +18,7 @@ import numpy.typing as npt
 from benchmarks.volumes_case import Network, spacing_of
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
-from core.imaging.windows import SIGMA, Shape, WindowPlan
+from core.imaging.windows import SIGMA, Shape, plan_windows
 from core.runtime.bundle import Precision
 from core.runtime.cpus import usable_cpus
 from core.runtime.session import Array, OrtSession
@@ -180,7 +180,8 @@ def compare(
 ) -> Comparison:
     """All ways in turn, ``rounds`` times, after a round that is not counted and that chooses MONAI's batch."""
     overlap = falx.model.preprocessing.overlap
-    plan = WindowPlan.over(tensor.shape[1:], falx.model.window, overlap)
+    columns = falx.model.preprocessing.columns
+    plan = plan_windows(tensor.shape[1:], falx.model.window, overlap, columns=columns)
     _, ours = falx.infer(tensor)
     tried = {batch: other.infer(tensor, overlap, batch) for batch in BATCHES}
     batch = min(tried, key=lambda batch: tried[batch][0].seconds)

@@ -41,9 +41,10 @@ ratios: both ways take turns in every round, and a ratio is the median over roun
 
 *Falx*: what a job runs, `core.imaging.windows` around ONNX Runtime. *MONAI*: `sliding_window_inference` with Gaussian
 weights around the same network and weights in torch, in inference mode; it runs as many windows at a time as took it
-less time in the uncounted round, {batches}. Both start from the prepared volume and end with probabilities on its
-voxels. The first spacing, to the right, anterior and superior, is the network's own; the others show what grows with
-the volume.
+less time in the uncounted round, {batches}. Falx's graph of a network that reads slices takes columns of windows, reads
+each slice once for all of them, and convolves nothing but slices: the same function of every window. Both start from
+the prepared volume and end with probabilities on its voxels. The first spacing, to the right, anterior and superior, is
+the network's own; the others show what grows with the volume.
 
 {windows}
 
@@ -54,8 +55,9 @@ the volume.
 Largest and mean difference of the probabilities over all regions and voxels, and the share of voxels that come to lie
 on different sides of one half. *Same windows*: a volume on which both lay the same windows, with the same weights, so
 that only the arithmetic of the two runtimes is left. At the spacings: both as they are, where MONAI moves the last
-window of an axis inwards while Falx spreads all of them evenly, and the two cut the Gaussian off at different values;
-the network sees other surroundings of a voxel, so the answers differ where it is unsure.
+window of an axis inwards while Falx spreads all of them evenly or lets a column reach out at both ends, and the two
+cut the Gaussian off at different values; the network sees other surroundings of a voxel, so the answers differ where it
+is unsure.
 
 {parity}
 
@@ -117,9 +119,9 @@ def verdict(comparisons: Sequence[Comparison]) -> str:
     share = min(run.network_s / run.seconds for run in runs)
     return textwrap.fill(
         f"The target, {TARGET_RATIO:g} times as fast as MONAI, is {_met([one.ratio for one in comparisons])} in float32"
-        f"{_int8_verdict(comparisons)}. Both run the "
-        f"same network on as many windows, and at least {share:.0%} of Falx's time is the network's: the ratio is that "
-        "of the two runtimes' kernels on these threads, and what cutting and blending could still gain is the rest.",
+        f"{_int8_verdict(comparisons)}. Both answer for as many windows with the same network, and at least "
+        f"{share:.0%} of Falx's time is the network's: the ratio is that of graphs and kernels, and what cutting and "
+        "blending could still gain is the rest.",
         _WIDTH,
     )
 

@@ -26,10 +26,10 @@ from monai.inferers import sliding_window_inference
 from core.contracts.manifest import VolumePreprocessing
 from training.checkpoints import load_trained
 from training.config import VolumeSegmenterConfig
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph
+from training.graphs import SegmenterGraph
 from training.models.slices_in_volume import SlicesInVolume
-from training.onnx_files import export_graph, fold_normalisation, half_weights
-from training.volume_export import INPUT
+from training.onnx_files import fold_normalisation, half_weights
+from training.volume_export import served_graph, write_graph
 from training.volume_inputs import preprocessing_of
 
 _SIGMA: Final = 0.125
@@ -37,17 +37,19 @@ _SIGMA: Final = 0.125
 
 @dataclass(frozen=True)
 class Chosen:
-    """The network as it is served, the name of its architecture, and the windows and voxels that it works on."""
+    """A network on windows, as it is served, its architecture's name, and the windows and voxels that it works on."""
 
     graph: SegmenterGraph
+    served: torch.nn.Module
     architecture: str
     preprocessing: VolumePreprocessing
 
     @classmethod
     def of(cls, model: torch.nn.Module, config: Mapping[str, Any]) -> Chosen:
         """A model trained by a ``VolumeSegmenterConfig``, as a dictionary."""
-        graph = SegmenterGraph(half_weights(fold_normalisation(model)))
-        return cls(graph.eval(), config["architecture"], preprocessing_of(config))
+        network, preprocessing = half_weights(fold_normalisation(model)), preprocessing_of(config)
+        served = served_graph(network, preprocessing)
+        return cls(SegmenterGraph(network).eval(), served.eval(), config["architecture"], preprocessing)
 
     def described(self) -> dict[str, Any]:
         """The first line."""
@@ -120,13 +122,10 @@ def main() -> None:
     folder, threads = Path(sys.argv[1]), int(sys.argv[2])
     torch.set_num_threads(threads)
     chosen = choose(Path(sys.argv[3]) if len(sys.argv) > 3 else None)
-    window = chosen.preprocessing.window
-    # More than one, so that the exporter leaves the number of windows free.
-    example = torch.zeros(2, len(chosen.preprocessing.sequences), *window)
-    export_graph(chosen.graph, example, folder / "model.onnx", INPUT, SEGMENTER_OUTPUTS)
+    write_graph(chosen.served, chosen.preprocessing, folder / "model.onnx")
     print(json.dumps(chosen.described()), flush=True)
     for line in sys.stdin:
-        print(json.dumps(infer(chosen.graph, json.loads(line), window)), flush=True)
+        print(json.dumps(infer(chosen.graph, json.loads(line), chosen.preprocessing.window)), flush=True)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from core.contracts.manifest import BundleFile, VolumePreprocessing
 from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
 from core.imaging.volume_transforms import VolumeSpec
-from core.imaging.windows import Forward, Shape, WindowPlan, mirrored, slide
+from core.imaging.windows import Forward, Shape, mirrored, plan_windows, slide
 from core.runtime.bundle import MANIFEST_NAME, Bundle, find_bundles
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
@@ -27,6 +27,9 @@ Progress = Callable[[float], None]
 
 TASK: Final = "volume-segmentation"
 _BATCH_CUDA: Final = 4
+# Windows of a column, which together take the memory of a few windows by themselves.
+_COLUMN_CPU: Final = 7
+_COLUMN_CUDA: Final = 16
 _INPUT: Final = TENSORS[TASK][0]
 
 
@@ -63,7 +66,7 @@ class VolumeModel:
         }
 
     def forward(self, windows: FloatArray) -> FloatArray:
-        """Probabilities (n, regions, *window) of windows (n, sequences, *window)."""
+        """Probabilities (n, regions, *window) of windows (n, sequences, *window), or of a column that holds them."""
         probability: FloatArray = self.session.run({_INPUT: windows})["probability"]
         return probability
 
@@ -115,7 +118,9 @@ def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, prog
 
     ``progress`` and memory are as ``slide`` has them.
     """
-    plan = WindowPlan.over(tensor.shape[1:], model.window, model.preprocessing.overlap)
+    given = model.preprocessing
+    plan = plan_windows(tensor.shape[1:], model.window, given.overlap, columns=given.columns)
     forward: Forward = mirrored(model.forward) if settings.volume_mirroring else model.forward
-    size = settings.volume_batch or (1 if model.session.provider == CPU else _BATCH_CUDA)
+    on_cpu, on_cuda = (_COLUMN_CPU, _COLUMN_CUDA) if given.columns else (1, _BATCH_CUDA)
+    size = settings.volume_batch or (on_cpu if model.session.provider == CPU else on_cuda)
     return slide(forward, tensor, plan, len(REGIONS), batch_size=size, progress=progress)

@@ -194,12 +194,13 @@ def _by(sides: Sequence[float]) -> str:
 
 def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:
     window = _by(volume.window)
+    shown = "columns of windows" if volume.columns else "windows"
     spacing = _spacing(volume)
     scores = ", ".join(f"{score:.3f}" for score in export.sizes.values())
     regions = zip(export.labels, export.thresholds or (), strict=False)
     chosen = ", ".join(f"{name.replace('_', ' ')} {threshold:.2f}" for name, threshold in regions)
     return f"""\
-- input: windows of {window} voxels, overlapping by {volume.overlap:.0%} of their side at least; voxels of {spacing}
+- input: {shown} of {window} voxels, overlapping by {volume.overlap:.0%} of their side at least; voxels of {spacing}
 - a voxel belongs to a region from these probabilities on: {chosen}
 - connected pieces of less than {export.smallest_component_ml:g} ml are left out
 - mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
-from training.checkpoints import load_trained
+from training.checkpoints import Trained, load_trained
 from training.classifier import ClassifierTask
 from training.commands.audit import audit_command
 from training.commands.controls import controls_command
@@ -33,7 +33,7 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
-from training.models.ensemble import Ensemble
+from training.models.ensemble import AtOwnSize, Ensemble
 from training.models.lite_unet import LiteUNet
 from training.presets import paper_classifier, paper_segmenter
 from training.records import Kind
@@ -157,8 +157,15 @@ def _use_threads(threads: int) -> None:
 
 def _taught_by(teachers: Sequence[Path]) -> nn.Module | None:
     """The trained networks of these runs as one, or nothing without any."""
-    members = [load_trained(teacher).model for teacher in teachers]
+    members = [_as_teacher(load_trained(teacher)) for teacher in teachers]
     return Ensemble(members).eval() if members else None
+
+
+def _as_teacher(trained: Trained) -> nn.Module:
+    """A classifier sees slices at its own size; a segmenter outlines them on their own pixels."""
+    if trained.kind == "classifier":
+        return AtOwnSize(trained.model, trained.config["schedule"]["phases"][-1]["size"])
+    return trained.model
 
 
 @train_app.command("classifier")
@@ -202,12 +209,14 @@ def train_teacher(
     time_limit: LimitOption = None,
     scale: ShareOption = 1.0,
     bf16: Bf16Option = False,
+    start: StartOption = None,
+    learning_rate: RateOption = None,
 ) -> None:
     """EfficientNet-Lite0 from ImageNet on the labelled slices: what the classifier may learn from."""
     _use_threads(threads)
-    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
+    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate)
     config = dataclasses.replace(TEACHER, schedule=options.applied_to(TEACHER.schedule))
-    _train(ClassifierTask(config, data, device), "classifier", config, run, device)
+    _train(ClassifierTask(config, data, device), "classifier", config, run, device, start)
 
 
 @train_app.command("segmenter")

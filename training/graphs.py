@@ -12,6 +12,8 @@ from torch.nn import functional
 
 from training.models.multitask import MultiTaskClassifier
 from training.models.pooled import Classifier
+from training.models.slices_in_volume import SlicesInVolume
+from training.models.stacked import SlicesInColumn
 
 CLASSIFIER_OUTPUTS = ("logits", "cam", "energy", "features", "distance")
 SEGMENTER_OUTPUTS = ("probability",)
@@ -152,3 +154,18 @@ class SegmenterGraph(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Probability of tumour."""
         return torch.sigmoid(self.model(images))
+
+
+class ColumnGraph(nn.Module):
+    """(1, channels, I, J, K) -> probability (W, R, I, J, side): what ``SegmenterGraph`` says of each of W windows.
+
+    Windows of ``side`` slices overlap by half along K, a multiple of half a side and at least a whole one.
+    """
+
+    def __init__(self, model: SlicesInVolume, side: int) -> None:
+        super().__init__()
+        self.model = SlicesInColumn(model, side)
+
+    def forward(self, volumes: Tensor) -> Tensor:
+        """Probability of each region."""
+        return torch.sigmoid(self.model(volumes)).permute(0, 2, 3, 4, 1)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -47,9 +48,19 @@ def half_weights(model: nn.Module) -> nn.Module:
     return rounded
 
 
-def export_graph(graph: nn.Module, example: torch.Tensor, path: Path, inputs: str, outputs: Sequence[str]) -> None:
-    """Write the graph with a free batch size and its weights as fp16 behind Cast nodes."""
-    batch = torch.export.Dim("batch", min=1, max=1024)
+# The free axis of a graph: any number of inputs a batch.
+ANY_BATCH: Final[Mapping[int, Any]] = {0: torch.export.Dim("batch", min=1, max=1024)}
+
+
+def export_graph(
+    graph: nn.Module,
+    example: torch.Tensor,
+    path: Path,
+    inputs: str,
+    outputs: Sequence[str],
+    free: Mapping[int, Any] = ANY_BATCH,
+) -> None:
+    """Write the graph with its ``free`` axes and its weights as fp16 behind Cast nodes."""
     graph = graph.eval().to(memory_format=torch.contiguous_format)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
@@ -59,7 +70,7 @@ def export_graph(graph: nn.Module, example: torch.Tensor, path: Path, inputs: st
             input_names=[inputs],
             output_names=list(outputs),
             opset_version=OPSET,
-            dynamic_shapes=({0: batch},),
+            dynamic_shapes=(dict(free),),
             dynamo=True,
             verbose=False,
         )

@@ -39,8 +39,11 @@ CALIBRATION_SLICES = 160
 # How the int8 graph that now lies in the run folder compares with the reference on validation.
 Comparison = Callable[[], dict[str, float]]
 
-# Only these gain from int8; the heads (Gemm, MatMul and what measures distance) stay float.
-_QUANTISED_OPERATORS = ("Conv", "Add", "MaxPool", "Concat")
+# Only these gain from int8, or stand between two that do; the heads (Gemm, MatMul and what measures distance) stay
+# float. Without Relu among them every activation would go to float and back.
+_QUANTISED_OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Concat", "Slice", "Reshape")
+# Convolutions to fewer channels are read off or weigh others: they cost next to nothing, and a step of int8 shows.
+_FEWEST_CHANNELS = 4
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,13 @@ def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
 
 
 def float_nodes(model: onnx.ModelProto, attempt: Attempt) -> list[str]:
-    """Names of the nodes that an attempt leaves alone: some convolutions, and all that computes with volumes."""
+    """Names of the nodes that an attempt leaves alone: some convolutions, and all that computes volumes."""
+    channels = {tensor.name: tensor.dims[0] for tensor in model.graph.initializer if tensor.dims}
     volumes = volume_nodes(model)
-    convolutions = [node.name for node in model.graph.node if node.op_type == "Conv" and node.name not in volumes]
-    return [*convolutions[: attempt.first], *convolutions[len(convolutions) - attempt.last :], *volumes]
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.name not in volumes]
+    few = [node.name for node in convolutions if channels.get(node.input[1], _FEWEST_CHANNELS) < _FEWEST_CHANNELS]
+    names = [node.name for node in convolutions]
+    return [*names[: attempt.first], *names[len(names) - attempt.last :], *few, *volumes]
 
 
 def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -> int:

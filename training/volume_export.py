@@ -12,13 +12,14 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from core.contracts.manifest import VolumePreprocessing
 from training.checkpoints import Trained
 from training.data.archives import FloatArray
-from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS, scans
 from training.evaluation.masks import dice
 from training.evaluation.volumes import OperatingPoint, views_of, without_specks
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph
+from training.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph
+from training.models.slices_in_volume import SlicesInVolume
 from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.records import REFERENCE_FILE, Export
 from training.volume_inputs import preprocessing_of, scan_input
@@ -26,6 +27,7 @@ from training.volume_inputs import preprocessing_of, scan_input
 BoolArray = npt.NDArray[np.bool_]
 
 INPUT: Final = "volumes"
+_ALONG_COLUMN: Final = 4
 THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 # Where no validation scan knows a region.
 USUAL_THRESHOLD: Final = 0.5
@@ -87,19 +89,43 @@ def choose_smallest(answers: Sequence[Answer], threshold: float) -> dict[float, 
     return {smallest: mean_dice(answers, 0, threshold, smallest) for smallest in SMALLEST_ML}
 
 
-def _windows(data: Path, point: OperatingPoint) -> FloatArray:
-    """Two windows (2, 4, S, S, S) of a validation scan, that parity is measured on."""
+def served_graph(network: nn.Module, preprocessing: VolumePreprocessing) -> nn.Module:
+    """The network as its file runs it: on windows, or on columns of them."""
+    if isinstance(network, SlicesInVolume):
+        return ColumnGraph(network, preprocessing.window[-1])
+    return SegmenterGraph(network)
+
+
+def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path) -> None:
+    """The graph as a file; free is the number of windows, by themselves or in a column."""
+    example = torch.zeros(_several(preprocessing))
+    if not preprocessing.columns:
+        export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS)
+        return
+    halves = torch.export.Dim("halves", min=2, max=1024)
+    free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
+    export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
+
+
+def _several(preprocessing: VolumePreprocessing) -> tuple[int, ...]:
+    """Shape of the input that shows two windows: more than one, so that the exporter leaves their number free."""
+    i, j, k = preprocessing.window
+    channels = len(preprocessing.sequences)
+    return (1, channels, i, j, k + k // 2) if preprocessing.columns else (2, channels, i, j, k)
+
+
+def _example(data: Path, point: OperatingPoint) -> FloatArray:
+    """Two windows of a validation scan, that parity is measured on."""
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
-    item = scan_input(labelled, tuple(labelled.sequences), point.preprocessing)
-    sides = point.preprocessing.window
-    windows = np.zeros((2, len(SEQUENCES), *sides), np.float32)
-    for window, share in zip(windows, (0, 4), strict=True):
-        starts = [side // share if share else 0 for side in sides]
-        cut = tuple(slice(start, start + side) for start, side in zip(starts, sides, strict=True))
-        part = item.volume.tensor[(slice(None), *cut)]
-        window[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
-    return windows
+    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).volume.tensor
+    example = np.zeros(_several(point.preprocessing), np.float32)
+    for block, share in zip(example, (0, 4), strict=False):
+        starts = [side // share if share else 0 for side in block.shape[1:]]
+        cut = tuple(slice(start, start + side) for start, side in zip(starts, block.shape[1:], strict=True))
+        part = tensor[(slice(None), *cut)]
+        block[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
+    return example
 
 
 def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
@@ -110,17 +136,17 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     if not scans(data, "val"):
         raise ValueError(f"{data} has no scan of split val to choose thresholds on")
     folded = fold_normalisation(trained.model)
-    graph = SegmenterGraph(half_weights(folded))
-    windows = _windows(data, undecided)
+    graph = served_graph(half_weights(folded), preprocessing).eval()
+    windows = _example(data, undecided)
     path = run / REFERENCE_FILE
-    export_graph(graph, torch.from_numpy(windows), path, INPUT, SEGMENTER_OUTPUTS)
+    write_graph(graph, preprocessing, path)
     answers = validation_answers(graph, undecided, data)
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
     with torch.no_grad():
         images = torch.from_numpy(windows)
-        rounding = float((SegmenterGraph(folded)(images) - graph(images)).abs().max())
+        rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
     return Export(
         kind="volume-segmenter",
         architecture=trained.architecture,

@@ -13,7 +13,7 @@ from core.contracts.manifest import VolumePreprocessing
 from core.imaging.geometry import WorkingSpace
 from core.imaging.volume import Grid
 from core.imaging.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
-from core.imaging.windows import Forward, WindowPlan, slide
+from core.imaging.windows import Forward, plan_windows, slide
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan
@@ -21,6 +21,8 @@ from training.data.scans import LabelledScan
 BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
 OVERLAP: Final = 0.5
+# Windows that a graph is shown at once where it is shown columns.
+COLUMN: Final = 7
 # Copies of slices lie above it (``SegmentationPreprocessing``), and so do those of volumes, which are stacks of them.
 COPY_CORRELATION: Final = 0.99
 
@@ -34,15 +36,28 @@ def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
         copy_correlation=COPY_CORRELATION,
         window=(*config["in_plane"], config["schedule"]["phases"][-1]["size"]),
         overlap=OVERLAP,
+        columns=in_columns(config["architecture"]),
     )
 
 
+def in_columns(architecture: str) -> bool:
+    """Whether the graph of a network is shown columns of windows: where it reads slices, it then reads each once."""
+    return architecture == "slices-in-volume"
+
+
 def predict_volume(
-    forward: Forward, tensor: FloatArray, window: tuple[int, ...], overlap: float, regions: int
+    forward: Forward,
+    tensor: FloatArray,
+    window: tuple[int, ...],
+    overlap: float,
+    regions: int,
+    *,
+    columns: bool = False,
 ) -> FloatArray:
     """Probabilities (regions, i, j, k) of a tensor (channels, i, j, k) by sliding windows, as in serving."""
     i, j, k = window
-    return slide(forward, tensor, WindowPlan.over(tensor.shape[1:], (i, j, k), overlap), regions)
+    plan = plan_windows(tensor.shape[1:], (i, j, k), overlap, columns=columns)
+    return slide(forward, tensor, plan, regions, batch_size=COLUMN if columns else 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,7 @@
 """What ``training.quantize`` needs to know of volumes: which layers gain, what to calibrate on, how to compare.
 
-ONNX Runtime convolves volumes of int8 more slowly than those of float32, but slices in half their time: of a network
-that reads slices first (docs/adr/0017), the slice network alone becomes int8.
+ONNX Runtime convolves volumes of int8 more slowly than those of float32, but slices in half their time: int8 is for
+networks whose graph convolves slices alone (docs/adr/0020).
 """
 
 from __future__ import annotations
@@ -25,14 +25,19 @@ from training.volume_segmenter import centre_of, cut_block, shown_sequences
 # Windows, each with tumour or not as in training; 16 slices each.
 CALIBRATION_WINDOWS: Final = 24
 _VOLUME_RANK: Final = 5
+_MOVES: Final = frozenset({"Concat", "Reshape", "Slice"})
 
 
 def volume_nodes(model: onnx.ModelProto) -> list[str]:
-    """Names of the nodes whose outputs are volumes, of a graph with inferred shapes."""
+    """Names of the nodes that compute volumes, of a graph with inferred shapes; those that move values are no such."""
     ranks = {
         value.name: len(value.type.tensor_type.shape.dim) for value in (*model.graph.value_info, *model.graph.output)
     }
-    return [node.name for node in model.graph.node if ranks.get(node.output[0], 0) == _VOLUME_RANK]
+    return [
+        node.name
+        for node in model.graph.node
+        if ranks.get(node.output[0], 0) == _VOLUME_RANK and node.op_type not in _MOVES
+    ]
 
 
 def reads_slices(path: Path) -> bool:

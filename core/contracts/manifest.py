@@ -76,6 +76,9 @@ class VolumePreprocessing(Contract):
     window: tuple[Annotated[int, Field(gt=0, multiple_of=16)], ...] = Field(min_length=3, max_length=3)
     # Share of a window's side by which neighbours overlap at least.
     overlap: float = Field(default=0.5, ge=0, lt=1)
+    # The graph is shown columns of windows that overlap by half along the third axis, of any such length, and answers
+    # for every window of a column: what windows share is read once. Else it is shown windows.
+    columns: bool = False
 
 
 Preprocessing = Annotated[

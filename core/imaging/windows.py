@@ -6,6 +6,8 @@
 Windows count more in their middle, where the network sees all around: weights are a Gaussian along each axis. What
 several windows say of a voxel is their weighted mean. Since windows form a lattice and the Gaussian is a product of
 three, so is the sum of all weights: it is divided out along each axis beforehand, and no volume of weights is kept.
+
+``ColumnPlan`` is for a network that reads what neighbouring windows share once: it is shown columns of windows.
 """
 
 from __future__ import annotations
@@ -70,19 +72,16 @@ class WindowPlan:
             done += len(starts)
             yield Batch(starts, done)
 
-    def cut(self, volume: FloatArray, batch: Batch, out: FloatArray | None = None) -> FloatArray:
+    def cut(self, volume: FloatArray, batch: Batch) -> FloatArray:
         """The windows (n, channels, *size) of a volume (channels, *shape), C-contiguous float32.
 
-        A view where one window is the whole volume, else a copy; in ``out`` when given, which must hold n windows.
+        A view where one window is the whole volume, else a copy.
         """
-        if len(batch.starts) == 1 and self.size == self.shape and volume.flags.c_contiguous and out is None:
+        if len(batch.starts) == 1 and self.size == self.shape and volume.flags.c_contiguous:
             return volume[None]
-        windows = np.empty((len(batch.starts), volume.shape[0], *self.size), np.float32) if out is None else out
+        windows = np.zeros((len(batch.starts), len(volume), *self.size), np.float32)
         for window, start in zip(windows, batch.starts, strict=True):
-            inside, within = self._overlap(start)
-            if self._reaches_out(start):
-                window[...] = 0
-            window[(slice(None), *within)] = volume[(slice(None), *inside)]
+            _fill(window, volume, start)
         return windows
 
     @cached_property
@@ -94,19 +93,62 @@ class WindowPlan:
         )
         return i, j, k
 
-    def _reaches_out(self, start: Shape) -> bool:
-        return any(
-            first < 0 or first + side > length for first, side, length in zip(start, self.size, self.shape, strict=True)
-        )
 
-    def _overlap(self, start: Shape) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
-        """The part of the volume that a window shows, and the part of the window that it fills."""
-        inside = tuple(
-            slice(max(0, first), min(length, first + side))
-            for first, side, length in zip(start, self.size, self.shape, strict=True)
-        )
-        within = tuple(slice(part.start - first, part.stop - first) for part, first in zip(inside, start, strict=True))
-        return inside, within
+@dataclass(frozen=True)
+class ColumnPlan(WindowPlan):
+    """Windows in columns along the third axis, for a network that answers for every window of a column.
+
+    In a column neighbours overlap by half a side, an even number, so that a column of n windows has (n + 1) / 2 sides.
+    Columns reach out of the volume equally at both ends.
+    """
+
+    @classmethod
+    def over(cls, shape: Sequence[int], size: Shape, overlap: float = 0.5) -> ColumnPlan:
+        """As few columns side by side as overlap by at least ``overlap``."""
+        lattice = WindowPlan.over(shape, size, overlap)
+        length, half = shape[2], size[2] // 2
+        count = max(1, math.ceil(length / half) - 1)
+        first = -(((count + 1) * half - length) // 2)
+        starts = tuple(first + index * half for index in range(count))
+        return cls(lattice.shape, size, (lattice.starts[0], lattice.starts[1], starts))
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Parts of columns of up to ``batch_size`` windows."""
+        done = 0
+        for i, j in product(*self.starts[:2]):
+            rising = iter(self.starts[2])
+            while part := tuple((i, j, k) for k in islice(rising, batch_size)):
+                done += len(part)
+                yield Batch(part, done)
+
+    def cut(self, volume: FloatArray, batch: Batch) -> FloatArray:
+        """The batch's part of a column (1, channels, *size but for the third axis), C-contiguous float32."""
+        i, j, side = self.size
+        first, last = batch.starts[0], batch.starts[-1]
+        column = np.zeros((1, len(volume), i, j, last[2] - first[2] + side), np.float32)
+        _fill(column[0], volume, first)
+        return column
+
+
+def plan_windows(shape: Sequence[int], size: Shape, overlap: float, *, columns: bool) -> WindowPlan:
+    """The windows over a volume, in columns for a network that is shown those."""
+    return (ColumnPlan if columns else WindowPlan).over(shape, size, overlap)
+
+
+def _inside(shape: Shape, start: Shape, size: tuple[int, ...]) -> tuple[tuple[slice, ...], tuple[slice, ...]]:
+    """The part of a volume of ``shape`` that a block shows, and the part of the block that it fills."""
+    inside = tuple(
+        slice(max(0, first), min(length, first + side)) for first, side, length in zip(start, size, shape, strict=True)
+    )
+    within = tuple(slice(part.start - first, part.stop - first) for part, first in zip(inside, start, strict=True))
+    return inside, within
+
+
+def _fill(block: FloatArray, volume: FloatArray, start: Shape) -> None:
+    """Copy what a block (channels, ...) shows of a volume (channels, *shape), from ``start`` on."""
+    i, j, k = volume.shape[1:]
+    inside, within = _inside((i, j, k), start, block.shape[1:])
+    block[(slice(None), *within)] = volume[(slice(None), *inside)]
 
 
 class Blend:
@@ -119,7 +161,7 @@ class Blend:
     def add(self, batch: Batch, predictions: FloatArray) -> None:
         """Add the network's answers (n, channels, *size) for the windows of ``batch``; they are left unchanged."""
         for prediction, start in zip(predictions, batch.starts, strict=True):
-            inside, within = self._plan._overlap(start)
+            inside, within = _inside(self._plan.shape, start, self._plan.size)
             i, j, k = (axis[first][part] for axis, first, part in zip(self._plan.weights, start, within, strict=True))
             plane = j[:, None] * k
             for channel, values in zip(self.result, prediction, strict=True):

@@ -45,7 +45,7 @@ class OperatingPoint:
     def probabilities(self, forward: Forward, tensor: FloatArray) -> FloatArray:
         """(regions, i, j, k) of a prepared tensor (channels, i, j, k), by sliding windows."""
         spec = self.preprocessing
-        return predict_volume(forward, tensor, spec.window, spec.overlap, len(self.regions))
+        return predict_volume(forward, tensor, spec.window, spec.overlap, len(self.regions), columns=spec.columns)
 
     def masks(self, probabilities: FloatArray, space: WorkingSpace) -> BoolArray:
         """Nested regions (regions, i, j, k) on the scan's own grid, without small pieces of the outermost."""

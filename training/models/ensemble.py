@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.models.resnet import ClassifierOutput
 
@@ -24,3 +25,18 @@ class Ensemble(nn.Module):
         if isinstance(answers[0], ClassifierOutput):
             return ClassifierOutput(torch.stack([answer.logits for answer in answers]).mean(dim=0), None)
         return torch.stack(answers).mean(dim=0)
+
+
+class AtOwnSize(nn.Module):
+    """A classifier that is shown images of at most the side that it was trained on, whatever its student sees."""
+
+    def __init__(self, member: nn.Module, size: int) -> None:
+        super().__init__()
+        self.member = member
+        self.size = size
+
+    def forward(self, images: Tensor) -> Any:
+        """What the member returns for images (N, C, S, S), shrunk if need be."""
+        if images.shape[-1] > self.size:
+            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return self.member(images)

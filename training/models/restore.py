@@ -15,12 +15,17 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from training.models.slices_in_volume import SlicesInVolume
+from training.models.stacked import unstacked
+from training.onnx_files import fold_normalisation
+
 _PREFIX = "model."
 _HALF = "_fp16"
 # The only layer whose rows are classes.
 _LAST = "backbone.fc."
-# Where a network of volumes has that of its slices.
+# Where a network of volumes has that of its slices, and what is its own.
 _SLICES = "slices."
+_CONTEXT = "context."
 
 
 def graph_weights(path: Path) -> dict[str, Tensor]:
@@ -47,11 +52,13 @@ def restore(model: nn.Module, path: Path, batches: Sequence[Tensor]) -> None:
     """Fill ``model`` with the weights of the graph at ``path``; ``batches`` are inputs like those it was trained on.
 
     A last layer with more rows than the graph's keeps its own further rows (new classes); layers that the graph lacks
-    keep what they have. A slice network's weights become those of the slices in a network of volumes. Raises ValueError
-    where any other shape differs.
+    keep what they have. A slice network's weights become those of the slices in a network of volumes, and those of a
+    graph of columns go back to where the network has them. Raises ValueError where any other shape differs.
     """
     weights = graph_weights(path)
     own = model.state_dict()
+    if isinstance(model, SlicesInVolume) and any(name.startswith(_CONTEXT) for name in weights):
+        weights = unstacked(weights, fold_normalisation(model))
     if not weights.keys() & own.keys():
         weights = {f"{_SLICES}{name}": value for name, value in weights.items()}
     fill(model, weights, batches)

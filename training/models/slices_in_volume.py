@@ -17,8 +17,9 @@ from torch.nn import functional
 from training.models.unet import UNet
 from training.models.unet3d import ResidualAttentionUNet3d
 
-# In-plane voxels of a slice to one of the 3D network.
-_POOL = 2
+POOL = 2
+"""In-plane voxels of a slice to one of the 3D network."""
+
 _LEVELS = 4
 
 
@@ -37,7 +38,7 @@ class SlicesInVolume(nn.Module):
         self.inner = nn.Conv2d(width, regions - 1, 1)
         nn.init.constant_(self.inner.bias, -4.0)
         self.context = ResidualAttentionUNet3d(width + 1 + channels, regions, width, _LEVELS)
-        self.context.head = nn.ConvTranspose3d(width, regions, (_POOL, _POOL, 1), stride=(_POOL, _POOL, 1))
+        self.context.head = nn.ConvTranspose3d(width, regions, (POOL, POOL, 1), stride=(POOL, POOL, 1))
         nn.init.zeros_(self.context.head.weight)
         nn.init.zeros_(self.context.head.bias)
 
@@ -55,8 +56,8 @@ class SlicesInVolume(nn.Module):
         outer = self.slices.head(features)
         by_slice = as_volumes(torch.cat([outer, self.inner(features)], dim=1), volumes.shape[0])
         # Pooled while they are slices: a fourth of the values has to be put in another order then.
-        found = functional.avg_pool2d(torch.cat([features, torch.sigmoid(outer)], dim=1), _POOL)
-        shown = functional.avg_pool3d(volumes, (_POOL, _POOL, 1))
+        found = functional.avg_pool2d(torch.cat([features, torch.sigmoid(outer)], dim=1), POOL)
+        shown = functional.avg_pool3d(volumes, (POOL, POOL, 1))
         coarse = torch.cat([as_volumes(found, volumes.shape[0]), shown], dim=1)
         return by_slice + self.context(coarse)
 

@@ -174,9 +174,17 @@ def test_a_job_that_fails_says_why(tmp_path: Path) -> None:
             2.5,
             8.0,
             900.0,
-            ("is met at every spacing (least ratio 2.50) in float32. Both", "within its limit of time and within"),
+            (
+                "is met at every spacing (least ratio 2.50) in float32. Both",
+                "within its limit of time and within",
+            ),
         ),
-        (1.5, 25.0, 4000.0, ("is missed (least ratio 1.50) in float32. Both", "above its limit of time and above")),
+        (
+            1.5,
+            25.0,
+            4000.0,
+            ("is missed (least ratio 1.50) in float32. Both", "above its limit of time and above"),
+        ),
     ],
 )
 def test_the_page_says_what_was_measured(

@@ -10,9 +10,10 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor, nn  # noqa: E402
 
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph  # noqa: E402
 from training.models.restore import restore  # noqa: E402
 from training.models.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
+from training.models.stacked import SlicesInColumn, unstacked  # noqa: E402
 from training.models.unet import UNet  # noqa: E402
 from training.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
 
@@ -94,3 +95,38 @@ def test_neighbouring_slices_count_once_the_context_has_learnt() -> None:
     other = volumes.clone()
     other[..., 9] = 0
     assert not torch.allclose(model(volumes)[..., 8], model(other)[..., 8], atol=1e-4)
+
+
+def learnt() -> SlicesInVolume:
+    """A folded network in which every part says something, with normalisation that has weights of its own."""
+    model = SlicesInVolume(4, 3, 2)
+    lively(model)
+    for name, parameter in model.context.named_parameters():
+        if parameter.ndim == 1 or name.startswith("head"):
+            nn.init.normal_(parameter)
+    folded: SlicesInVolume = fold_normalisation(model)  # type: ignore[assignment]
+    return folded
+
+
+@torch.no_grad()
+def test_a_column_is_answered_window_by_window() -> None:
+    network = learnt()
+    plain, column = SegmenterGraph(network).eval(), ColumnGraph(network, 8).eval()
+    volumes = torch.rand(1, 4, 32, 48, 20)
+    windows = torch.cat([volumes[..., start : start + 8] for start in (0, 4, 8, 12)])
+    answer = column(volumes)
+    assert answer.shape == (4, 3, 32, 48, 8)
+    assert float(answer.std()) > 0.1
+    torch.testing.assert_close(answer, plain(windows), atol=1e-5, rtol=0)
+
+
+@torch.no_grad()
+def test_weights_come_back_to_where_they_were() -> None:
+    network = learnt()
+    weights = dict(SlicesInColumn(network, 8).named_parameters())
+    like = fold_normalisation(lively(SlicesInVolume(4, 3, 2)))
+    assert isinstance(like, SlicesInVolume)
+    found = unstacked(weights, like)
+    expected = dict(network.named_parameters())
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], value) for name, value in expected.items())

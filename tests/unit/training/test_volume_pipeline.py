@@ -20,15 +20,16 @@ from typer.testing import CliRunner  # noqa: E402
 from core.contracts.manifest import VolumePreprocessing  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
-from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
+from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
 from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
 from training.models.slices_in_volume import SlicesInVolume  # noqa: E402
 from training.models.unet3d import ResidualAttentionUNet3d  # noqa: E402
-from training.onnx_files import OnnxModel, export_graph  # noqa: E402
+from training.onnx_files import OnnxModel  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
 from training.trainer import CHECKPOINT  # noqa: E402
+from training.volume_export import served_graph, write_graph  # noqa: E402
+from training.volume_inputs import preprocessing_of  # noqa: E402
 from training.volume_quantize import reads_slices  # noqa: E402
 from training.volume_segmenter import VolumeSegmenterTask  # noqa: E402
 
@@ -151,15 +152,16 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert "Research use only. Not a medical device." in card
     assert all(metric.name in card for metric in evaluated.reference)
 
-    # A batch of another size than that which the graphs were exported with.
-    windows = np.random.default_rng(0).random((3, 4, 32, 32, 16), np.float32)
+    assert manifest.preprocessing.columns
+    # A column of more windows than that which the graphs were exported with.
+    column = np.random.default_rng(0).random((1, 4, 32, 32, 32), np.float32)
     for name in (REFERENCE_FILE, INT8_FILE):
-        probability = OnnxModel(folder / name).run(windows)["probability"]
+        probability = OnnxModel(folder / name).run(column)["probability"]
         assert probability.shape == (3, 3, 32, 32, 16)
         assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
     assert int8_convolutions(folder / REFERENCE_FILE) == {}
-    # All but the last of the slices' convolutions, and none of the volume's.
-    assert int8_convolutions(folder / INT8_FILE) == {4: 19}
+    # All but the last and, in so narrow a network, many that have fewer than four channels.
+    assert int8_convolutions(folder / INT8_FILE) == {4: 31}
 
     # The shipped bundle, and a run, are starts for further training.
     for start in (folder, run):
@@ -205,8 +207,14 @@ def int8_convolutions(path: Path) -> dict[int, int]:
 
 
 def test_a_network_that_convolves_volumes_alone_gets_no_int8(tmp_path: Path) -> None:
-    alone, sliced = ResidualAttentionUNet3d(4, 3, 2), SlicesInVolume(4, 3, 2)
-    for name, model, expected in (("alone", alone, False), ("sliced", sliced, True)):
-        path = tmp_path / f"{name}.onnx"
-        export_graph(SegmenterGraph(model), torch.rand(2, 4, 32, 32, 16), path, "volumes", SEGMENTER_OUTPUTS)
+    shipped = VolumeSegmenterConfig()
+    alone = dataclasses.replace(ISOTROPIC_VOLUMES, in_plane=(32, 32), schedule=TINY)
+    sliced = dataclasses.replace(shipped, in_plane=(32, 32), schedule=TINY)
+    for config, network, expected in (
+        (alone, ResidualAttentionUNet3d(4, 3, 2), False),
+        (sliced, SlicesInVolume(4, 3, 2), True),
+    ):
+        preprocessing = preprocessing_of(dataclasses.asdict(config))
+        path = tmp_path / f"{config.architecture}.onnx"
+        write_graph(served_graph(network, preprocessing), preprocessing, path)
         assert reads_slices(path) is expected

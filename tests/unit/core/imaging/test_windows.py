@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.imaging.windows import Blend, FloatArray, Forward, Shape, WindowPlan, mirrored
+from core.imaging.windows import Blend, ColumnPlan, FloatArray, Forward, Shape, WindowPlan, mirrored, plan_windows
 
 SIDES = st.tuples(*[st.integers(1, 17)] * 3)
 WINDOWS = st.tuples(*[st.integers(2, 9)] * 3)
@@ -92,6 +92,50 @@ def test_windows_cover_the_volume_and_overlap_as_asked(length: int, side: int, o
         assert max(np.diff(starts)) <= max(1, int(side * (1 - overlap)))
 
 
+def every_window(side: int, forward: Forward) -> Forward:
+    """What answers for windows, shown columns of them."""
+
+    def run(column: FloatArray) -> FloatArray:
+        starts = range(0, column.shape[-1] - side + 1, side // 2)
+        return np.concatenate([forward(column[..., start : start + side]) for start in starts])
+
+    return run
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    shape=SIDES,
+    size=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 4).map(lambda half: 2 * half)),
+    overlap=st.floats(0, 0.9),
+    batch_size=st.integers(1, 5),
+)
+def test_columns_answer_as_their_windows_do(shape: Shape, size: Shape, overlap: float, batch_size: int) -> None:
+    place = np.linspace(-1, 1, int(np.prod(size)), dtype=np.float32).reshape(size)
+
+    def forward(windows: FloatArray) -> FloatArray:
+        return (windows * place).astype(np.float32)
+
+    volume = noise(shape, 2, seed=3)
+    plan = ColumnPlan.over(shape, size, overlap)
+    found = run(volume, plan, every_window(size[2], forward), 2, batch_size)
+    assert np.allclose(found, naive(volume, plan, forward), rtol=0, atol=1e-5)
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(1, 200), half=st.integers(1, 32))
+def test_columns_cover_the_volume_and_reach_out_alike_at_both_ends(length: int, half: int) -> None:
+    starts = ColumnPlan.over((1, 1, length), (1, 1, 2 * half)).starts[2]
+    assert set(np.diff(starts)) <= {half}
+    before, after = -starts[0], starts[-1] + 2 * half - length
+    assert 0 <= after - before <= 1
+    assert len(starts) == 1 or before + after < half
+
+
+def test_columns_are_where_they_are_asked_for() -> None:
+    assert type(plan_windows((9, 9, 9), (4, 4, 4), 0.5, columns=False)) is WindowPlan
+    assert type(plan_windows((9, 9, 9), (4, 4, 4), 0.5, columns=True)) is ColumnPlan
+
+
 def test_the_middle_of_a_window_counts_most() -> None:
     plan = WindowPlan.over((12, 12, 12), (8, 8, 8), 0.5)
     left, right = plan.weights[0][0], plan.weights[0][4]
@@ -119,18 +163,6 @@ def test_a_window_that_is_the_volume_is_not_copied() -> None:
     plan = WindowPlan.over((8, 8, 8), (8, 8, 8))
     (batch,) = plan.batches(4)
     assert np.shares_memory(plan.cut(volume, batch), volume)
-
-
-def test_a_buffer_can_be_used_again() -> None:
-    volume = noise((9, 5, 7))
-    plan = WindowPlan.over((9, 5, 7), (4, 6, 4), 0.25)
-    buffer = np.full((1, 2, 4, 6, 4), np.nan, np.float32)
-    blend = Blend(plan, 2)
-    for batch in plan.batches(1):
-        windows = plan.cut(volume, batch, buffer)
-        assert windows is buffer
-        blend.add(batch, windows)
-    assert blend.result == pytest.approx(volume, abs=1e-5)
 
 
 def test_predictions_are_left_unchanged() -> None:
