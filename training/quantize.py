@@ -27,6 +27,7 @@ from training.inputs import labelled_inputs, outlined_inputs, pick
 from training.onnx_files import OnnxModel, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
 from training.segmenter import drop_sequences
+from training.upsampling import shuffle_pixels
 from training.volume_quantize import reads_slices, volume_calibration, volume_comparison, volume_nodes
 
 logger = logging.getLogger(__name__)
@@ -119,6 +120,9 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         model = onnx.load(prepared)
+        shuffle_pixels(model)
+        model = onnx.shape_inference.infer_shapes(model)
+        onnx.save(model, prepared)
         excluded = float_nodes(model, attempt)
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
         quantize_static(
