@@ -41,8 +41,8 @@ CALIBRATION_SLICES = 160
 Comparison = Callable[[], dict[str, float]]
 
 # Only these gain from int8, or stand between two that do; the heads (Gemm, MatMul and what measures distance) stay
-# float. Without Relu among them every activation would go to float and back.
-_QUANTISED_OPERATORS = ("Conv", "Relu", "Add", "MaxPool", "Concat", "Slice", "Reshape")
+# float. Without Relu and Clip every activation would go to float and back.
+_QUANTISED_OPERATORS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "Concat", "Slice", "Reshape")
 # Convolutions to fewer channels are read off or weigh others: they cost next to nothing, and a step of int8 shows.
 _FEWEST_CHANNELS = 4
 
