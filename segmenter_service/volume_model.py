@@ -101,16 +101,22 @@ def open_model(settings: VolumeSettings) -> VolumeModel:
 def _check(model: VolumeModel) -> None:
     """Raise BundleCorrupt unless the network is what the manifest promises."""
     path, labels = model.bundle.path, model.bundle.manifest.labels
-    check_tensors(model.bundle, model.session)
+    check_tensors(model.bundle, model.session, free_axis=-1 if model.preprocessing.columns else 0)
     if labels != REGIONS:
         raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(REGIONS)}, in this order.")
     try:
-        model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *model.window))
+        model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *_shown(model)))
     except InvalidRequest as error:
         raise BundleCorrupt(f"{path}: the windows of the manifest do not fit the network. {error.detail}") from error
     channels = next(spec for spec in model.session.outputs if spec.name == "probability").shape[1]
     if channels not in (None, len(labels)):
         raise BundleCorrupt(f"{path}: {channels} regions for {len(labels)} labels.")
+
+
+def _shown(model: VolumeModel) -> Shape:
+    """Voxels of what the network must take: a window, or a column of two."""
+    i, j, k = model.window
+    return (i, j, k + k // 2) if model.preprocessing.columns else (i, j, k)
 
 
 def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, progress: Progress) -> FloatArray:

@@ -101,8 +101,8 @@ def row_forward(session: Session) -> Callable[[Array], list[RowOutputs]]:
     return forward
 
 
-def check_tensors(bundle: Bundle, session: Session) -> None:
-    """Raise BundleCorrupt unless the network takes and returns what its task promises."""
+def check_tensors(bundle: Bundle, session: Session, *, free_axis: int = 0) -> None:
+    """Raise BundleCorrupt unless the network takes and returns what its task promises, and any length of one axis."""
     manifest = bundle.manifest
     wanted_input, wanted_outputs = TENSORS[manifest.task]
     inputs = tuple(spec.name for spec in session.inputs)
@@ -112,8 +112,9 @@ def check_tensors(bundle: Bundle, session: Session) -> None:
     missing = wanted_outputs - outputs.keys()
     if missing:
         raise BundleCorrupt(f"{bundle.path}: the network lacks the outputs {', '.join(sorted(missing))}.")
-    if session.inputs[0].shape[0] is not None:
-        raise BundleCorrupt(f"{bundle.path}: the batch axis of {wanted_input} must be free.")
+    if session.inputs[0].shape[free_axis] is not None:
+        axis = "batch" if free_axis == 0 else "last"
+        raise BundleCorrupt(f"{bundle.path}: the {axis} axis of {wanted_input} must be free.")
     logits = outputs.get("logits")
     if logits is not None:
         _check_logits(bundle, logits.shape[-1])

@@ -94,6 +94,21 @@ def test_a_resampled_phantom_comes_back_nearly(bench: Bench, tmp_path: Path, mon
     assert dice(np.flip(found, 0) > 0, labels > 0) < dice(found > 0, labels > 0)
 
 
+@pytest.mark.parametrize("mirroring", ["false", "true"])
+@pytest.mark.parametrize("batch", ["1", "2", "9"])
+def test_a_network_that_is_shown_columns_of_windows_says_the_same(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: str, mirroring: str
+) -> None:
+    models = write_volume_bundle(tmp_path / "models", columns=True, preprocessing=preprocessing() | {"columns": True})
+    monkeypatch.setenv("FALX_MODELS_DIR", str(models))
+    monkeypatch.setenv("FALX_VOLUME_BATCH", batch)
+    monkeypatch.setenv("FALX_VOLUME_MIRRORING", mirroring)
+    shape = (31, 27, 41)
+    volume, labels = make_phantom(shape, make_affine("PSR", (0.8, 1.1, 1.6), shape))
+    done = bench.run({"flair.nii.gz": packed(volume)})
+    assert np.array_equal(done.labels(), labels)
+
+
 @pytest.mark.parametrize("given", [("t2",), ("t1", "flair"), SEQUENCES])
 def test_any_of_the_sequences_will_do(bench: Bench, given: tuple[str, ...]) -> None:
     affine = make_affine("LPS", shape=SHAPE)
@@ -350,8 +365,9 @@ def test_without_a_model_the_job_may_be_tried_again(
         {"preprocessing": {**preprocessing(), "window": [32, 32, 32]}},
         {"preprocessing": {**preprocessing(), "sequences": ["t1", "flair"]}},
         {"thresholds": [0.5]},
+        {"preprocessing": {**preprocessing(), "columns": True}},
     ],
-    ids=["order of regions", "window", "sequences", "thresholds"],
+    ids=["order of regions", "window", "sequences", "thresholds", "columns"],
 )
 def test_a_bundle_that_does_not_fit_its_network_is_refused(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
