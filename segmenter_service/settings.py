@@ -39,7 +39,7 @@ class VolumeSettings(ServingSettings):
         ge=1,
         le=64,
         description="Windows in one run; unset is 1 on a CPU, where more only take more memory, and 4 on CUDA, or "
-        "7 and 16 of a network that is shown columns of windows.",
+        "4 and 16 of a network that is shown columns of windows.",
     )
     volume_mirroring: bool = Field(
         default=False,

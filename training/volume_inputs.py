@@ -22,7 +22,7 @@ BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
 OVERLAP: Final = 0.5
 # Windows that a graph is shown at once where it is shown columns.
-COLUMN: Final = 7
+COLUMN: Final = 4
 # Copies of slices lie above it (``SegmentationPreprocessing``), and so do those of volumes, which are stacks of them.
 COPY_CORRELATION: Final = 0.99
 
