@@ -32,15 +32,34 @@ def fit_temperature(logits: FloatArray, labels: IntArray) -> float:
     return math.exp(float(result.x))
 
 
-def conformal_quantile(logits: FloatArray, labels: IntArray, coverage: float = COVERAGE) -> float:
-    """Split-conformal threshold on 1 - p(true label) for calibrated logits (Sadinle 2019, LAC).
+def strangeness_of_truth(logits: FloatArray, labels: IntArray) -> FloatArray:
+    """1 - p(true label) of calibrated logits (n, K): (n,)."""
+    return np.asarray(1 - softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels], np.float32)
+
+
+def conformal_quantile(scores: FloatArray, coverage: float = COVERAGE) -> float:
+    """Split-conformal threshold on ``strangeness_of_truth`` (Sadinle 2019, LAC).
 
     Sets {label: 1 - p(label) <= threshold} hold the truth with at least ``coverage`` on exchangeable data.
     """
-    count = len(labels)
-    scores = np.sort(1 - softmax(logits.astype(np.float64), axis=1)[np.arange(count), labels])
+    count = len(scores)
     rank = math.ceil((count + 1) * coverage)
-    return float(scores[rank - 1]) if rank <= count else 1.0
+    return float(np.sort(scores)[rank - 1]) if rank <= count else 1.0
+
+
+def calibrate(logits: FloatArray, labels: IntArray, groups: Sequence[str]) -> tuple[float, float]:
+    """Temperature and conformal threshold from uncalibrated logits (n, K).
+
+    Both see every slice: patients are few, and half of them tell either too little. The scores of each half are
+    those at the temperature of the other, which shares no group with it (cross-conformal; Vovk 2015).
+    """
+    scores = np.empty(len(labels), np.float32)
+    halves = group_halves(groups)
+    for fitted, scored in (halves, halves[::-1]):
+        if scored.any():
+            temperature = fit_temperature(logits[fitted], labels[fitted]) if fitted.any() else 1.0
+            scores[scored] = strangeness_of_truth(logits[scored] / np.float32(temperature), labels[scored])
+    return fit_temperature(logits, labels), conformal_quantile(scores)
 
 
 def acceptance_threshold(scores: FloatArray, acceptance: float = ACCEPTANCE) -> float:

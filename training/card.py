@@ -16,14 +16,14 @@ its width, then with every channel doubled and, beside the labels, the answers o
 EfficientNet-Lite0 with ImageNet weights, fine-tuned on the same split. A second output (dropped from the shipped
 graph) learnt the tumour's outline where it is known. The slice is cut to the head, padded square, resized and
 stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
-The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
-that shares no patient or cluster with the half that the temperature was fitted on.""",
+The temperature was fitted on `val`, and so was the threshold of the prediction sets: on the answers of each half
+at the temperature of the other half, which shares no patient or cluster with it.""",
     "efficientnet-lite0": """\
 An EfficientNet-Lite0 that began with the published ImageNet weights, fine-tuned on the `train` split: such a network
 taught the ResNet50 of `tumor-classifier`. The slice is cut to the head, padded square, resized and stretched
 between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
-The temperature was fitted on `val`; the threshold of the prediction sets comes from a half of `val`
-that shares no patient or cluster with the half that the temperature was fitted on.""",
+The temperature was fitted on `val`, and so was the threshold of the prediction sets: on the answers of each half
+at the temperature of the other half, which shares no patient or cluster with it.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, axial slices of five BraTS 2021 cases, and slices of heads without tumour.

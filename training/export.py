@@ -14,9 +14,9 @@ from core.contracts.manifest import ClassificationPreprocessing
 from training.calibration import (
     COVERAGE,
     acceptance_threshold,
+    calibrate,
     conformal_quantile,
-    fit_temperature,
-    group_halves,
+    strangeness_of_truth,
 )
 from training.checkpoints import Trained, load_trained
 from training.data.lgg import lgg_slices
@@ -136,9 +136,11 @@ def _export_classifier(trained: Trained, model: Classifier, run: Path, data: Pat
     half = half_weights(folded)
     scores, inputs, raw = _choose_classifier_size(half, data, labels, sizes)
     size = inputs.images.shape[-1]
-    fitted, held_out = group_halves(inputs.groups)
-    # Label sets that share the graph have a temperature each, which the service applies.
-    temperature = 1.0 if _shared(labels) else fit_temperature(raw[fitted], inputs.labels[fitted])
+    if _shared(labels):
+        # Label sets that share the graph have a temperature each, which the service applies.
+        temperature, quantile = 1.0, conformal_quantile(strangeness_of_truth(raw, inputs.labels))
+    else:
+        temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
     space = _fit_feature_space(half, data, size, labels)
     graph = _graph(half, temperature, space)
     names = MULTITASK_OUTPUTS if isinstance(graph, MultiTaskGraph) else CLASSIFIER_OUTPUTS
@@ -159,7 +161,7 @@ def _export_classifier(trained: Trained, model: Classifier, run: Path, data: Pat
         images_seen=trained.images_seen,
         sizes={str(candidate): score for candidate, score in scores.items()},
         temperature=temperature,
-        conformal_quantile=conformal_quantile(outputs["logits"][held_out], inputs.labels[held_out]),
+        conformal_quantile=quantile,
         coverage=COVERAGE,
         max_distance=acceptance_threshold(outputs["distance"]),
         max_energy=acceptance_threshold(outputs["energy"]),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, InputCheck
-from training.calibration import COVERAGE, conformal_quantile, fit_temperature, group_halves
+from training.calibration import COVERAGE, calibrate
 from training.data.slices import LABELS
 from training.input_check import CheckedInputs, checked_slices, fit_input_check
 from training.onnx_files import OnnxModel
@@ -51,8 +51,8 @@ class LabelSets(Record):
 def calibrate_label_sets(run: Path, data: Path) -> LabelSets:
     """Fit every label set that the exported graph of ``run`` covers, on validation; writes ``labelsets.json``.
 
-    Temperature and conformal quantile come from halves of the validation split that share no group. CT heads are
-    left out: they are what the input check must refuse. Raises ValueError where the graph covers no label set.
+    CT heads are left out: they are what the input check must refuse. Raises ValueError where the graph covers no label
+    set.
     """
     export = Export.read(run)
     covered = {name: labels for name, labels in LABEL_SETS.items() if set(labels) <= set(export.labels)}
@@ -74,8 +74,7 @@ def _calibrate(
     rows = np.array([row.label in labels for row in inputs.rows])
     logits = outputs["logits"][rows][:, indices]
     truth = np.array([labels.index(row.label) for row in inputs.rows if row.label in labels], np.int64)
-    fitted, held_out = group_halves([row.group for row in inputs.rows if row.label in labels])
-    temperature = fit_temperature(logits[fitted], truth[fitted])
+    temperature, quantile = calibrate(logits, truth, [row.group for row in inputs.rows if row.label in labels])
     return LabelSet(
         name=name,
         labels=labels,
@@ -83,7 +82,7 @@ def _calibrate(
         calibration=Calibration(
             temperature=temperature,
             temperature_in_graph=False,
-            conformal_quantile=conformal_quantile(logits[held_out] / np.float32(temperature), truth[held_out]),
+            conformal_quantile=quantile,
             coverage=COVERAGE,
         ),
         input_check=fit_input_check(outputs["distance"][rows], inputs.pixels[rows]),

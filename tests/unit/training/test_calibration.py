@@ -12,10 +12,12 @@ from scipy.special import softmax
 
 from training.calibration import (
     acceptance_threshold,
+    calibrate,
     conformal_quantile,
     fit_temperature,
     group_halves,
     negative_log_likelihood,
+    strangeness_of_truth,
 )
 
 
@@ -36,16 +38,35 @@ def test_the_temperature_undoes_over_and_underconfidence(sharpness: float) -> No
 
 
 def test_prediction_sets_hold_the_truth_as_often_as_promised() -> None:
-    logits, labels = made_up(1000, 1.0)
-    quantile = conformal_quantile(logits, labels, 0.9)
+    quantile = conformal_quantile(strangeness_of_truth(*made_up(1000, 1.0)), 0.9)
     fresh, truth = made_up(4000, 1.0, seed=1)
     sets = 1 - softmax(fresh, axis=1) <= quantile
     assert sets[np.arange(len(truth)), truth].mean() == pytest.approx(0.9, abs=0.03)
 
 
 def test_too_few_slices_give_sets_that_hold_everything() -> None:
-    logits, labels = made_up(10, 1.0)
-    assert conformal_quantile(logits, labels, 0.95) == 1.0
+    assert conformal_quantile(strangeness_of_truth(*made_up(10, 1.0)), 0.95) == 1.0
+
+
+def test_temperature_and_sets_come_from_all_patients_and_neither_from_its_own_half_alone() -> None:
+    logits, labels = made_up(2000, 2.0)
+    groups = [f"p{i % 40:02}" for i in range(2000)]
+    temperature, quantile = calibrate(logits, labels, groups)
+    assert temperature == fit_temperature(logits, labels)
+    fresh, truth = made_up(4000, 2.0, seed=1)
+    sets = 1 - softmax(fresh / temperature, axis=1) <= quantile
+    assert sets[np.arange(len(truth)), truth].mean() == pytest.approx(0.95, abs=0.02)
+    # One half is certain and wrong: it neither sets the temperature that it is scored at, nor is left out.
+    first, _ = group_halves(groups)
+    logits[first] = -20 * np.eye(4, dtype=np.float32)[labels[first]]
+    assert calibrate(logits, labels, groups)[1] > 0.99
+
+
+def test_one_group_is_enough() -> None:
+    logits, labels = made_up(300, 1.0)
+    temperature, quantile = calibrate(logits, labels, ["p"] * 300)
+    assert temperature == pytest.approx(1.0, rel=0.3)
+    assert 0 < quantile < 1
 
 
 def test_the_acceptance_threshold_accepts_its_share() -> None:
