@@ -38,8 +38,8 @@ class VolumeSettings(ServingSettings):
         default=None,
         ge=1,
         le=64,
-        description="Windows in one run; unset is 1 on a CPU, where more only take more memory, and 4 on CUDA, or "
-        "4 and 16 of a network that is shown columns of windows.",
+        description="Windows in one run; unset is 1 on a CPU, where more only take more memory, and 4 on CUDA, or of a "
+        "network that is shown columns of windows 10 in int8 or 4, and 16 on CUDA.",
     )
     volume_mirroring: bool = Field(
         default=False,
