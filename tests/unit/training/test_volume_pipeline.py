@@ -160,8 +160,10 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
         assert probability.shape == (3, 3, 32, 32, 16)
         assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
     assert int8_convolutions(folder / REFERENCE_FILE) == {}
-    # All but the last and, in so narrow a network, many that have fewer than four channels.
-    assert int8_convolutions(folder / INT8_FILE) == {4: 31}
+    # More than the slice network's: which stay float depends on what agrees with the reference.
+    ((rank, count),) = int8_convolutions(folder / INT8_FILE).items()
+    assert rank == 4
+    assert count > 19
 
     # The shipped bundle, and a run, are starts for further training.
     for start in (folder, run):
