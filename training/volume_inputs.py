@@ -36,13 +36,9 @@ def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
         copy_correlation=COPY_CORRELATION,
         window=(*config["in_plane"], config["schedule"]["phases"][-1]["size"]),
         overlap=OVERLAP,
-        columns=in_columns(config["architecture"]),
+        # Where a graph reads slices, it reads each once for all windows of a column.
+        columns=config["architecture"] == "slices-in-volume",
     )
-
-
-def in_columns(architecture: str) -> bool:
-    """Whether the graph of a network is shown columns of windows: where it reads slices, it then reads each once."""
-    return architecture == "slices-in-volume"
 
 
 def predict_volume(

@@ -96,11 +96,11 @@ class StackedNorm(nn.Module):
         return x * factor + (self.bias - mean * factor)
 
 
-class StackedBlock(nn.Module):
+class StackedBlock(ResidualBlock3d):
     """``ResidualBlock3d`` on (W, K, C, I, J)."""
 
     def __init__(self, source: ResidualBlock3d) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         first, norm, activation, second, last = source.body
         self.body = nn.Sequential(
             StackedConvolution(first), StackedNorm(norm), activation, StackedConvolution(second), StackedNorm(last)
@@ -109,47 +109,29 @@ class StackedBlock(nn.Module):
         self.shortcut = source.shortcut if plain else StackedPointwise(source.shortcut)
         self.activation = source.activation
 
-    def forward(self, x: Tensor) -> Tensor:
-        """As ``ResidualBlock3d``."""
-        return self.activation(self.body(x) + self.shortcut(x))
 
-
-class StackedGate(nn.Module):
+class StackedGate(AttentionGate):
     """``AttentionGate`` on (W, K, C, I, J)."""
 
     def __init__(self, source: AttentionGate) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.of_skip = StackedPointwise(source.of_skip)
         self.of_gate = StackedPointwise(source.of_gate)
         self.weight = StackedPointwise(source.weight)
 
-    def forward(self, skip: Tensor, gate: Tensor) -> Tensor:
-        """As ``AttentionGate``."""
-        return skip * torch.sigmoid(self.weight(torch.relu(self.of_skip(skip) + self.of_gate(gate))))
 
-
-class StackedContext(nn.Module):
+class StackedContext(ResidualAttentionUNet3d):
     """``ResidualAttentionUNet3d`` on windows (W, K, C, I, J) -> logits (W, K, regions, 2 I, 2 J)."""
 
+    channel_axis = 2
+
     def __init__(self, source: ResidualAttentionUNet3d) -> None:
-        super().__init__()
+        nn.Module.__init__(self)
         self.encoders = nn.ModuleList(StackedBlock(block) for block in source.encoders)
         self.ups = nn.ModuleList(StackedUp(up) for up in source.ups)
         self.gates = nn.ModuleList(StackedGate(gate) for gate in source.gates)
         self.decoders = nn.ModuleList(StackedBlock(block) for block in source.decoders)
         self.head = StackedUp(source.head)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """As ``ResidualAttentionUNet3d``."""
-        skips: list[Tensor] = []
-        for encoder in self.encoders:
-            x = encoder(x)
-            skips.append(x)
-        x = skips.pop()
-        for up, gate, decoder in zip(reversed(self.ups), reversed(self.gates), reversed(self.decoders), strict=True):
-            x = up(x)
-            x = decoder(torch.cat([gate(skips.pop(), x), x], dim=2))
-        return self.head(x)
 
 
 class SlicesInColumn(nn.Module):

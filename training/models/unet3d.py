@@ -41,6 +41,8 @@ class ResidualAttentionUNet3d(nn.Module):
     deepest level, one of 128 is 8.
     """
 
+    channel_axis = 1
+
     def __init__(self, channels: int = 4, regions: int = 3, width: int = 16, levels: int = 5) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
@@ -69,5 +71,5 @@ class ResidualAttentionUNet3d(nn.Module):
         x = skips.pop()
         for up, gate, decoder in zip(reversed(self.ups), reversed(self.gates), reversed(self.decoders), strict=True):
             x = up(x)
-            x = decoder(torch.cat([gate(skips.pop(), x), x], dim=1))
+            x = decoder(torch.cat([gate(skips.pop(), x), x], dim=self.channel_axis))
         return x
