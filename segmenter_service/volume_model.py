@@ -13,7 +13,7 @@ import numpy.typing as npt
 from core.contracts.manifest import BundleFile, Variant, VolumePreprocessing
 from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
 from core.imaging.volume_transforms import VolumeSpec
-from core.imaging.windows import Forward, Shape, mirrored, plan_windows, slide
+from core.imaging.windows import ColumnPlan, Forward, Shape, mirrored, plan_windows, slide
 from core.runtime.bundle import MANIFEST_NAME, Bundle, find_bundles
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
@@ -66,7 +66,7 @@ class VolumeModel:
         }
 
     def forward(self, windows: FloatArray) -> FloatArray:
-        """Probabilities (n, regions, *window) of windows (n, sequences, *window), or of a column that holds them."""
+        """Probabilities (n, regions, *window) of windows (n, sequences, *window), or of what a column of them shows."""
         probability: FloatArray = self.session.run({_INPUT: windows})["probability"]
         return probability
 
@@ -105,7 +105,8 @@ def _check(model: VolumeModel) -> None:
     if labels != REGIONS:
         raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(REGIONS)}, in this order.")
     try:
-        model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *_shown(model)))
+        for shape in _shown(model):
+            model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *shape))
     except InvalidRequest as error:
         raise BundleCorrupt(f"{path}: the windows of the manifest do not fit the network. {error.detail}") from error
     channels = next(spec for spec in model.session.outputs if spec.name == "probability").shape[1]
@@ -113,10 +114,13 @@ def _check(model: VolumeModel) -> None:
         raise BundleCorrupt(f"{path}: {channels} regions for {len(labels)} labels.")
 
 
-def _shown(model: VolumeModel) -> Shape:
-    """Voxels of what the network must take: a window, or a column of two."""
+def _shown(model: VolumeModel) -> tuple[Shape, ...]:
+    """Voxels of what the network must take: a window, or a column of two and the least that is shown of it."""
     i, j, k = model.window
-    return (i, j, k + k // 2) if model.preprocessing.columns else (i, j, k)
+    if not model.preprocessing.columns:
+        return ((i, j, k),)
+    least = ColumnPlan.over((1, 1, k), model.window).shown
+    return (i, j, k + k // 2), (*(part.stop - part.start for part in least), k + k // 2)
 
 
 def _windows_at_once(model: VolumeModel) -> int:

@@ -26,7 +26,7 @@ from core.runtime.bundle import Task
 from training.card import model_card
 from training.label_sets import LabelSet, LabelSets
 from training.map_geometry import map_geometry
-from training.models.registry import TITLES as NETWORKS
+from training.models.registry import title
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Kind, Quantize
 
 NAMES: Final[Mapping[Kind, str]] = {
@@ -80,8 +80,9 @@ DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
     ),
 }
 # What a network had learnt from before it came here.
-_START_DATA: Final[Mapping[str, tuple[str, ...]]] = {
-    "efficientnet-lite0": ("ImageNet, by way of the published EfficientNet-Lite0 (weights Apache-2.0)",),
+_START_DATA: Final[Mapping[str, str]] = {
+    "efficientnet-lite0": "ImageNet, by way of the published EfficientNet-Lite0 (weights Apache-2.0)",
+    "efficientnet-lite2": "ImageNet, by way of the published EfficientNet-Lite2 (weights Apache-2.0)",
 }
 LICENCES: Final[Mapping[Kind, str]] = {
     "classifier": "Weights: research use only, under the terms of the data sets named above. Code: Apache-2.0.",
@@ -176,9 +177,15 @@ def caveats(export: Export, evaluated: Evaluate | None) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _start_data(export: Export) -> list[str]:
+    """Of each of its networks, what it began with."""
+    names = (export.architecture or "").split("+")
+    return [_START_DATA[name] for name in names if name in _START_DATA]
+
+
 def _network(export: Export) -> str:
     """The network's name as people write it."""
-    return NETWORKS[export.architecture or _USUAL[export.kind]]
+    return title(export.architecture or _USUAL[export.kind])
 
 
 def _architecture(export: Export) -> str:
@@ -221,7 +228,7 @@ def bundle_run(run: Path, out: Path, version: str = "1", label_set: str | None =
         smallest_component_ml=export.smallest_component_ml,
         caveats=caveats(export, evaluated),
         metrics=evaluated.reference if evaluated else (),
-        data_sets=DATA_SETS[export.kind] + _START_DATA.get(export.architecture or "", ()),
+        data_sets=(*DATA_SETS[export.kind], *_start_data(export)),
         licence=LICENCES[export.kind],
         training_commit=_commit(),
     )

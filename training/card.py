@@ -6,8 +6,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
-from training.models.registry import TITLES
+from training.models.registry import title
 from training.records import Evaluate, Export, Quantize
+
+_PRETRAINED: Final = """\
+A network that began with the published ImageNet weights, fine-tuned on the `train` split. The slice is cut to the head,
+padded square, resized and stretched between two percentiles of the head. CT heads among the no-tumour slices were kept
+out of training. The temperature was fitted on `val`, and so was the threshold of the prediction sets: on the answers of
+each half at the temperature of the other half, which shares no patient or cluster with it."""
 
 _METHOD: Final = {
     "classifier": """\
@@ -18,12 +24,21 @@ graph) learnt the tumour's outline where it is known. The slice is cut to the he
 stretched between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
 The temperature was fitted on `val`, and so was the threshold of the prediction sets: on the answers of each half
 at the temperature of the other half, which shares no patient or cluster with it.""",
-    "efficientnet-lite0": """\
-An EfficientNet-Lite0 that began with the published ImageNet weights, fine-tuned on the `train` split: such a network
-taught the ResNet50 of `tumor-classifier`. The slice is cut to the head, padded square, resized and stretched
-between two percentiles of the head. CT heads among the no-tumour slices were kept out of training.
-The temperature was fitted on `val`, and so was the threshold of the prediction sets: on the answers of each half
-at the temperature of the other half, which shares no patient or cluster with it.""",
+    "efficientnet-lite0": _PRETRAINED,
+    "efficientnet-lite2": _PRETRAINED,
+    "resnet50+efficientnet-lite2": """\
+Two networks side by side, whose logits are averaged: each reads the slice, and one linear layer reads what both pooled,
+so that the maps are exact. Both know six classes; CT heads among the no-tumour slices were kept out of their training.
+- A ResNet50 for one grey channel, trained from scratch on the `train` split at growing input sizes: first at half its
+  width, then with every channel doubled and, beside the labels, the answers of a teacher as targets: an
+  EfficientNet-Lite0 with ImageNet weights, fine-tuned on the same split. A second output (dropped from the graph)
+  learnt the tumour's outline where it is known.
+- An EfficientNet-Lite2 that began with the published ImageNet weights, fine-tuned on the `train` split.
+
+Where the outline is known, both were taught to find the evidence for the class there. The slice is cut to the head,
+padded square, resized and stretched between two percentiles of the head. The temperature was fitted on `val`, and so
+was the threshold of the prediction sets: on the answers of each half at the temperature of the other half, which shares
+no patient or cluster with it.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, axial slices of five BraTS 2021 cases, and slices of heads without tumour.
@@ -157,7 +172,7 @@ def _method(export: Export) -> str:
         if export.architecture in usual:
             return _METHOD[export.kind]
     outlines = " A second output outlines the tumour." if export.multitask else ""
-    network = TITLES[export.architecture or "unet"]
+    network = title(export.architecture or "unet")
     return f"{network}, trained on the `train` split with the preset `{export.preset}`.{outlines}"
 
 

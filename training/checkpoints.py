@@ -13,6 +13,7 @@ from torch import nn
 from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS
 from training.models.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
+from training.models.side_by_side import SideBySide
 from training.trainer import CHECKPOINT
 
 
@@ -40,12 +41,14 @@ class Trained:
 
 
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
-    """The classifier that a ``ClassifierConfig``, as a dictionary, describes."""
-    if config["architecture"] == "efficientnet-lite0":
-        # Imported where it is needed: nothing but this teacher needs its package.
+    """The classifier that a ``ClassifierConfig``, as a dictionary, describes, or ``training.combine`` of several."""
+    if "members" in config:
+        return SideBySide([make_classifier(member) for member in config["members"]], config["shares"])
+    if config["architecture"].startswith("efficientnet-lite"):
+        # Imported where it is needed: nothing but these need their packages.
         from training.models.lite import LiteClassifier
 
-        return LiteClassifier(len(config["labels"]))
+        return LiteClassifier(len(config["labels"]), config["architecture"])
     # Runs from before there was a choice name no task.
     multitask = bool(config.get("multitask", False))
     return build_classifier(config["architecture"], len(config["labels"]), config["width"], multitask=multitask)

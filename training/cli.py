@@ -16,6 +16,7 @@ from torch import nn
 from training.checkpoints import Trained, load_trained
 from training.classifier import ClassifierTask
 from training.commands.audit import audit_command
+from training.commands.combine import combine_command
 from training.commands.controls import controls_command
 from training.commands.report import report_command
 from training.commands.split import split_command
@@ -27,6 +28,7 @@ from training.config import (
     ClassifierConfig,
     ClassifierName,
     Preset,
+    PretrainedName,
     ScheduleConfig,
     SegmenterConfig,
     SegmenterName,
@@ -45,6 +47,7 @@ app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the mod
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
 app.add_typer(train_app, name="train")
 app.command("audit")(audit_command)
+app.command("combine")(combine_command)
 app.command("split")(split_command)
 app.command("controls")(controls_command)
 app.command("trust")(trust_command)
@@ -81,6 +84,7 @@ UNetWidthOption = Annotated[
 ]
 PresetOption = Annotated[Preset, typer.Option("--preset", help="falx: ours; paper: as the paper trains.")]
 ClassifierOption = Annotated[ClassifierName, typer.Option("--architecture", help="Which network.")]
+PretrainedOption = Annotated[PretrainedName, typer.Option("--architecture", help="Which network.")]
 SegmenterOption = Annotated[SegmenterName, typer.Option("--architecture", help="Which network.")]
 VolumeSegmenterOption = Annotated[VolumeSegmenterName, typer.Option("--architecture", help="Which network.")]
 TrainSlicesOption = Annotated[
@@ -211,11 +215,12 @@ def train_teacher(
     bf16: Bf16Option = False,
     start: StartOption = None,
     learning_rate: RateOption = None,
+    architecture: PretrainedOption = "efficientnet-lite2",
 ) -> None:
-    """EfficientNet-Lite0 from ImageNet on the labelled slices: what the classifier may learn from."""
+    """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
     _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate)
-    config = dataclasses.replace(TEACHER, schedule=options.applied_to(TEACHER.schedule))
+    config = dataclasses.replace(TEACHER, architecture=architecture, schedule=options.applied_to(TEACHER.schedule))
     _train(ClassifierTask(config, data, device), "classifier", config, run, device, start)
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Names of ``training.models.registry``. Two more start from ImageNet and are fine-tuned as teachers.
+# Names of ``training.models.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
+PretrainedName = Literal["efficientnet-lite0", "efficientnet-lite2"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
 VolumeSegmenterName = Literal["slices-in-volume", "residual-attention-unet-3d"]
 # ``falx``: the defaults below. ``paper``: ``training.presets``.
@@ -92,8 +93,8 @@ class ClassifierConfig:
 
     # One network answers for both label sets: the four common classes are its first four logits.
     labels: tuple[str, ...] = ("glioma", "meningioma", "pituitary", "no_tumor", "neurocytoma", "schwannoma")
-    # "efficientnet-lite0" starts from ImageNet and is fine-tuned as a teacher; the others start from noise.
-    architecture: ClassifierName | Literal["efficientnet-lite0"] = "resnet50"
+    # The pretrained ones start from ImageNet and are fine-tuned as teachers; the others start from noise.
+    architecture: ClassifierName | PretrainedName = "resnet50"
     # Channels of the first stage: 64 is the published network. Half of it shows four times the images in the time, and
     # what it learnt is the start of the full one (``training.models.widen``).
     width: int = 64
@@ -132,9 +133,11 @@ class ClassifierConfig:
 
 
 TEACHER = ClassifierConfig(
-    architecture="efficientnet-lite0",
+    architecture="efficientnet-lite2",
     # It starts from ImageNet: a few passes are enough.
-    schedule=ScheduleConfig(phases=(Phase(size=160, images=44_000),), learning_rate=7e-4, ema_decay=0.995),
+    schedule=ScheduleConfig(
+        phases=(Phase(size=160, images=30_000), Phase(size=192, images=14_000)), learning_rate=7e-4, ema_decay=0.995
+    ),
     # What it sees is further from the published slices than what the classifier from scratch could learn from.
     augmentation=Augmentation(
         rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, gamma=0.3, noise=0.03, border=0.3, bias_field=0.2

@@ -157,14 +157,15 @@ class SegmenterGraph(nn.Module):
 
 
 class ColumnGraph(nn.Module):
-    """(1, channels, I, J, K) -> probability (W, R, I, J, side): what ``SegmenterGraph`` says of each of W windows.
+    """(1, channels, I, J, K) -> probability (W, R, *window): what ``SegmenterGraph`` says of each of W windows.
 
-    Windows of ``side`` slices overlap by half along K, a multiple of half a side and at least a whole one.
+    Windows overlap by half along K, a multiple of half their side and at least a whole one. I and J are the window's
+    without as many blocks of 16 on either side: what lies there is air.
     """
 
-    def __init__(self, model: SlicesInVolume, side: int) -> None:
+    def __init__(self, model: SlicesInVolume, window: tuple[int, int, int]) -> None:
         super().__init__()
-        self.model = SlicesInColumn(model, side)
+        self.model = SlicesInColumn(model, (window[0], window[1]), window[2])
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Probability of each region."""

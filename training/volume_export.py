@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from core.contracts.manifest import VolumePreprocessing
+from core.imaging.windows import BLOCK
 from training.checkpoints import Trained
 from training.data.archives import FloatArray
 from training.data.scans import REGIONS, scans
@@ -27,6 +28,8 @@ from training.volume_inputs import preprocessing_of, scan_input
 BoolArray = npt.NDArray[np.bool_]
 
 INPUT: Final = "volumes"
+# Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
+_IN_PLANE: Final = (2, 3)
 _ALONG_COLUMN: Final = 4
 THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 # Where no validation scan knows a region.
@@ -92,7 +95,8 @@ def choose_smallest(answers: Sequence[Answer], threshold: float) -> dict[float, 
 def served_graph(network: nn.Module, preprocessing: VolumePreprocessing) -> nn.Module:
     """The network as its file runs it: on windows, or on columns of them."""
     if isinstance(network, SlicesInVolume):
-        return ColumnGraph(network, preprocessing.window[-1])
+        i, j, k = preprocessing.window
+        return ColumnGraph(network, (i, j, k))
     return SegmenterGraph(network)
 
 
@@ -104,6 +108,8 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
         return
     halves = torch.export.Dim("halves", min=2, max=1024)
     free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
+    for axis, side in zip(_IN_PLANE, preprocessing.window, strict=False):
+        free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
     export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
 
 

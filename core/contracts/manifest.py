@@ -77,7 +77,8 @@ class VolumePreprocessing(Contract):
     # Share of a window's side by which neighbours overlap at least.
     overlap: float = Field(default=0.5, ge=0, lt=1)
     # The graph is shown columns of windows that overlap by half along the third axis, of any such length, and answers
-    # for every window of a column: what windows share is read once. Else it is shown windows.
+    # for every window of a column: what windows share is read once. In plane it is shown the blocks of 16 voxels in the
+    # middle that the volume lies in, as many fewer than the window's on either side. Else it is shown windows.
     columns: bool = False
 
 

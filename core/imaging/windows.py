@@ -29,6 +29,9 @@ Forward = Callable[[FloatArray], FloatArray]
 SIGMA: Final = 0.125
 """Standard deviation of the weights as a share of the window's side."""
 
+BLOCK: Final = 16
+"""In-plane voxels that a network's deepest layer sees as one: a column is shown in whole blocks."""
+
 # The least weight along one axis; in a corner of the window it counts cubed.
 _LEAST_WEIGHT: Final = 0.1
 
@@ -94,12 +97,18 @@ class WindowPlan:
         return i, j, k
 
 
+def surroundings(shown: int, whole: int) -> int:
+    """Of ``whole`` blocks those on either side of the ``shown`` ones, which stand in the middle."""
+    return (whole - shown) // 2
+
+
 @dataclass(frozen=True)
 class ColumnPlan(WindowPlan):
     """Windows in columns along the third axis, for a network that answers for every window of a column.
 
     In a column neighbours overlap by half a side, an even number, so that a column of n windows has (n + 1) / 2 sides.
-    Columns reach out of the volume equally at both ends.
+    Columns reach out of the volume equally at both ends. Where a window is wider than the volume, the network is shown
+    the blocks in its middle that the volume lies in, and knows that the others are empty.
     """
 
     @classmethod
@@ -112,6 +121,12 @@ class ColumnPlan(WindowPlan):
         starts = tuple(first + index * half for index in range(count))
         return cls(lattice.shape, size, (lattice.starts[0], lattice.starts[1], starts))
 
+    @cached_property
+    def shown(self) -> tuple[slice, slice]:
+        """The part of a window that the network is shown, along the first two axes."""
+        i, j = (_shown(length, side) for length, side in zip(self.shape[:2], self.size[:2], strict=True))
+        return i, j
+
     def batches(self, batch_size: int) -> Iterator[Batch]:
         """Parts of columns of up to ``batch_size`` windows."""
         done = 0
@@ -122,11 +137,12 @@ class ColumnPlan(WindowPlan):
                 yield Batch(part, done)
 
     def cut(self, volume: FloatArray, batch: Batch) -> FloatArray:
-        """The batch's part of a column (1, channels, *size but for the third axis), C-contiguous float32."""
-        i, j, side = self.size
+        """The batch's part of a column (1, channels, *``shown``, slices), C-contiguous float32."""
+        i, j = self.shown
         first, last = batch.starts[0], batch.starts[-1]
-        column = np.zeros((1, len(volume), i, j, last[2] - first[2] + side), np.float32)
-        _fill(column[0], volume, first)
+        sides = i.stop - i.start, j.stop - j.start, last[2] - first[2] + self.size[2]
+        column = np.zeros((1, len(volume), *sides), np.float32)
+        _fill(column[0], volume, (first[0] + i.start, first[1] + j.start, first[2]))
         return column
 
 
@@ -218,6 +234,15 @@ def _starts(length: int, side: int, overlap: float) -> tuple[int, ...]:
     stride = max(1, int(side * (1 - overlap)))
     steps = math.ceil((length - side) / stride)
     return tuple(round(step * (length - side) / steps) for step in range(steps + 1))
+
+
+def _shown(length: int, side: int) -> slice:
+    """Of a window of ``side`` the blocks in its middle that hold a volume of ``length``; all of a smaller window.
+
+    As many are left out on either side: a window shown mirrored then lies where the plain one does.
+    """
+    around = surroundings(math.ceil(min(length, side) / BLOCK), math.ceil(side / BLOCK)) * BLOCK
+    return slice(around, side - around)
 
 
 def _axis_weights(length: int, side: int, starts: tuple[int, ...]) -> dict[int, FloatArray]:

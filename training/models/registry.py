@@ -53,6 +53,7 @@ TITLES: Final[Mapping[str, str]] = {
     "inception-v3": "InceptionV3",
     "vgg16": "VGG16",
     "efficientnet-lite0": "EfficientNet-Lite0",
+    "efficientnet-lite2": "EfficientNet-Lite2",
     "unet": "U-Net",
     "residual-unet": "residual U-Net",
     "attention-unet": "attention U-Net",
@@ -61,6 +62,11 @@ TITLES: Final[Mapping[str, str]] = {
     "residual-attention-unet-3d": "3D U-Net with residual blocks and attention",
     "slices-in-volume": "3D U-Net with residual blocks and attention over a U-Net of slices",
 }
+
+
+def title(architecture: str) -> str:
+    """A network's name as people write it; of several side by side their names. Raises KeyError for another name."""
+    return " and ".join(TITLES[name] for name in architecture.split("+"))
 
 
 def build_classifier(architecture: str, classes: int, width: int, *, multitask: bool = False) -> Classifier:

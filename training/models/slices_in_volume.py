@@ -33,6 +33,7 @@ class SlicesInVolume(nn.Module):
 
     def __init__(self, channels: int = 4, regions: int = 3, width: int = 16) -> None:
         super().__init__()
+        self.channels = channels
         self.slices = UNet(channels, width)
         # The first region is the slice network's own.
         self.inner = nn.Conv2d(width, regions - 1, 1)

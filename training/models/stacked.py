@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from core.imaging.windows import BLOCK, surroundings
 from training.models.attention import AttentionGate
 from training.models.slices_in_volume import POOL, SlicesInVolume
 from training.models.unet import UNet
@@ -135,26 +136,39 @@ class StackedContext(ResidualAttentionUNet3d):
 
 
 class SlicesInColumn(nn.Module):
-    """``SlicesInVolume`` on a column of windows: (1, channels, I, J, K) -> logits (W, side, regions, I, J).
+    """``SlicesInVolume`` on what shows the head in a column of windows: (1, channels, I, J, K) -> logits of every
+    window (W, side, regions, *``in_plane``).
 
-    Each slice is read once for all windows that show it.
+    I and J are those of ``in_plane`` without as many blocks of 16 on either side. Each slice is read once for all
+    windows that show it. Around it is air, of which the network says what it says of an empty slice.
     """
 
-    def __init__(self, source: SlicesInVolume, side: int) -> None:
+    def __init__(self, source: SlicesInVolume, in_plane: tuple[int, int], side: int) -> None:
         super().__init__()
         self.half = side // 2
         self.slices = _turned(source.slices)
         self.inner = source.inner
         self.context = StackedContext(source.context)
+        self.air_logits: Tensor
+        self.air_found: Tensor
+        with torch.no_grad():
+            empty = self.read(source.inner.weight.new_zeros(1, source.channels, *in_plane))
+        for name, values in zip(("air_logits", "air_found"), empty, strict=True):
+            # As exact as the file stores weights.
+            self.register_buffer(name, values.half().float(), persistent=False)
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits of every window."""
-        images = volumes[0].permute(3, 0, 1, 2)
+        by_slice, found = self.read(volumes[0].permute(3, 0, 1, 2))
+        whole = self.windows(_within(self.air_logits, by_slice, BLOCK))
+        return whole + self.context(self.windows(_within(self.air_found, found, BLOCK // POOL)))
+
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Of slices (K, channels, I, J) their logits (K, regions, I, J), and at half the size what 3D reads."""
         features = self.slices.features(images)
         outer = self.slices.head(features)
-        by_slice = torch.cat([outer, self.inner(features)], dim=1)
-        found = functional.avg_pool2d(torch.cat([features, torch.sigmoid(outer), images], dim=1), POOL)
-        return self.windows(by_slice) + self.context(self.windows(found))
+        found = torch.cat([features, torch.sigmoid(outer), images], dim=1)
+        return torch.cat([outer, self.inner(features)], dim=1), functional.avg_pool2d(found, POOL)
 
     def windows(self, slices: Tensor) -> Tensor:
         """(K, C, I, J) -> (W, side, C, I, J)."""
@@ -173,7 +187,7 @@ def unstacked(weights: Mapping[str, Tensor], source: SlicesInVolume) -> dict[str
         parameter.data = torch.arange(count, count + parameter.numel()).view(parameter.shape).double()
         count += parameter.numel()
     values = torch.zeros(count)
-    for name, places in SlicesInColumn(numbered, 2).named_parameters():
+    for name, places in SlicesInColumn(numbered, (BLOCK, BLOCK), 2).named_parameters():
         values[places.long().flatten()] = weights[name].flatten()
     return {name: values[places.long()] for name, places in numbered.named_parameters()}
 
@@ -188,6 +202,17 @@ def _turned(network: UNet) -> UNet:
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
             module.weight = nn.Parameter(module.weight.flip((2, 3)).transpose(2, 3).contiguous())
     return other
+
+
+def _within(air: Tensor, head: Tensor, block: int) -> Tensor:
+    """(K, C, I, J) of the head in the middle of the air (1, C, *whole), to whole blocks of both sides."""
+    slices, _, rows, columns = head.shape
+    air = air.expand(slices, -1, -1, -1)
+    top = surroundings(rows // block, air.shape[2] // block) * block
+    left = surroundings(columns // block, air.shape[3] // block) * block
+    beside = air[:, :, top : top + rows]
+    middle = torch.cat([beside[..., :left], head, beside[..., left + columns :]], dim=3)
+    return torch.cat([air[:, :, :top], middle, air[:, :, top + rows :]], dim=2)
 
 
 def _by_slice(layer: nn.Module, x: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ def learnt() -> SlicesInVolume:
 @torch.no_grad()
 def test_a_column_is_answered_window_by_window() -> None:
     network = learnt()
-    plain, column = SegmenterGraph(network).eval(), ColumnGraph(network, 8).eval()
+    plain, column = SegmenterGraph(network).eval(), ColumnGraph(network, (32, 48, 8)).eval()
     volumes = torch.rand(1, 4, 32, 48, 20)
     windows = torch.cat([volumes[..., start : start + 8] for start in (0, 4, 8, 12)])
     answer = column(volumes)
@@ -121,9 +121,23 @@ def test_a_column_is_answered_window_by_window() -> None:
 
 
 @torch.no_grad()
+def test_a_column_shown_without_its_air_is_answered_nearly_alike() -> None:
+    """But for rounding where all is air, and otherwise but for what the rim of the head says of the air beside it."""
+    network = learnt()
+    column = ColumnGraph(network, (48, 80, 8)).eval()
+    empty = torch.zeros(1, 4, 48, 80, 12)
+    torch.testing.assert_close(column(empty[:, :, 16:32, 16:64]), column(empty), atol=2e-3, rtol=0)
+    head = empty.clone()
+    head[:, :, 20:28, 24:56] = torch.rand(1, 4, 8, 32, 12)
+    shown, whole = column(head[:, :, 16:32, 16:64]), column(head)
+    assert shown.shape == whole.shape == (2, 3, 48, 80, 8)
+    assert float((shown - whole).abs().mean()) < 0.05 * float(whole.std())
+
+
+@torch.no_grad()
 def test_weights_come_back_to_where_they_were() -> None:
     network = learnt()
-    weights = dict(SlicesInColumn(network, 8).named_parameters())
+    weights = dict(SlicesInColumn(network, (32, 48), 8).named_parameters())
     like = fold_normalisation(lively(SlicesInVolume(4, 3, 2)))
     assert isinstance(like, SlicesInVolume)
     found = unstacked(weights, like)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -12,11 +13,13 @@ pytest.importorskip("efficientnet_lite_pytorch")
 import numpy as np  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from core.contracts.manifest import MapGeometry  # noqa: E402
 from training.classifier import ClassifierTask  # noqa: E402
-from training.config import TEACHER, ClassifierConfig, Phase, SegmenterConfig  # noqa: E402
+from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig  # noqa: E402
 from training.export import PARITY  # noqa: E402
 from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
 from training.losses import distillation_loss, mask_loss  # noqa: E402
+from training.map_geometry import map_geometry  # noqa: E402
 from training.models.ensemble import Ensemble  # noqa: E402
 from training.models.lite import DEVIATION, MEAN, LiteClassifier, encode  # noqa: E402
 from training.models.lite_unet import LiteUNet  # noqa: E402
@@ -61,9 +64,10 @@ def test_the_teacher_starts_from_trained_weights() -> None:
     assert LiteClassifier(4).eval()(torch.rand(2, 1, 64, 64)).logits.shape == (2, 4)
 
 
-def test_the_teacher_can_be_exported_with_exact_maps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", get_args(PretrainedName))
+def test_the_teacher_can_be_exported_with_exact_maps(name: PretrainedName, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = LiteClassifier(6).eval()
+    model = LiteClassifier(6, name).eval()
     assert isinstance(LiteClassifier(4), Classifier)
     images = torch.rand(3, 1, 64, 64)
     with torch.no_grad():
@@ -82,6 +86,11 @@ def test_the_teacher_can_be_exported_with_exact_maps(tmp_path: Path) -> None:
     given = OnnxModel(path).run(images.numpy())
     bias = graph.model.last.bias.detach().numpy()
     np.testing.assert_allclose(given["cam"].mean(axis=(2, 3)) + bias, given["logits"], atol=1e-4)
+    maps_in_training = model(images).maps
+    assert maps_in_training is not None
+    np.testing.assert_allclose(maps_in_training.detach().numpy(), given["cam"], atol=1e-2)
+    # Where the cells of a ResNet's maps lie, which the loss on the evidence counts on.
+    assert map_geometry(path) == MapGeometry(first=0, step=32)
 
 
 @pytest.mark.usefixtures("in_workspace")

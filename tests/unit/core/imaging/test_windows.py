@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.imaging.windows import Blend, ColumnPlan, FloatArray, Forward, Shape, WindowPlan, mirrored, plan_windows
+from core.imaging.windows import (
+    BLOCK,
+    Blend,
+    ColumnPlan,
+    FloatArray,
+    Forward,
+    Shape,
+    WindowPlan,
+    mirrored,
+    plan_windows,
+)
 
 SIDES = st.tuples(*[st.integers(1, 17)] * 3)
 WINDOWS = st.tuples(*[st.integers(2, 9)] * 3)
@@ -92,21 +102,28 @@ def test_windows_cover_the_volume_and_overlap_as_asked(length: int, side: int, o
         assert max(np.diff(starts)) <= max(1, int(side * (1 - overlap)))
 
 
-def every_window(side: int, forward: Forward) -> Forward:
-    """What answers for windows, shown columns of them."""
+def every_window(size: Shape, forward: Forward) -> Forward:
+    """What answers for windows of ``size``, shown the middle of columns of them."""
+    side = size[2]
 
-    def run(column: FloatArray) -> FloatArray:
+    def run(middle: FloatArray) -> FloatArray:
+        beside = [(whole - shown) // 2 for whole, shown in zip(size, middle.shape[2:4], strict=False)]
+        column = np.pad(middle, [(0, 0), (0, 0), *((width, width) for width in beside), (0, 0)])
         starts = range(0, column.shape[-1] - side + 1, side // 2)
         return np.concatenate([forward(column[..., start : start + side]) for start in starts])
 
     return run
 
 
+# In plane smaller and larger than the volume, of one block and of several.
+COLUMNS = st.tuples(*[st.sampled_from([4, 9, 16, 32, 48, 80])] * 2, st.integers(1, 4).map(lambda half: 2 * half))
+
+
 @settings(max_examples=80, deadline=None)
 @given(
-    shape=SIDES,
-    size=st.tuples(st.integers(2, 9), st.integers(2, 9), st.integers(1, 4).map(lambda half: 2 * half)),
-    overlap=st.floats(0, 0.9),
+    shape=st.tuples(st.integers(1, 50), st.integers(1, 50), st.integers(1, 17)),
+    size=COLUMNS,
+    overlap=st.floats(0, 0.6),
     batch_size=st.integers(1, 5),
 )
 def test_columns_answer_as_their_windows_do(shape: Shape, size: Shape, overlap: float, batch_size: int) -> None:
@@ -117,7 +134,7 @@ def test_columns_answer_as_their_windows_do(shape: Shape, size: Shape, overlap: 
 
     volume = noise(shape, 2, seed=3)
     plan = ColumnPlan.over(shape, size, overlap)
-    found = run(volume, plan, every_window(size[2], forward), 2, batch_size)
+    found = run(volume, plan, every_window(size, forward), 2, batch_size)
     assert np.allclose(found, naive(volume, plan, forward), rtol=0, atol=1e-5)
 
 
@@ -129,6 +146,21 @@ def test_columns_cover_the_volume_and_reach_out_alike_at_both_ends(length: int, 
     before, after = -starts[0], starts[-1] + 2 * half - length
     assert 0 <= after - before <= 1
     assert len(starts) == 1 or before + after < half
+
+
+@settings(max_examples=80, deadline=None)
+@given(shape=st.tuples(st.integers(1, 200), st.integers(1, 200), st.integers(1, 17)), blocks=st.integers(1, 11))
+def test_columns_show_the_volume_in_no_more_blocks_than_it_needs(shape: Shape, blocks: int) -> None:
+    side = blocks * BLOCK
+    plan = ColumnPlan.over(shape, (side, side, 4))
+    for length, shown, starts in zip(shape, plan.shown, plan.starts, strict=False):
+        # The window's middle, in whole blocks; no two of them could be left out.
+        assert shown.start == side - shown.stop
+        assert shown.start % BLOCK == 0
+        assert shown.stop - shown.start < length + 2 * BLOCK or length >= side
+        if length <= side:
+            assert starts[0] + shown.start <= 0
+            assert starts[0] + shown.stop >= length
 
 
 def test_columns_are_where_they_are_asked_for() -> None:
@@ -189,7 +221,8 @@ def peak_bytes(overlap: float) -> tuple[int, int]:
 def test_memory_does_not_grow_with_the_number_of_windows() -> None:
     (few, small), (many, large) = peak_bytes(0.0), peak_bytes(0.6)
     assert many > 8 * few
-    assert large < 1.05 * small
+    # But for what is noted of each window.
+    assert large < 1.2 * small
     # The result, and little more.
     assert large < 64**3 * 4 * 1.3
 

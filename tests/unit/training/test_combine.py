@@ -1,0 +1,120 @@
+"""Classifiers side by side: the mean of their answers, exactly, out of runs and out of bundles."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
+
+from torch import nn  # noqa: E402
+
+from core.contracts.manifest import ClassificationPreprocessing, Manifest  # noqa: E402
+from tests.fixtures.models import describe  # noqa: E402
+from training.checkpoints import load_trained, make_classifier  # noqa: E402
+from training.combine import combine, load_member  # noqa: E402
+from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
+from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
+from training.models.pooled import Classifier  # noqa: E402
+from training.models.side_by_side import SideBySide  # noqa: E402
+from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.trainer import CHECKPOINT  # noqa: E402
+
+SIZE = 64
+LABELS = ClassifierConfig().labels
+
+
+def config_of(architecture: ClassifierName, size: int = SIZE, labels: tuple[str, ...] = LABELS) -> ClassifierConfig:
+    schedule = ScheduleConfig(phases=(Phase(size, 8),))
+    return ClassifierConfig(architecture=architecture, width=8, schedule=schedule, labels=labels)
+
+
+def write_run(run: Path, config: ClassifierConfig, seen: int = 8) -> Path:
+    """A run as training leaves it, of random weights."""
+    as_dictionary = dataclasses.asdict(config)
+    weights = make_classifier(as_dictionary).state_dict()
+    about = {"kind": "classifier", "config": as_dictionary}
+    run.mkdir()
+    torch.save({"about": about, "average": weights, "state": {"images_seen": seen, "history": []}}, run / CHECKPOINT)
+    return run
+
+
+@torch.no_grad()
+def test_it_answers_with_the_weighted_mean_of_its_members(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    one = write_run(tmp_path / "one", config_of("resnet50"), seen=5)
+    other = write_run(tmp_path / "other", config_of("densenet121"), seen=7)
+    combine((one, other), tmp_path / "both", (3, 1))
+    both = load_trained(tmp_path / "both")
+    assert isinstance(both.model, Classifier)
+    assert (both.architecture, both.labels, both.images_seen) == ("resnet50+densenet121", LABELS, 12)
+    images = torch.rand(3, 1, SIZE, SIZE)
+    first, second = (load_trained(run).model(images).logits for run in (one, other))
+    torch.testing.assert_close(both.model(images).logits, 0.75 * first + 0.25 * second)
+    assert not torch.allclose(first, second, atol=1e-3)
+
+
+@torch.no_grad()
+def test_its_graph_has_exact_maps(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    members = [make_classifier(dataclasses.asdict(config_of(name))) for name in ("resnet50", "resnet50v2")]
+    network = SideBySide(members, (1, 1)).eval()
+    graph = ClassifierGraph(
+        half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1])
+    )
+    images = torch.rand(3, 1, SIZE, SIZE)
+    export_graph(graph, images[:2], tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    given = OnnxModel(tmp_path / "model.onnx").run(images.numpy())
+    bias = graph.model.last.bias.numpy()
+    np.testing.assert_allclose(given["cam"].mean(axis=(2, 3)) + bias, given["logits"], atol=1e-5)
+    assert given["features"].shape == (3, 2 * 256)
+
+
+@torch.no_grad()
+def test_a_member_may_be_a_bundle(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = make_classifier(dataclasses.asdict(config_of("resnet50")) | {"width": 64}).eval()
+    # The exporter stores what is equal, as all biases are at first, only once.
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias.normal_(0, 0.1)
+    graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(6, 2048))
+    images = torch.rand(2, 1, SIZE, SIZE)
+    export_graph(graph, images, tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    manifest = Manifest(
+        name="tumor-classifier",
+        version="1",
+        task="classification",
+        architecture="resnet50",
+        title="A network",
+        files=(describe(tmp_path / "model.onnx", "reference"),),
+        preprocessing=ClassificationPreprocessing(size=SIZE),
+        labels=LABELS[:4],
+        label_indices=(0, 1, 2, 3),
+        licence="Apache-2.0",
+    )
+    (tmp_path / "manifest.json").write_text(manifest.model_dump_json())
+    member = load_member(tmp_path)
+    assert (member.labels, member.size) == (LABELS, SIZE)
+    expected = OnnxModel(tmp_path / "model.onnx").run(images.numpy())["logits"]
+    np.testing.assert_allclose(member.model(images).logits.numpy(), expected, atol=1e-5)
+    turned = manifest.model_copy(update={"labels": LABELS[3::-1]})
+    (tmp_path / "manifest.json").write_text(turned.model_dump_json())
+    with pytest.raises(ValueError, match="another order"):
+        load_member(tmp_path)
+
+
+def test_members_that_differ_are_refused(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", config_of("resnet50"))
+    larger = write_run(tmp_path / "larger", config_of("resnet50", size=96))
+    fewer = write_run(tmp_path / "fewer", config_of("resnet50", labels=LABELS[:4]))
+    for other in (larger, fewer):
+        with pytest.raises(ValueError, match="differ"):
+            combine((one, other), tmp_path / "both")
+    with pytest.raises(ValueError, match="alone"):
+        combine((one,), tmp_path / "both")
+    assert not (tmp_path / "both").exists()

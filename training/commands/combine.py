@@ -1,0 +1,24 @@
+"""``python -m training combine``: trained classifiers side by side, as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+MemberOption = Annotated[list[Path], typer.Option("--member", help="Run or bundle of a classifier; give two or more.")]
+ShareOption = Annotated[
+    list[float] | None, typer.Option("--share", help="Weight of each member, in their order; by default all alike.")
+]
+RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is written.")]
+
+
+def combine_command(member: MemberOption, run: RunOption, share: ShareOption = None) -> None:
+    """Classifiers of the same labels and input size as one network that answers with their mean."""
+    from training.combine import combine
+
+    try:
+        combine(member, run, share)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="--member") from error
