@@ -41,18 +41,20 @@ class Member:
         return int(self.config["schedule"]["phases"][-1]["size"])
 
 
-def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None = None) -> None:
+def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None = None, size: int | None = None) -> None:
     """Write the checkpoint of a run that ``export`` and what follows it take like any other.
 
-    Raises ValueError where there are fewer than two members, or their labels or input sizes differ.
+    ``size`` is the side of the input that all are shown; None: the one that they were trained at. Raises ValueError
+    where there are fewer than two members, their labels differ, or their sizes do and none is given.
     """
     found = [load_member(member) for member in members]
     if len(found) < _FEWEST:
         raise ValueError("one network alone has nothing to stand beside")
-    if len({item.labels for item in found}) > 1 or len({item.size for item in found}) > 1:
+    sizes = {item.size for item in found} if size is None else {size}
+    if len({item.labels for item in found}) > 1 or len(sizes) > 1:
         told = "; ".join(f"{item.size} pixels, {', '.join(item.labels)}" for item in found)
         raise ValueError(f"the members differ in what they take or answer: {told}")
-    config = _config(found, shares or [1.0] * len(found))
+    config = _config(found, shares or [1.0] * len(found), sizes.pop())
     weights = SideBySide([item.model for item in found], config["shares"]).state_dict()
     about = {"kind": "classifier", "config": config, "members": [str(member) for member in members]}
     seen = sum(item.images_seen for item in found)
@@ -86,12 +88,12 @@ def _config_of(manifest: Manifest, path: Path) -> dict[str, Any]:
     return config | {"schedule": {"phases": [{"size": spec.size}]}}
 
 
-def _config(members: Sequence[Member], shares: Sequence[float]) -> dict[str, Any]:
+def _config(members: Sequence[Member], shares: Sequence[float], size: int) -> dict[str, Any]:
     return {
         "architecture": "+".join(member.config["architecture"] for member in members),
         "preset": "falx",
         "labels": members[0].labels,
         "members": [dict(member.config) for member in members],
         "shares": list(shares),
-        "schedule": {"phases": [{"size": members[0].size}]},
+        "schedule": {"phases": [{"size": size}]},
     }

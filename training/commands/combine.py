@@ -11,14 +11,17 @@ MemberOption = Annotated[list[Path], typer.Option("--member", help="Run or bundl
 ShareOption = Annotated[
     list[float] | None, typer.Option("--share", help="Weight of each member, in their order; by default all alike.")
 ]
+SizeOption = Annotated[
+    int | None, typer.Option("--size", help="Side of the input that all are shown, if not all were trained at one.")
+]
 RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is written.")]
 
 
-def combine_command(member: MemberOption, run: RunOption, share: ShareOption = None) -> None:
-    """Classifiers of the same labels and input size as one network that answers with their mean."""
+def combine_command(member: MemberOption, run: RunOption, share: ShareOption = None, size: SizeOption = None) -> None:
+    """Classifiers of the same labels as one network that answers with their mean."""
     from training.combine import combine
 
     try:
-        combine(member, run, share)
+        combine(member, run, share, size)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--member") from error

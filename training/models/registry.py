@@ -66,7 +66,8 @@ TITLES: Final[Mapping[str, str]] = {
 
 def title(architecture: str) -> str:
     """A network's name as people write it; of several side by side their names. Raises KeyError for another name."""
-    return " and ".join(TITLES[name] for name in architecture.split("+"))
+    *others, last = (TITLES[name] for name in architecture.split("+"))
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 def build_classifier(architecture: str, classes: int, width: int, *, multitask: bool = False) -> Classifier:

@@ -37,6 +37,7 @@ from training.models.registry import (  # noqa: E402
     TITLES,
     VOLUME_SEGMENTERS,
     build_classifier,
+    title,
 )
 from training.models.unet import UNet  # noqa: E402
 from training.onnx_files import (  # noqa: E402
@@ -117,6 +118,12 @@ def test_the_registry_is_what_the_command_line_offers() -> None:
     assert set(SEGMENTERS) == set(get_args(SegmenterName))
     # Teachers have a command of their own, and ship.
     assert set(TITLES) == {*CLASSIFIERS, *SEGMENTERS, *VOLUME_SEGMENTERS, *get_args(PretrainedName)}
+
+
+def test_networks_side_by_side_are_named_one_after_another() -> None:
+    assert title("resnet50") == "ResNet50"
+    assert title("resnet50+vgg16") == "ResNet50 and VGG16"
+    assert title("resnet50+vgg16+efficientnet-lite2") == "ResNet50, VGG16 and EfficientNet-Lite2"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
