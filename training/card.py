@@ -27,9 +27,9 @@ at the temperature of the other half, which shares no patient or cluster with it
     "efficientnet-lite0": _PRETRAINED,
     "efficientnet-lite2": _PRETRAINED,
     "resnet50+efficientnet-lite0+efficientnet-lite2": """\
-Three networks side by side, whose logits are averaged: each reads the slice, and one linear layer reads what all of them
-pooled, so that the maps are exact. They know six classes; CT heads among the no-tumour slices were kept out of their
-training, which saw the `train` split alone.
+Three networks side by side, whose logits are averaged: each reads the slice, and one linear layer reads what all of
+them pooled, so that the maps are exact. They know six classes; CT heads among the no-tumour slices were kept out of
+their training, which saw the `train` split alone.
 
 - A ResNet50 for one grey channel, trained from scratch at growing input sizes: first at half its width, then with every
   channel doubled and, beside the labels, the answers of a teacher as targets. A second output (dropped from the graph)
@@ -38,10 +38,11 @@ training, which saw the `train` split alone.
   earlier state of it was that teacher.
 - An EfficientNet-Lite2, fine-tuned from the published ImageNet weights.
 
-Where the outline is known, the first and the last were taught to find the evidence for the class there. The slice is cut
-to the head, padded square, resized and stretched between two percentiles of the head. Each network counts by the inverse
-of its temperature on `val`. The temperature of the mean was fitted on `val`, and so was the threshold of the prediction
-sets: on the answers of each half at the temperature of the other half, which shares no patient or cluster with it.""",
+Where the outline is known, the first and the last were taught to find the evidence for the class there. The slice is
+cut to the head, padded square, resized and stretched between two percentiles of the head. Each network counts by the
+inverse of its temperature on `val`. The temperature of the mean was fitted on `val`, and so was the threshold of the
+prediction sets: on the answers of each half at the temperature of the other half, which shares no patient or cluster
+with it.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, axial slices of five BraTS 2021 cases, and slices of heads without tumour.

@@ -47,7 +47,7 @@ def read_curves(run: Path, manifests: Sequence[Manifest]) -> Curves | None:
 def _plot(loss: Any, validation: Any, curves: Curves) -> None:
     images = [epoch["images"] / 1000 for epoch in curves.history]
     loss.plot(images, [epoch["loss"] for epoch in curves.history], color=GREY, marker="o", markersize=3)
-    loss.set_title(f"{curves.name}\n{f'shipped as {curves.bundle}' if curves.bundle else 'not shipped'}")
+    loss.set_title(f"{curves.name}\n{f'shipped as {curves.bundle}' if curves.bundle else 'not shipped by itself'}")
     loss.set_ylabel("training loss")
     loss.set_ylim(bottom=0)
     for index, name in enumerate(curves.figures):

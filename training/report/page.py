@@ -85,7 +85,7 @@ def curves_section(image: str, runs: Sequence[Curves]) -> Section:
     lines = []
     for run in runs:
         last = ", ".join(f"{name.replace('_', ' ')} {run.history[-1][name]:.3f}" for name in run.figures)
-        state = f"the run behind `{run.bundle}`" if run.bundle else "a run that no shipped bundle was made of"
+        state = f"the run behind `{run.bundle}`" if run.bundle else "a run that is no shipped bundle by itself"
         lines.append(f"- `{run.name}`: {state}; at the end {last}")
     text = (
         "Averaged weights on `val`, from the history of each run's last checkpoint. Losses contain smoothing, teachers "

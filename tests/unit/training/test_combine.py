@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
@@ -22,6 +23,7 @@ from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  #
 from training.models.pooled import Classifier  # noqa: E402
 from training.models.side_by_side import SideBySide  # noqa: E402
 from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.quantize import float_members  # noqa: E402
 from training.trainer import CHECKPOINT  # noqa: E402
 
 SIZE = 64
@@ -106,6 +108,24 @@ def test_a_member_may_be_a_bundle(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text(turned.model_dump_json())
     with pytest.raises(ValueError, match="another order"):
         load_member(tmp_path)
+
+
+@torch.no_grad()
+def test_in_int8_networks_of_depthwise_convolutions_stay_float(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    members = [make_classifier(dataclasses.asdict(config_of(name))) for name in ("resnet50", "efficientnet-b0")]
+    network = half_weights(fold_normalisation(SideBySide(members, (1, 1)).eval()))
+    graph = ClassifierGraph(network, 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1]))
+    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    model = onnx.load(tmp_path / "model.onnx")
+    apart = set(float_members(model))
+    weights = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
+    readers = {name: weight for name, weight in weights.items() if ".members." in weight}
+    assert len(readers) > 50
+    for name, weight in readers.items():
+        assert (name in apart) == (".members.1." in weight)
+    # What reads both is float as well: the maps, and everything behind them.
+    assert model.graph.node[-1].name in apart
 
 
 def test_members_that_differ_are_refused(tmp_path: Path) -> None:

@@ -301,7 +301,7 @@ def test_the_command_writes_every_figure_and_its_page(data: Path, tmp_path: Path
     answers = score_bundles(models, data, "test")[0].classes()
     right = int(np.sum(answers.predicted == answers.labels))
     assert f"12 slices: accuracy {right / 12:.3f} (" in text
-    assert "a run that no shipped bundle was made of; at the end accuracy 0.900" in text
+    assert "a run that is no shipped bundle by itself; at the end accuracy 0.900" in text
     assert "none shipped" in paper.read_text()
     before = {name: (out / name).read_bytes() for name in linked}
     again = CliRunner().invoke(app, [str(argument) for argument in arguments])
