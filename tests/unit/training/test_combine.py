@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +78,15 @@ def test_its_graph_has_exact_maps(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_a_member_may_be_a_bundle(tmp_path: Path) -> None:
+def test_a_member_may_be_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
     torch.manual_seed(0)
-    network = make_classifier(dataclasses.asdict(config_of("resnet50")) | {"width": 64}).eval()
+    network = make_classifier(dataclasses.asdict(config_of("resnet50"))).eval()
     # The exporter stores what is equal, as all biases are at first, only once.
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.bias.normal_(0, 0.1)
-    graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(6, 2048))
+    graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(6, 256))
     images = torch.rand(2, 1, SIZE, SIZE)
     export_graph(graph, images, tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
     manifest = Manifest(
