@@ -109,7 +109,9 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
     halves = torch.export.Dim("halves", min=2, max=1024)
     free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
     for axis, side in zip(_IN_PLANE, preprocessing.window, strict=False):
-        free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
+        # Of a window of two blocks none can be left out: as many are on either side.
+        if side > 2 * BLOCK:
+            free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
     export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
 
 
