@@ -110,8 +110,8 @@ def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
 def float_members(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes of all networks side by side that convolve channels one by one, and of what reads them.
 
-    In int8 such a network answers otherwise too often (0.95 of the answers of ``tumor-classifier`` stayed the same),
-    and it has little arithmetic to gain by it.
+    In int8 such a network answers otherwise too often (0.95 of the answers of ``tumor-classifier`` stayed the same, on
+    cores without VNNI), and it has little arithmetic to gain by it.
     """
     owners = {tensor.name: found[0] for tensor in model.graph.initializer if (found := _MEMBER.match(tensor.name))}
     grouped = [node for node in model.graph.node if node.op_type == "Conv" and _groups(node) > 1]

@@ -97,11 +97,6 @@ class WindowPlan:
         return i, j, k
 
 
-def surroundings(shown: int, whole: int) -> int:
-    """Of ``whole`` blocks those on either side of the ``shown`` ones, which stand in the middle."""
-    return (whole - shown) // 2
-
-
 @dataclass(frozen=True)
 class ColumnPlan(WindowPlan):
     """Windows in columns along the third axis, for a network that answers for every window of a column.
@@ -241,7 +236,7 @@ def _shown(length: int, side: int) -> slice:
 
     As many are left out on either side: a window shown mirrored then lies where the plain one does.
     """
-    around = surroundings(math.ceil(min(length, side) / BLOCK), math.ceil(side / BLOCK)) * BLOCK
+    around = (math.ceil(side / BLOCK) - math.ceil(min(length, side) / BLOCK)) // 2 * BLOCK
     return slice(around, side - around)
 
 

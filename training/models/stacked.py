@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.imaging.windows import BLOCK, surroundings
+from core.imaging.windows import BLOCK
 from training.models.attention import AttentionGate
 from training.models.slices_in_volume import POOL, SlicesInVolume
 from training.models.unet import UNet
@@ -160,8 +160,8 @@ class SlicesInColumn(nn.Module):
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits of every window."""
         by_slice, found = self.read(volumes[0].permute(3, 0, 1, 2))
-        whole = self.windows(_within(self.air_logits, by_slice, BLOCK))
-        return whole + self.context(self.windows(_within(self.air_found, found, BLOCK // POOL)))
+        whole = self.windows(_within(self.air_logits, by_slice))
+        return whole + self.context(self.windows(_within(self.air_found, found)))
 
     def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Of slices (K, channels, I, J) their logits (K, regions, I, J), and at half the size what 3D reads."""
@@ -204,12 +204,11 @@ def _turned(network: UNet) -> UNet:
     return other
 
 
-def _within(air: Tensor, head: Tensor, block: int) -> Tensor:
-    """(K, C, I, J) of the head in the middle of the air (1, C, *whole), to whole blocks of both sides."""
+def _within(air: Tensor, head: Tensor) -> Tensor:
+    """(K, C, I, J) of the head in the middle of the air (1, C, *whole): (K, C, *whole)."""
     slices, _, rows, columns = head.shape
     air = air.expand(slices, -1, -1, -1)
-    top = surroundings(rows // block, air.shape[2] // block) * block
-    left = surroundings(columns // block, air.shape[3] // block) * block
+    top, left = (air.shape[2] - rows) // 2, (air.shape[3] - columns) // 2
     beside = air[:, :, top : top + rows]
     middle = torch.cat([beside[..., :left], head, beside[..., left + columns :]], dim=3)
     return torch.cat([air[:, :, :top], middle, air[:, :, top + rows :]], dim=2)

@@ -15,8 +15,8 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 
 from torch import nn  # noqa: E402
 
-from core.contracts.manifest import ClassificationPreprocessing, Manifest  # noqa: E402
-from tests.fixtures.models import describe  # noqa: E402
+from core.contracts.manifest import Manifest  # noqa: E402
+from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
 from training.checkpoints import load_trained, make_classifier  # noqa: E402
 from training.combine import combine, load_member  # noqa: E402
 from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
@@ -89,18 +89,8 @@ def test_a_member_may_be_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(6, 256))
     images = torch.rand(2, 1, SIZE, SIZE)
     export_graph(graph, images, tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
-    manifest = Manifest(
-        name="tumor-classifier",
-        version="1",
-        task="classification",
-        architecture="resnet50",
-        title="A network",
-        files=(describe(tmp_path / "model.onnx", "reference"),),
-        preprocessing=ClassificationPreprocessing(size=SIZE),
-        labels=LABELS[:4],
-        label_indices=(0, 1, 2, 3),
-        licence="Apache-2.0",
-    )
+    own = {"architecture": "resnet50", "files": [describe(tmp_path / "model.onnx", "reference")]}
+    manifest = Manifest.model_validate({**classifier_manifest(), **own, "label_indices": (0, 1, 2, 3)})
     (tmp_path / "manifest.json").write_text(manifest.model_dump_json())
     member = load_member(tmp_path)
     assert (member.labels, member.size) == (LABELS, SIZE)

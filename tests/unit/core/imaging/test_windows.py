@@ -211,18 +211,20 @@ def peak_bytes(overlap: float) -> tuple[int, int]:
     shape, size = (64, 64, 64), (16, 16, 16)
     volume = noise(shape, 1)
     plan = WindowPlan.over(shape, size, overlap)
-    tracemalloc.start()
-    run(volume, plan, lambda windows: windows, 1, batch_size=2)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return plan.count, peak
+    peaks = []
+    # Whatever else the process allocates meanwhile only adds: the least of three is the windows' own.
+    for _ in range(3):
+        tracemalloc.start()
+        run(volume, plan, lambda windows: windows, 1, batch_size=2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return plan.count, min(peaks)
 
 
 def test_memory_does_not_grow_with_the_number_of_windows() -> None:
     (few, small), (many, large) = peak_bytes(0.0), peak_bytes(0.6)
     assert many > 8 * few
-    # But for what is noted of each window.
-    assert large < 1.2 * small
+    assert large < 1.05 * small
     # The result, and little more.
     assert large < 64**3 * 4 * 1.3
 
