@@ -179,7 +179,7 @@ def caveats(export: Export, evaluated: Evaluate | None) -> tuple[str, ...]:
 
 def _start_data(export: Export) -> list[str]:
     """Of each of its networks, what it began with."""
-    names = (export.architecture or "").split("+")
+    names = [name.removesuffix("-unet") for name in (export.architecture or "").split("+")]
     return [_START_DATA[name] for name in names if name in _START_DATA]
 
 

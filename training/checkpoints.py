@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import torch
 from torch import nn
 
+from training.config import PretrainedSegmenterName
 from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS
 from training.models.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
-from training.models.side_by_side import SideBySide
+from training.models.side_by_side import SegmentersSideBySide, SideBySide
+from training.records import Kind
 from training.trainer import CHECKPOINT
 
 
@@ -21,7 +23,7 @@ from training.trainer import CHECKPOINT
 class Trained:
     """A network with its averaged weights in evaluation mode, what it was trained with, and its history."""
 
-    kind: str
+    kind: Kind
     model: nn.Module
     config: dict[str, Any]
     images_seen: int
@@ -35,9 +37,14 @@ class Trained:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names, or regions."""
-        if self.kind == "classifier":
-            return tuple(self.config["labels"])
-        return REGIONS if self.kind == "volume-segmenter" else ("tumor",)
+        return labels_of(self.kind, self.config)
+
+
+def labels_of(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a network of ``config`` tells apart: class names, or regions."""
+    if kind == "classifier":
+        return tuple(config["labels"])
+    return REGIONS if kind == "volume-segmenter" else ("tumor",)
 
 
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
@@ -55,13 +62,15 @@ def make_classifier(config: Mapping[str, Any]) -> nn.Module:
 
 
 def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes."""
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.combine`` of several."""
+    if "members" in config:
+        return SegmentersSideBySide([make_segmenter(member) for member in config["members"]], config["shares"])
     # Runs from before there was a choice name no network.
     architecture = config.get("architecture", "unet")
-    if architecture == "lite-unet":
+    if architecture in get_args(PretrainedSegmenterName):
         from training.models.lite_unet import LiteUNet
 
-        return LiteUNet()
+        return LiteUNet(architecture.removesuffix("-unet"))
     return SEGMENTERS[architecture](len(SEQUENCES), config["width"])
 
 
@@ -70,7 +79,7 @@ def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
     return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])
 
 
-_MAKERS: Final = {
+MAKERS: Final[Mapping[Kind, Callable[[Mapping[str, Any]], nn.Module]]] = {
     "classifier": make_classifier,
     "segmenter": make_segmenter,
     "volume-segmenter": make_volume_segmenter,
@@ -92,6 +101,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = _MAKERS[kind](config)
+    model = MAKERS[kind](config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

@@ -29,6 +29,7 @@ from training.config import (
     ClassifierName,
     Preset,
     PretrainedName,
+    PretrainedSegmenterName,
     ScheduleConfig,
     SegmenterConfig,
     SegmenterName,
@@ -85,6 +86,9 @@ UNetWidthOption = Annotated[
 PresetOption = Annotated[Preset, typer.Option("--preset", help="falx: ours; paper: as the paper trains.")]
 ClassifierOption = Annotated[ClassifierName, typer.Option("--architecture", help="Which network.")]
 PretrainedOption = Annotated[PretrainedName, typer.Option("--architecture", help="Which network.")]
+PretrainedSegmenterOption = Annotated[
+    PretrainedSegmenterName, typer.Option("--architecture", help="Which network; --encoder must be a run of the same.")
+]
 SegmenterOption = Annotated[SegmenterName, typer.Option("--architecture", help="Which network.")]
 VolumeSegmenterOption = Annotated[VolumeSegmenterName, typer.Option("--architecture", help="Which network.")]
 TrainSlicesOption = Annotated[
@@ -264,16 +268,21 @@ def train_segmenter_teacher(
     scale: ShareOption = 1.0,
     bf16: Bf16Option = False,
     encoder: EncoderOption = None,
+    start: StartOption = None,
+    skip: SkipOption = 0,
+    learning_rate: RateOption = None,
+    architecture: PretrainedSegmenterOption = "efficientnet-lite2-unet",
 ) -> None:
-    """U-Net with an EfficientNet-Lite0 encoder from ImageNet: what the segmenter may learn from."""
+    """U-Net whose encoder is an EfficientNet-Lite from ImageNet: to learn from, and to stand beside the classic one."""
     _use_threads(threads)
-    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=None)
-    config = dataclasses.replace(SEGMENTER_TEACHER, schedule=options.applied_to(SEGMENTER_TEACHER.schedule))
+    options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
+    schedule = options.applied_to(SEGMENTER_TEACHER.schedule)
+    config = dataclasses.replace(SEGMENTER_TEACHER, architecture=architecture, schedule=schedule)
     task = SegmenterTask(config, data, device)
     if encoder:
         assert isinstance(task.model, LiteUNet)
         task.model.take_encoder(load_trained(encoder).model.state_dict())
-    _train(task, "segmenter", config, run, device, encoder=encoder)
+    _train(task, "segmenter", config, run, device, start, encoder=encoder)
 
 
 @train_app.command("volume-segmenter")

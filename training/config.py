@@ -9,6 +9,7 @@ from typing import Literal
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
 PretrainedName = Literal["efficientnet-lite0", "efficientnet-lite2"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
+PretrainedSegmenterName = Literal["efficientnet-lite0-unet", "efficientnet-lite2-unet"]
 VolumeSegmenterName = Literal["slices-in-volume", "residual-attention-unet-3d"]
 # ``falx``: the defaults below. ``paper``: ``training.presets``.
 Preset = Literal["falx", "paper"]
@@ -177,8 +178,8 @@ class SegmenterConfig:
 
     preset: Preset = "falx"
 
-    # "lite-unet" starts from ImageNet and is fine-tuned as a teacher; the others start from noise.
-    architecture: SegmenterName | Literal["lite-unet"] = "unet"
+    # The pretrained ones start from ImageNet and are fine-tuned; the others start from noise.
+    architecture: SegmenterName | PretrainedSegmenterName = "unet"
     # Channels of the first level; each of the five levels of a U-Net doubles it. 64 is published for FCN and PSPNet.
     width: int = 16
     schedule: ScheduleConfig = ScheduleConfig(
@@ -203,14 +204,16 @@ class SegmenterConfig:
 
 
 SEGMENTER_TEACHER = SegmenterConfig(
-    architecture="lite-unet",
+    architecture="efficientnet-lite2-unet",
     schedule=ScheduleConfig(
-        phases=(Phase(size=160, images=40_000, batch=16),),
+        phases=(Phase(size=160, images=24_000, batch=16), Phase(size=192, images=12_000, batch=16)),
         learning_rate=1e-3,
         weight_decay=0.03,
         ema_decay=0.996,
-        epoch_images=4_000,
+        epoch_images=6_000,
     ),
+    # Outlined slices are what an encoder that knows labels is better at than the U-Net.
+    mixture=Mixture(lgg=0.4, outlined=0.47, brats=0.05, healthy=0.08),
 )
 
 

@@ -38,7 +38,6 @@ from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, outl
 from training.label_sets import calibrate_label_sets
 from training.models.multitask import MultiTaskClassifier
 from training.models.pooled import Classifier
-from training.models.registry import SEGMENTERS
 from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.records import REFERENCE_FILE, Export
 from training.volume_export import THRESHOLDS, export_volume_segmenter
@@ -57,17 +56,15 @@ FLAIR = "flair"
 def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> Export:
     """Export the last checkpoint of a run; writes ``model.onnx`` and ``export.json`` beside it.
 
-    Raises TypeError for a teacher's run, RuntimeError where the graph and torch differ by more than ``PARITY``.
+    Raises RuntimeError where the graph and torch differ by more than ``PARITY``.
     """
     trained = load_trained(run)
     if isinstance(trained.model, Classifier):
         record = _export_classifier(trained, trained.model, run, data, sizes or _sizes(trained, CLASSIFIER_SIZES))
     elif trained.kind == "volume-segmenter":
         record = export_volume_segmenter(trained, run, data)
-    elif trained.architecture in SEGMENTERS:
-        record = _export_segmenter(trained, trained.model, run, data, sizes or _sizes(trained, SEGMENTER_SIZES))
     else:
-        raise TypeError(f"{run} holds a teacher; it is learnt from, not exported")
+        record = _export_segmenter(trained, trained.model, run, data, sizes or _sizes(trained, SEGMENTER_SIZES))
     record.write(run)
     if record.parity > PARITY:
         raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")

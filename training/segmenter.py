@@ -54,23 +54,27 @@ def show(images: Tensor, shown: list[npt.NDArray[np.bool_]], singles: list[int |
 
 @dataclass(frozen=True)
 class Pool:
-    """One data set to draw from: row numbers with and without tumour."""
+    """One data set to draw from: row numbers with and without tumour, and how likely each with tumour is drawn."""
 
     slices: SequenceSlices
     tumour: npt.NDArray[np.intp]
     healthy: npt.NDArray[np.intp]
+    chances: npt.NDArray[np.float64]
 
     @classmethod
     def of(cls, slices: SequenceSlices) -> Pool:
-        """Split the rows by tumour."""
-        return cls(slices, np.flatnonzero(slices.has_tumour), np.flatnonzero(~slices.has_tumour))
+        """Split the rows by tumour; each kind of tumour is as likely as another."""
+        tumour = np.flatnonzero(slices.has_tumour)
+        kinds = np.zeros(len(tumour)) if slices.kinds is None else slices.kinds[tumour]
+        _, kind, counts = np.unique(kinds, return_inverse=True, return_counts=True)
+        return cls(slices, tumour, np.flatnonzero(~slices.has_tumour), 1 / (len(counts) * counts[kind]))
 
     def draw(self, count: int, tumour_share: float) -> npt.NDArray[np.intp]:
         """Random rows, ``tumour_share`` of them with tumour where both kinds exist."""
         with_tumour = count if not len(self.healthy) else round(count * tumour_share * bool(len(self.tumour)))
         parts = []
         if with_tumour:
-            parts.append(np.random.choice(self.tumour, with_tumour))  # noqa: NPY002
+            parts.append(np.random.choice(self.tumour, with_tumour, p=self.chances))  # noqa: NPY002
         if count > with_tumour:
             parts.append(np.random.choice(self.healthy, count - with_tumour))  # noqa: NPY002
         return np.concatenate(parts)

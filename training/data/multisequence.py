@@ -29,12 +29,13 @@ class SequenceSlices:
     """Prepared slices of one set and split.
 
     ``images`` uint8 (n, 4, s, s) in the order of ``SEQUENCES``; ``present`` bool (4,): the sequences the set has;
-    ``masks`` uint8 (n, s, s), 255 inside the tumour.
+    ``masks`` uint8 (n, s, s), 255 inside the tumour; ``kinds`` (n,): the label of each, where there is one.
     """
 
     images: UInt8Array
     masks: UInt8Array
     present: npt.NDArray[np.bool_]
+    kinds: npt.NDArray[np.str_] | None = None
 
     @property
     def has_tumour(self) -> npt.NDArray[np.bool_]:

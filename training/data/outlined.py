@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from core.contracts.manifest import SegmentationPreprocessing
 from training.data.archives import cached
 from training.data.multisequence import SequenceSlice, SequenceSlices, prepare_arrays, present_mask
@@ -34,4 +36,5 @@ def load_outlined(data: Path, split: str, spec: SegmentationPreprocessing) -> Se
     key = {"spec": spec.model_dump(), "images": [row.image for row in rows]} | own_key(data)
     name = f"outlined-{split}-{spec.size}"
     arrays = cached(name, key, lambda: dict(prepare_arrays(outlined_slices(data, split), len(rows), spec)))
-    return SequenceSlices(arrays["images"], arrays["masks"], present_mask(SEQUENCE))
+    kinds = np.array([row.label for row in rows])
+    return SequenceSlices(arrays["images"], arrays["masks"], present_mask(SEQUENCE), kinds)

