@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 OPSET = 18
 # Smaller tensors (biases, normalisation) stay float32: nothing to gain.
 _SMALLEST_HALF = 1024
+_LARGEST_BYTE: Final = 127
 
 Array = npt.NDArray[np.float32]
 
@@ -99,14 +100,42 @@ def store_half(model: onnx.ModelProto) -> None:
         model.graph.initializer.remove(tensor)
         model.graph.initializer.append(stored)
         casts.append(helper.make_node("Cast", [stored.name], [name], f"{name}_cast", to=TensorProto.FLOAT))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
+    _put_first(model, casts)
     named = {value.name for value in model.graph.value_info}
     if named:
         kept = [value for value in model.graph.value_info if not value.name.endswith("_fp16")]
         del model.graph.value_info[:]
         model.graph.value_info.extend(kept)
+
+
+def store_bytes(model: onnx.ModelProto, convolutions: Collection[str]) -> None:
+    """Store the float32 weights of these convolutions as int8, one scale an output channel; they compute in float32.
+
+    Cast and Mul bring them back, which ONNX Runtime does once, when it loads the graph: DequantizeLinear it would leave
+    for every run. A weight moves by at most 1/254 of its channel's largest.
+    """
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    read = {node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.name in convolutions}
+    before = []
+    for name in sorted(read & tensors.keys()):
+        values = numpy_helper.to_array(tensors[name])
+        if values.dtype != np.float32 or values.size < _SMALLEST_HALF:
+            continue
+        largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+        scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_LARGEST_BYTE)
+        steps, factor, whole = f"{name}_int8", f"{name}_scale", f"{name}_steps"
+        model.graph.initializer.remove(tensors[name])
+        model.graph.initializer.append(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), steps))
+        model.graph.initializer.append(numpy_helper.from_array(scale, factor))
+        before.append(helper.make_node("Cast", [steps], [whole], f"{name}_cast", to=TensorProto.FLOAT))
+        before.append(helper.make_node("Mul", [whole, factor], [name], f"{name}_mul"))
+    _put_first(model, before)
+
+
+def _put_first(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    others = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*nodes, *others])
 
 
 def strip(model: onnx.ModelProto) -> None:

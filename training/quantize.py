@@ -25,7 +25,7 @@ from training.data.slices import load_slices
 from training.evaluation.classification import accuracy
 from training.export import LGG_SEQUENCES, dice_by_threshold
 from training.inputs import labelled_inputs, outlined_inputs, pick
-from training.onnx_files import OnnxModel, store_half, strip
+from training.onnx_files import OnnxModel, store_bytes, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
 from training.segmenter import drop_sequences
 from training.upsampling import shuffle_pixels
@@ -110,8 +110,8 @@ def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
 def float_members(model: onnx.ModelProto) -> list[str]:
     """Names of the nodes of all networks side by side that convolve channels one by one, and of what reads them.
 
-    In int8 such a network answers otherwise too often (0.95 of the answers of ``tumor-classifier`` stayed the same, on
-    cores without VNNI), and it has little arithmetic to gain by it.
+    Computed in int8 such a network answers otherwise too often (0.95 of the answers of ``tumor-classifier`` stayed the
+    same, on cores without VNNI), and it has little arithmetic to gain by it.
     """
     owners = {tensor.name: found[0] for tensor in model.graph.initializer if (found := _MEMBER.match(tensor.name))}
     grouped = [node for node in model.graph.node if node.op_type == "Conv" and _groups(node) > 1]
@@ -150,6 +150,7 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
         shuffle_pixels(model)
         model = onnx.shape_inference.infer_shapes(model)
         onnx.save(model, prepared)
+        members = float_members(model)
         excluded = float_nodes(model, attempt)
         logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
         quantize_static(
@@ -165,6 +166,7 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
             calibrate_method=attempt.method,
         )
     quantised = onnx.load(target)
+    store_bytes(quantised, members)
     store_half(quantised)
     strip(quantised)
     onnx.save(quantised, target)

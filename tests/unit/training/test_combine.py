@@ -188,9 +188,9 @@ def test_their_graph_is_what_each_goes_on_from_or_stands_in_again(
     monkeypatch.setattr("training.combine.SegmenterConfig", partial(SegmenterConfig, width=4))
     torch.manual_seed(0)
     unet = stirred(make_segmenter(dataclasses.asdict(segmenter_config())))
-    lite = stirred(make_segmenter(dataclasses.asdict(segmenter_config("efficientnet-lite0-unet"))))
+    other = stirred(make_segmenter(dataclasses.asdict(segmenter_config("residual-unet"))))
     images = torch.rand(2, 4, SIZE, SIZE)
-    for network, name in ((unet, "one"), (SegmentersSideBySide([unet, lite], (1, 1)), "both")):
+    for network, name in ((unet, "one"), (SegmentersSideBySide([unet, other], (1, 1)), "both")):
         graph = SegmenterGraph(half_weights(fold_normalisation(network)))
         (tmp_path / name).mkdir()
         export_graph(graph, images, tmp_path / name / "model.onnx", "images", SEGMENTER_OUTPUTS)

@@ -29,6 +29,7 @@ from training.onnx_files import (  # noqa: E402
     fold_normalisation,
     half_weights,
     largest_difference,
+    store_bytes,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -135,3 +136,26 @@ def test_distance_is_that_to_the_nearest_class_in_whitened_space() -> None:
     np.testing.assert_allclose(np.cov(residuals.T), np.eye(WHITENED_DIMENSIONS), atol=0.05)
     nearest = np.linalg.norm(whitened[:, None] - space.centroids[None], axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, labels)
+
+
+def test_weights_stored_as_bytes_compute_nearly_the_same(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(2, 16, 16, 3, 3)).astype(np.float32)
+    weights[0, 3] = 0  # a channel that is off has no scale
+    initial = [onnx.numpy_helper.from_array(value, name) for name, value in zip("ab", weights, strict=True)]
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["n", 16, 8, 8]) for name in "xz"]
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "a"], ["y"], "first", pads=[1] * 4),
+        onnx.helper.make_node("Conv", ["y", "b"], ["z"], "second", pads=[1] * 4),
+    ]
+    graph = onnx.helper.make_graph(nodes, "two", value[:1], value[1:], initial)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+    onnx.save(model, tmp_path / "float.onnx")
+    store_bytes(model, {"first"})
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "bytes.onnx")
+    kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    assert kinds["a_int8"] == onnx.TensorProto.INT8
+    assert kinds["b"] == onnx.TensorProto.FLOAT
+    images = noise(2, 16, 8, 8)
+    exact, near = (OnnxModel(tmp_path / f"{name}.onnx").run(images)["z"] for name in ("float", "bytes"))
+    assert 0 < np.abs(exact - near).max() < 0.01 * np.abs(exact).max()
