@@ -50,17 +50,26 @@ It went on from the weights of the release before; 40 % of its loss is against t
 U-Net with an EfficientNet-Lite0 encoder (ImageNet weights, then the classifier's labels), fine-tuned on the same
 splits. The threshold was chosen on `val`, where TCGA-LGG with three sequences, TCGA-LGG with FLAIR alone, and outlined
 Figshare slices counted alike. All BraTS cases were used in training: there is no measurement on them.""",
+    "efficientnet-lite2-unet": """\
+A U-Net whose encoder is an EfficientNet-Lite2, with four input channels (T1, T1 post-contrast, T2, FLAIR). The encoder
+began with the published ImageNet weights, learnt the classifier's six labels on the slices of `train`, and then, with
+the decoder, to outline: on the `train` split of TCGA-LGG, the outlined Figshare slices of `train` (each kind of tumour
+as often as another), axial slices of five BraTS 2021 cases, and slices of heads without tumour. Sequences were dropped
+at random, so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the
+FLAIR abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. The threshold was chosen
+on `val`, where TCGA-LGG with three sequences, TCGA-LGG with FLAIR alone, and outlined Figshare slices counted alike.
+All BraTS cases were used in training: there is no measurement on them.""",
     "volume-segmenter": """\
-Slices first, then the volume: the classic U-Net of `tumor-segmenter` reads every axial slice (T1, T1 post-contrast, T2,
-FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them, at half the
-resolution in plane. What both say is added; one sigmoid for each of three nested regions. The slice network kept its
-weights, which come from TCGA-LGG, Figshare and BraTS slices; the 3D network and the slice network's layer for the inner
-regions were trained on patches of the `train` patients of TCGA-LGG, their slices stacked as volumes, and of four BraTS
-2021 cases. TCGA-LGG knows the whole tumour alone and teaches nothing else; the two inner regions were learnt from the
-BraTS cases, two of which have enhancing tumour. Sequences were dropped at random, most often down to FLAIR alone, so
-any non-empty subset is accepted: absent sequences are zero, and so is one that repeats another. The voxel size of the
-TCGA-LGG slices is not known: 1 mm pixels and a common height of 160 mm stand for it. Slices further apart than 3 mm are
-never interpolated. Thresholds and the smallest piece of tumour that is kept were chosen on the `val`
+Slices first, then the volume: a classic U-Net, the `tumor-segmenter` of its day, reads every axial slice (T1, T1
+post-contrast, T2, FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them,
+at half the resolution in plane. What both say is added; one sigmoid for each of three nested regions. The slice network
+kept its weights, which come from TCGA-LGG, Figshare and BraTS slices; the 3D network and the slice network's layer for
+the inner regions were trained on patches of the `train` patients of TCGA-LGG, their slices stacked as volumes, and of
+four BraTS 2021 cases. TCGA-LGG knows the whole tumour alone and teaches nothing else; the two inner regions were learnt
+from the BraTS cases, two of which have enhancing tumour. Sequences were dropped at random, most often down to FLAIR
+alone, so any non-empty subset is accepted: absent sequences are zero, and so is one that repeats another. The voxel
+size of the TCGA-LGG slices is not known: 1 mm pixels and a common height of 160 mm stand for it. Slices further apart
+than 3 mm are never interpolated. Thresholds and the smallest piece of tumour that is kept were chosen on the `val`
 patients of TCGA-LGG, shown with all their sequences and with FLAIR alone; no BraTS case is in `val`, so the thresholds
 of the inner regions are 0.5.""",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -14,8 +14,7 @@ from training.config import PretrainedSegmenterName
 from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS
 from training.models.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
-from training.models.side_by_side import SegmentersSideBySide, SideBySide
-from training.records import Kind
+from training.models.side_by_side import SideBySide
 from training.trainer import CHECKPOINT
 
 
@@ -23,7 +22,7 @@ from training.trainer import CHECKPOINT
 class Trained:
     """A network with its averaged weights in evaluation mode, what it was trained with, and its history."""
 
-    kind: Kind
+    kind: str
     model: nn.Module
     config: dict[str, Any]
     images_seen: int
@@ -37,14 +36,9 @@ class Trained:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names, or regions."""
-        return labels_of(self.kind, self.config)
-
-
-def labels_of(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a network of ``config`` tells apart: class names, or regions."""
-    if kind == "classifier":
-        return tuple(config["labels"])
-    return REGIONS if kind == "volume-segmenter" else ("tumor",)
+        if self.kind == "classifier":
+            return tuple(self.config["labels"])
+        return REGIONS if self.kind == "volume-segmenter" else ("tumor",)
 
 
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
@@ -62,9 +56,7 @@ def make_classifier(config: Mapping[str, Any]) -> nn.Module:
 
 
 def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.combine`` of several."""
-    if "members" in config:
-        return SegmentersSideBySide([make_segmenter(member) for member in config["members"]], config["shares"])
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes."""
     # Runs from before there was a choice name no network.
     architecture = config.get("architecture", "unet")
     if architecture in get_args(PretrainedSegmenterName):
@@ -79,7 +71,7 @@ def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
     return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])
 
 
-MAKERS: Final[Mapping[Kind, Callable[[Mapping[str, Any]], nn.Module]]] = {
+_MAKERS: Final = {
     "classifier": make_classifier,
     "segmenter": make_segmenter,
     "volume-segmenter": make_volume_segmenter,
@@ -101,6 +93,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = MAKERS[kind](config)
+    model = _MAKERS[kind](config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,7 @@ from training.graphs import (
     MultiTaskGraph,
     SegmenterGraph,
 )
-from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, outlined_inputs, pick
+from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
 from training.label_sets import calibrate_label_sets
 from training.models.multitask import MultiTaskClassifier
 from training.models.pooled import Classifier
@@ -205,8 +204,7 @@ def _export_segmenter(trained: Trained, model: nn.Module, run: Path, data: Path,
     half = half_weights(folded)
     graph = SegmenterGraph(half)
     lgg = list(lgg_slices(data, "val"))
-    # Slices of a patient are no volume here: each counts by itself.
-    single = [replace(item, patient=str(index)) for index, item in enumerate(outlined_slices(data, "val"))]
+    single = list(one_by_one(outlined_slices(data, "val")))
     scores: dict[int, float] = {}
     thresholds: dict[int, float] = {}
     samples: dict[int, np.ndarray] = {}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +64,11 @@ def pick(*names: str) -> Callable[[SequenceSlice], Mapping[str, FloatArray]]:
 def alone(name: str) -> Callable[[SequenceSlice], Mapping[str, FloatArray]]:
     """One sequence as a single grey upload whose sequence is not told."""
     return lambda item: {ANY_SEQUENCE: item.sequences[name]}
+
+
+def one_by_one(slices: Iterable[SequenceSlice]) -> Iterator[SequenceSlice]:
+    """Each as a patient of its own: published single slices of a patient are no volume."""
+    return (replace(item, patient=str(index)) for index, item in enumerate(slices))
 
 
 def outlined_inputs(

@@ -1,4 +1,4 @@
-"""``python -m training combine``: trained networks side by side, as a run."""
+"""``python -m training combine``: trained classifiers side by side, as a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-MemberOption = Annotated[list[Path], typer.Option("--member", help="Run or bundle of a slice network; two or more.")]
+MemberOption = Annotated[list[Path], typer.Option("--member", help="Run or bundle of a classifier; give two or more.")]
 ShareOption = Annotated[
     list[float] | None, typer.Option("--share", help="Weight of each member, in their order; by default all alike.")
 ]
@@ -18,7 +18,7 @@ RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is writt
 
 
 def combine_command(member: MemberOption, run: RunOption, share: ShareOption = None, size: SizeOption = None) -> None:
-    """Classifiers of the same labels, or segmenters, as one network that answers with their mean."""
+    """Classifiers of the same labels as one network that answers with their mean."""
     from training.combine import combine
 
     try:

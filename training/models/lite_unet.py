@@ -25,7 +25,7 @@ def _shared_among(channels: int, colours: Tensor) -> Tensor:
 class LiteUNet(nn.Module):
     """(N, channels, S, S) in [0, 1], S a multiple of 32 -> logits (N, 1, S, S)."""
 
-    def __init__(self, encoder: PretrainedName = "efficientnet-lite2", channels: int = 4) -> None:
+    def __init__(self, encoder: PretrainedName, channels: int = 4) -> None:
         super().__init__()
         weights = WEIGHTS[encoder]()
         self.encoder = EfficientNet.from_pretrained(encoder, weights_path=weights, image_size=PADDED_FOR)

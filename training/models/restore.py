@@ -26,8 +26,6 @@ _LAST = "backbone.fc."
 # Where a network of volumes has that of its slices, and what is its own.
 _SLICES = "slices."
 _CONTEXT = "context."
-# The first of several segmenters side by side.
-_FIRST = "members.0."
 
 
 def graph_weights(path: Path) -> dict[str, Tensor]:
@@ -54,25 +52,16 @@ def restore(model: nn.Module, path: Path, batches: Sequence[Tensor]) -> None:
     """Fill ``model`` with the weights of the graph at ``path``; ``batches`` are inputs like those it was trained on.
 
     A last layer with more rows than the graph's keeps its own further rows (new classes); layers that the graph lacks
-    keep what they have. Of segmenters side by side the first is meant. A slice network's weights become those of the
-    slices in a network of volumes, and those of a graph of columns go back to where the network has them. Raises
-    ValueError where any other shape differs.
+    keep what they have. A slice network's weights become those of the slices in a network of volumes, and those of a
+    graph of columns go back to where the network has them. Raises ValueError where any other shape differs.
     """
     weights = graph_weights(path)
     own = model.state_dict()
     if isinstance(model, SlicesInVolume) and any(name.startswith(_CONTEXT) for name in weights):
         weights = unstacked(weights, fold_normalisation(model))
     if not weights.keys() & own.keys():
-        weights = _member_of(weights)
-    if not weights.keys() & own.keys():
         weights = {f"{_SLICES}{name}": value for name, value in weights.items()}
     fill(model, weights, batches)
-
-
-def _member_of(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Of several segmenters side by side the first one's weights, by their names in it; else all as they are."""
-    first = {name.removeprefix(_FIRST): value for name, value in weights.items() if name.startswith(_FIRST)}
-    return first or dict(weights)
 
 
 @torch.no_grad()

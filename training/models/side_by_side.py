@@ -1,4 +1,4 @@
-"""Several trained networks as one that answers with their mean; of classifiers, one linear layer reads them all."""
+"""Several classifiers as one network: each reads the slice, and one linear layer reads what all of them pooled."""
 
 from __future__ import annotations
 
@@ -9,11 +9,6 @@ from torch import Tensor, nn
 
 from training.models.pooled import Classifier
 from training.models.resnet import ClassifierOutput
-
-
-def parts_of(shares: Sequence[float]) -> list[float]:
-    """``shares`` in the same proportion, of which all together are 1."""
-    return [share / sum(shares) for share in shares]
 
 
 class SideBySide(nn.Module):
@@ -33,7 +28,7 @@ class SideBySide(nn.Module):
             raise ValueError(f"{len(found)} classifiers among {len(members)} networks, and {len(shares)} shares")
         self.members = nn.ModuleList(members)
         self.channels = (sum(member.channels[-1] for member in found),)
-        parts = parts_of(shares)
+        parts = [share / sum(shares) for share in shares]
         layers = [member.last for member in found]
         self.last = nn.Linear(self.channels[-1], layers[0].out_features)
         with torch.no_grad():
@@ -49,20 +44,3 @@ class SideBySide(nn.Module):
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Logits of the classes."""
         return ClassifierOutput(self.last(self.pyramid(images)[-1].mean(dim=(2, 3))), None)
-
-
-class SegmentersSideBySide(nn.Module):
-    """(N, channels, S, S) in [0, 1] -> logits (N, 1, S, S): the weighted mean of what ``members`` say of each pixel."""
-
-    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float]) -> None:
-        """``shares`` of the members in the mean, in proportion."""
-        super().__init__()
-        if len(members) != len(shares):
-            raise ValueError(f"{len(members)} networks, and {len(shares)} shares")
-        self.members = nn.ModuleList(members)
-        self.parts = parts_of(shares)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits (N, 1, S, S)."""
-        answers = [part * member(images) for part, member in zip(self.parts, self.members, strict=True)]
-        return torch.stack(answers).sum(dim=0)

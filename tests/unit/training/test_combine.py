@@ -1,4 +1,4 @@
-"""Networks side by side: the mean of their answers, exactly, out of runs and out of bundles."""
+"""Classifiers side by side: the mean of their answers, exactly, out of runs and out of bundles."""
 
 from __future__ import annotations
 
@@ -16,31 +16,15 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from torch import nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
-from tests.fixtures.models import classifier_manifest, describe, segmenter_manifest  # noqa: E402
-from training.checkpoints import MAKERS, load_trained, make_classifier, make_segmenter  # noqa: E402
+from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
+from training.checkpoints import load_trained, make_classifier  # noqa: E402
 from training.combine import combine, load_member  # noqa: E402
-from training.config import (  # noqa: E402
-    ClassifierConfig,
-    ClassifierName,
-    Phase,
-    PretrainedSegmenterName,
-    ScheduleConfig,
-    SegmenterConfig,
-    SegmenterName,
-)
-from training.graphs import (  # noqa: E402
-    CLASSIFIER_OUTPUTS,
-    SEGMENTER_OUTPUTS,
-    ClassifierGraph,
-    FeatureSpace,
-    SegmenterGraph,
-)
+from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
+from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
 from training.models.pooled import Classifier  # noqa: E402
-from training.models.restore import restore  # noqa: E402
-from training.models.side_by_side import SegmentersSideBySide, SideBySide  # noqa: E402
+from training.models.side_by_side import SideBySide  # noqa: E402
 from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.quantize import float_members  # noqa: E402
-from training.records import Kind  # noqa: E402
+from training.quantize import float_parts  # noqa: E402
 from training.trainer import CHECKPOINT  # noqa: E402
 
 SIZE = 64
@@ -52,12 +36,11 @@ def config_of(architecture: ClassifierName, size: int = SIZE, labels: tuple[str,
     return ClassifierConfig(architecture=architecture, width=8, schedule=schedule, labels=labels)
 
 
-def write_run(run: Path, config: ClassifierConfig | SegmenterConfig, seen: int = 8) -> Path:
+def write_run(run: Path, config: ClassifierConfig, seen: int = 8) -> Path:
     """A run as training leaves it, of random weights."""
     as_dictionary = dataclasses.asdict(config)
-    kind: Kind = "classifier" if isinstance(config, ClassifierConfig) else "segmenter"
-    weights = MAKERS[kind](as_dictionary).state_dict()
-    about = {"kind": kind, "config": as_dictionary}
+    weights = make_classifier(as_dictionary).state_dict()
+    about = {"kind": "classifier", "config": as_dictionary}
     run.mkdir()
     torch.save({"about": about, "average": weights, "state": {"images_seen": seen, "history": []}}, run / CHECKPOINT)
     return run
@@ -127,7 +110,7 @@ def test_in_int8_networks_of_depthwise_convolutions_stay_float(tmp_path: Path) -
     graph = ClassifierGraph(network, 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1]))
     export_graph(graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
     model = onnx.load(tmp_path / "model.onnx")
-    apart = set(float_members(model))
+    apart = set(float_parts(model))
     weights = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
     readers = {name: weight for name, weight in weights.items() if ".members." in weight}
     assert len(readers) > 50
@@ -147,70 +130,3 @@ def test_members_that_differ_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="alone"):
         combine((one,), tmp_path / "both")
     assert not (tmp_path / "both").exists()
-
-
-def segmenter_config(architecture: SegmenterName | PretrainedSegmenterName = "unet") -> SegmenterConfig:
-    return SegmenterConfig(architecture=architecture, width=4, schedule=ScheduleConfig(phases=(Phase(SIZE, 8),)))
-
-
-def stirred(network: nn.Module) -> nn.Module:
-    """Its normalisation no longer does nothing; the exporter stores what is equal, as all biases are, only once."""
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.bias.normal_(0, 0.1)
-                module.running_mean.normal_(0, 0.1)
-    return network.eval()
-
-
-@torch.no_grad()
-def test_segmenters_answer_with_the_weighted_mean_of_each_pixel(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    one = write_run(tmp_path / "one", segmenter_config(), seen=5)
-    other = write_run(tmp_path / "other", segmenter_config("efficientnet-lite2-unet"), seen=7)
-    combine((one, other), tmp_path / "both", (1, 3))
-    both = load_trained(tmp_path / "both")
-    assert (both.kind, both.architecture, both.labels, both.images_seen) == (
-        "segmenter",
-        "unet+efficientnet-lite2-unet",
-        ("tumor",),
-        12,
-    )
-    images = torch.rand(2, 4, SIZE, SIZE)
-    first, second = (load_trained(run).model(images) for run in (one, other))
-    torch.testing.assert_close(both.model(images), 0.25 * first + 0.75 * second)
-
-
-@torch.no_grad()
-def test_their_graph_is_what_each_goes_on_from_or_stands_in_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("training.combine.SegmenterConfig", partial(SegmenterConfig, width=4))
-    torch.manual_seed(0)
-    unet = stirred(make_segmenter(dataclasses.asdict(segmenter_config())))
-    other = stirred(make_segmenter(dataclasses.asdict(segmenter_config("residual-unet"))))
-    images = torch.rand(2, 4, SIZE, SIZE)
-    for network, name in ((unet, "one"), (SegmentersSideBySide([unet, other], (1, 1)), "both")):
-        graph = SegmenterGraph(half_weights(fold_normalisation(network)))
-        (tmp_path / name).mkdir()
-        export_graph(graph, images, tmp_path / name / "model.onnx", "images", SEGMENTER_OUTPUTS)
-        given = OnnxModel(tmp_path / name / "model.onnx").run(images.numpy())["probability"]
-        np.testing.assert_allclose(given, graph(images).numpy(), atol=1e-4)
-    # Of two side by side a U-Net, and slices in a volume, begin with the first.
-    again = make_segmenter(dataclasses.asdict(segmenter_config()))
-    restore(again, tmp_path / "both" / "model.onnx", ())
-    torch.testing.assert_close(again(images), half_weights(fold_normalisation(unet))(images), atol=1e-4, rtol=1e-4)
-    # A bundle of one is a member.
-    graph_file = describe(tmp_path / "one" / "model.onnx", "reference")
-    manifest = Manifest.model_validate({**segmenter_manifest(), "architecture": "unet-16-256", "files": [graph_file]})
-    (tmp_path / "one" / "manifest.json").write_text(manifest.model_dump_json())
-    member = load_member(tmp_path / "one")
-    assert (member.kind, member.labels, member.config["architecture"]) == ("segmenter", ("tumor",), "unet")
-    torch.testing.assert_close(member.model(images), again(images), atol=1e-4, rtol=1e-4)
-
-
-def test_a_classifier_and_a_segmenter_make_no_network(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "one", config_of("resnet50"))
-    other = write_run(tmp_path / "other", segmenter_config())
-    with pytest.raises(ValueError, match="side by side: classifier, segmenter"):
-        combine((one, other), tmp_path / "both")

@@ -56,6 +56,9 @@ def test_draws_keep_the_tumour_share() -> None:
     pool = Pool.of(SequenceSlices(np.zeros((50, 4, 4, 4), np.uint8), masks, THREE))
     rows = pool.draw(40, 0.5)
     assert int((rows < 5).sum()) == 20
+    rare = np.array(["glioma"] * 4 + ["meningioma"] + ["no_tumor"] * 45)
+    alike = Pool.of(SequenceSlices(np.zeros((50, 4, 4, 4), np.uint8), masks, THREE, rare)).draw(4000, 1.0)
+    assert np.mean(alike == 4) == pytest.approx(0.5, abs=0.04)
     all_tumour = Pool.of(SequenceSlices(np.zeros((5, 4, 4, 4), np.uint8), masks[:5], THREE))
     assert len(all_tumour.draw(7, 0.5)) == 7
     healthy = Pool.of(SequenceSlices(np.zeros((5, 4, 4, 4), np.uint8), masks[5:10], THREE))

@@ -122,9 +122,10 @@ def test_several_teachers_answer_with_their_mean() -> None:
     torch.testing.assert_close(answer.logits, torch.full((2, 4), 2.5))
 
 
-def test_the_segmenters_teacher_draws_on_the_pixels_of_its_input() -> None:
+@pytest.mark.parametrize("name", get_args(PretrainedName))
+def test_the_segmenters_teacher_draws_on_the_pixels_of_its_input(name: PretrainedName) -> None:
     torch.manual_seed(0)
-    network = LiteUNet().eval()
+    network = LiteUNet(name).eval()
     with torch.no_grad():
         assert network(torch.rand(2, 4, 64, 64)).shape == (2, 1, 64, 64)
     # A change in one corner moves that corner's logits most: the skip connections keep the place.
@@ -153,7 +154,7 @@ def test_the_segmenters_loss_follows_outline_and_teacher(data: Path) -> None:
 
 
 def test_an_encoder_goes_on_from_what_it_learnt_of_labels() -> None:
-    classifier, network = LiteClassifier(4).eval(), LiteUNet().eval()
+    classifier, network = LiteClassifier(4).eval(), LiteUNet("efficientnet-lite0").eval()
     with torch.no_grad():
         for parameter in classifier.parameters():
             parameter.mul_(1.1)
