@@ -16,6 +16,7 @@ from torch import nn
 from training.checkpoints import Trained, load_trained
 from training.classifier import ClassifierTask
 from training.commands.audit import audit_command
+from training.commands.average import average_command
 from training.commands.combine import combine_command
 from training.commands.controls import controls_command
 from training.commands.report import report_command
@@ -48,6 +49,7 @@ app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the mod
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
 app.add_typer(train_app, name="train")
 app.command("audit")(audit_command)
+app.command("average")(average_command)
 app.command("combine")(combine_command)
 app.command("split")(split_command)
 app.command("controls")(controls_command)
