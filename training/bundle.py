@@ -84,6 +84,8 @@ _START_DATA: Final[Mapping[str, str]] = {
     "efficientnet-lite0": "ImageNet, by way of the published EfficientNet-Lite0 (weights Apache-2.0)",
     "efficientnet-lite2": "ImageNet, by way of the published EfficientNet-Lite2 (weights Apache-2.0)",
 }
+_ON_ENCODER: Final = "-unet"
+_ENCODER_DATA: Final = "Labels that its encoder learnt first: the data of `tumor-classifier`"
 LICENCES: Final[Mapping[Kind, str]] = {
     "classifier": "Weights: research use only, under the terms of the data sets named above. Code: Apache-2.0.",
     "segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",
@@ -178,9 +180,12 @@ def caveats(export: Export, evaluated: Evaluate | None) -> tuple[str, ...]:
 
 
 def _start_data(export: Export) -> list[str]:
-    """Of each of its networks, what it began with."""
-    names = [name.removesuffix("-unet") for name in (export.architecture or "").split("+")]
-    return [_START_DATA[name] for name in names if name in _START_DATA]
+    """Of each of its networks, what it began with; an encoder of one learnt labels before it outlined anything."""
+    networks = (export.architecture or "").split("+")
+    names = [name.removesuffix(_ON_ENCODER) for name in networks]
+    found = [_START_DATA[name] for name in names if name in _START_DATA]
+    taught = any(name in _START_DATA and name != network for name, network in zip(names, networks, strict=True))
+    return [*found, _ENCODER_DATA] if taught else found
 
 
 def _network(export: Export) -> str:

@@ -58,8 +58,8 @@ as often as another), axial slices of five BraTS 2021 cases, and slices of heads
 at random, so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the
 FLAIR abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. The weights are the mean
 of two runs, the second of which went on from the first. Threshold and weights were chosen on `val`, where TCGA-LGG with
-three sequences, TCGA-LGG with FLAIR alone, and outlined Figshare slices counted alike. All BraTS
-cases were used in training: there is no measurement on them.""",
+three sequences, TCGA-LGG with FLAIR alone, and outlined Figshare slices counted alike. All BraTS cases were used in
+training: there is no measurement on them.""",
     "volume-segmenter": """\
 Slices first, then the volume: a classic U-Net, the `tumor-segmenter` of its day, reads every axial slice (T1, T1
 post-contrast, T2, FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them,
