@@ -26,5 +26,7 @@ def average(runs: Sequence[Path], run: Path) -> None:
         if value.is_floating_point():
             value.copy_(torch.stack([content["average"][name] for content in found]).mean(dim=0))
     last["about"]["averaged"] = [str(item) for item in runs]
+    # What was measured on the way was measured of other weights.
+    last["state"]["history"] = []
     run.mkdir(parents=True, exist_ok=True)
     torch.save(last, run / CHECKPOINT)

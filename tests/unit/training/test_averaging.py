@@ -20,7 +20,8 @@ def write_run(run: Path, width: int = 4) -> Path:
     weights = make_segmenter(config).state_dict()
     about = {"kind": "segmenter", "config": config}
     run.mkdir()
-    torch.save({"about": about, "average": weights, "state": {"images_seen": 8, "history": []}}, run / CHECKPOINT)
+    state = {"images_seen": 8, "history": [{"dice": 0.5}]}
+    torch.save({"about": about, "average": weights, "state": state}, run / CHECKPOINT)
     return run
 
 
@@ -32,6 +33,7 @@ def test_every_weight_is_the_mean(tmp_path: Path) -> None:
         torch.testing.assert_close(
             value, (first[name] + second[name]) / 2 if value.is_floating_point() else first[name]
         )
+    assert load_trained(tmp_path / "mean").history == ()
     assert not torch.equal(first["head.weight"], second["head.weight"])
 
 
