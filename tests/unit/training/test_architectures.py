@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from training.checkpoints import make_classifier, make_segmenter  # noqa: E402
-from training.config import ClassifierName, PretrainedName, SegmenterName  # noqa: E402
+from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
 from training.graphs import (  # noqa: E402
     CLASSIFIER_OUTPUTS,
     MULTITASK_OUTPUTS,
@@ -117,7 +117,8 @@ def test_the_registry_is_what_the_command_line_offers() -> None:
     assert set(CLASSIFIERS) == set(get_args(ClassifierName)) == set(PUBLISHED)
     assert set(SEGMENTERS) == set(get_args(SegmenterName))
     # Teachers have a command of their own, and ship.
-    assert set(TITLES) == {*CLASSIFIERS, *SEGMENTERS, *VOLUME_SEGMENTERS, *get_args(PretrainedName)}
+    pretrained = {*get_args(PretrainedName), *get_args(PretrainedSegmenterName)}
+    assert set(TITLES) == {*CLASSIFIERS, *SEGMENTERS, *VOLUME_SEGMENTERS, *pretrained}
 
 
 def test_networks_side_by_side_are_named_one_after_another() -> None:
