@@ -20,6 +20,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 OPSET = 18
 # Smaller tensors (biases, normalisation) stay float32: nothing to gain.
 _SMALLEST_HALF = 1024
+# Of a signed byte, alike on both sides of zero.
 _LARGEST_BYTE: Final = 127
 
 Array = npt.NDArray[np.float32]

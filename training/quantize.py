@@ -231,8 +231,9 @@ def passes(agreement: Mapping[str, float]) -> bool:
 
 def _merit(agreement: Mapping[str, float]) -> float:
     """How many answers stay the same, or, negative, by how much Dice changes where it changes most."""
-    changes = [abs(value) for name, value in agreement.items() if name.startswith("dice_change")]
-    return agreement.get("top1_agreement", -max(changes, default=0.0))
+    if "top1_agreement" in agreement:
+        return agreement["top1_agreement"]
+    return -max(abs(value) for name, value in agreement.items() if name.startswith("dice_change"))
 
 
 def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS) -> Quantize:

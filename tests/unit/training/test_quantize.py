@@ -34,6 +34,11 @@ def test_int8_may_stand_in_where_no_figure_moves_too_far(agreement: dict[str, fl
     assert passes(agreement) == may
 
 
+def test_without_any_figure_nothing_stands_in() -> None:
+    with pytest.raises(ValueError, match="empty"):
+        passes({"pixel_agreement": 1.0})
+
+
 def test_an_encoder_of_depthwise_convolutions_stays_float_and_its_decoder_does_not(tmp_path: Path) -> None:
     torch.manual_seed(0)
     graph = SegmenterGraph(half_weights(fold_normalisation(LiteUNet("efficientnet-lite0").eval())))
