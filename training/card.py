@@ -197,7 +197,8 @@ def _operating_point(manifest: Manifest, export: Export) -> str:
     if export.volume is not None:
         return _volume_operating_point(export, export.volume)
     scores = ", ".join(f"{score:.3f} at {size}" for size, score in export.sizes.items())
-    lines = [f"- input: {export.size} x {export.size} pixels; on validation {scores}"]
+    chosen = f"; on validation {scores}" if scores else ""
+    lines = [f"- input: {export.size} x {export.size} pixels{chosen}"]
     if export.temperature is not None:
         folded = manifest.calibration is None or manifest.calibration.temperature_in_graph
         applied = "folded into the logits" if folded else "applied by the service: label sets share the graph"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -14,7 +14,9 @@ from training.config import PretrainedSegmenterName
 from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS
 from training.models.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
+from training.models.second_reader import SecondReader
 from training.models.side_by_side import SideBySide
+from training.records import Kind
 from training.trainer import CHECKPOINT
 
 
@@ -22,7 +24,7 @@ from training.trainer import CHECKPOINT
 class Trained:
     """A network with its averaged weights in evaluation mode, what it was trained with, and its history."""
 
-    kind: str
+    kind: Kind
     model: nn.Module
     config: dict[str, Any]
     images_seen: int
@@ -36,9 +38,14 @@ class Trained:
     @property
     def labels(self) -> tuple[str, ...]:
         """Class names, or regions."""
-        if self.kind == "classifier":
-            return tuple(self.config["labels"])
-        return REGIONS if self.kind == "volume-segmenter" else ("tumor",)
+        return labels_of(self.kind, self.config)
+
+
+def labels_of(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a network of ``config`` tells apart: class names, or regions."""
+    if kind == "classifier":
+        return tuple(config["labels"])
+    return REGIONS if kind == "volume-segmenter" else ("tumor",)
 
 
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
@@ -56,7 +63,9 @@ def make_classifier(config: Mapping[str, Any]) -> nn.Module:
 
 
 def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes."""
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.second_reader`` of two."""
+    if "second" in config:
+        return SecondReader(make_segmenter(config["first"]), make_segmenter(config["second"]))
     # Runs from before there was a choice name no network.
     architecture = config.get("architecture", "unet")
     if architecture in get_args(PretrainedSegmenterName):
@@ -71,7 +80,7 @@ def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
     return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])
 
 
-_MAKERS: Final = {
+MAKERS: Final[Mapping[Kind, Callable[[Mapping[str, Any]], nn.Module]]] = {
     "classifier": make_classifier,
     "segmenter": make_segmenter,
     "volume-segmenter": make_volume_segmenter,
@@ -93,6 +102,6 @@ def load_trained(run: Path) -> Trained:
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
     kind, config = about["kind"], about["config"]
-    model = _MAKERS[kind](config)
+    model = MAKERS[kind](config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))

@@ -1,4 +1,8 @@
-"""Trained classifiers as one run whose network answers with the mean of theirs (``training.models.side_by_side``)."""
+"""Trained networks as one run.
+
+Classifiers that answer with their mean (``training.models.side_by_side``), and a segmenter that asks another one where
+much is shown (``training.models.second_reader``).
+"""
 
 from __future__ import annotations
 
@@ -10,12 +14,14 @@ from typing import Any, Final
 import torch
 from torch import nn
 
-from core.contracts.manifest import ClassificationPreprocessing, Manifest
-from training.checkpoints import load_trained, make_classifier
-from training.config import ClassifierConfig
+from core.contracts.manifest import ClassificationPreprocessing, Manifest, SegmentationPreprocessing
+from training.bundle import ARCHITECTURES
+from training.checkpoints import MAKERS, labels_of, load_trained
+from training.config import ClassifierConfig, SegmenterConfig
 from training.models.restore import restore
+from training.models.second_reader import SecondReader
 from training.models.side_by_side import SideBySide
-from training.records import REFERENCE_FILE
+from training.records import REFERENCE_FILE, Kind
 from training.trainer import CHECKPOINT
 
 _FEWEST: Final = 2
@@ -24,8 +30,9 @@ _MANIFEST: Final = "manifest.json"
 
 @dataclass(frozen=True, eq=False)
 class Member:
-    """A trained classifier and the configuration that makes its like; of bundles, ``images_seen`` is not known."""
+    """A trained network and the configuration that makes its like; of bundles, ``images_seen`` is not known."""
 
+    kind: Kind
     model: nn.Module
     config: Mapping[str, Any]
     images_seen: int = 0
@@ -33,7 +40,7 @@ class Member:
     @property
     def labels(self) -> tuple[str, ...]:
         """In the order of the logits."""
-        return tuple(self.config["labels"])
+        return labels_of(self.kind, self.config)
 
     @property
     def size(self) -> int:
@@ -45,55 +52,98 @@ def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None =
     """Write the checkpoint of a run that ``export`` and what follows it take like any other.
 
     ``size`` is the side of the input that all are shown; None: the one that they were trained at. Raises ValueError
-    where there are fewer than two members, their labels differ, or their sizes do and none is given.
+    where there are fewer than two members, one is no classifier, their labels differ, or their sizes do and none is
+    given.
     """
     found = [load_member(member) for member in members]
     if len(found) < _FEWEST:
         raise ValueError("one network alone has nothing to stand beside")
+    _all_are("classifier", found)
     sizes = {item.size for item in found} if size is None else {size}
     if len({item.labels for item in found}) > 1 or len(sizes) > 1:
         told = "; ".join(f"{item.size} pixels, {', '.join(item.labels)}" for item in found)
         raise ValueError(f"the members differ in what they take or answer: {told}")
     config = _config(found, shares or [1.0] * len(found), sizes.pop())
     weights = SideBySide([item.model for item in found], config["shares"]).state_dict()
-    about = {"kind": "classifier", "config": config, "members": [str(member) for member in members]}
-    seen = sum(item.images_seen for item in found)
+    _write(run, config, weights, members, found)
+
+
+def second_reader(first: Path, second: Path, run: Path) -> None:
+    """Write the checkpoint of the segmenter ``first`` that asks ``second`` where every sequence of TCGA-LGG is shown.
+
+    Both are shown what ``first`` was trained at. Raises ValueError where one is no segmenter of slices.
+    """
+    found = [load_member(member) for member in (first, second)]
+    _all_are("segmenter", found)
+    one, other = found
+    config = {
+        "architecture": _joined(found),
+        "preset": "falx",
+        "first": dict(one.config),
+        "second": dict(other.config),
+        **_trained_at(one.size),
+    }
+    _write(run, config, SecondReader(one.model, other.model).state_dict(), (first, second), found)
+
+
+def _all_are(kind: Kind, members: Sequence[Member]) -> None:
+    if any(member.kind != kind for member in members):
+        raise ValueError(f"wanted is the kind {kind}, given are {', '.join(member.kind for member in members)}")
+
+
+def _write(
+    run: Path, config: Mapping[str, Any], weights: Mapping[str, Any], paths: Sequence[Path], members: Sequence[Member]
+) -> None:
+    about = {"kind": members[0].kind, "config": dict(config), "members": [str(path) for path in paths]}
+    seen = sum(item.images_seen for item in members)
     state = {"step": 0, "images_seen": seen, "elapsed_s": 0.0, "history": []}
     run.mkdir(parents=True, exist_ok=True)
     torch.save({"about": about, "model": weights, "average": weights, "state": state}, run / CHECKPOINT)
 
 
 def load_member(path: Path) -> Member:
-    """A classifier out of a run, or of a bundle whose graph is that of one network."""
+    """A network of slices out of a run, or out of a bundle whose graph is that of one network."""
     if not (path / _MANIFEST).exists():
         trained = load_trained(path)
-        return Member(trained.model, trained.config, trained.images_seen)
+        return Member(trained.kind, trained.model, trained.config, trained.images_seen)
     manifest = Manifest.model_validate_json((path / _MANIFEST).read_text())
-    config = _config_of(manifest, path)
-    model = make_classifier(config)
+    kind, config = _described(manifest, path)
+    model = MAKERS[kind](config)
     # Without batches the normalisation that the graph has folded stays folded, and the network is the graph's exactly.
     restore(model, path / REFERENCE_FILE, ())
-    return Member(model.eval(), config)
+    return Member(kind, model.eval(), config)
 
 
-def _config_of(manifest: Manifest, path: Path) -> dict[str, Any]:
-    """What made the network of a bundle. Raises TypeError where it is no classifier, ValueError for other labels."""
+def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
+    """What made the network of a bundle. Raises TypeError where that reads no slices, ValueError for other labels."""
     spec = manifest.preprocessing
+    if isinstance(spec, SegmentationPreprocessing):
+        # Of the classic U-Net, manifests name the channels as well.
+        own = {} if manifest.architecture == ARCHITECTURES["segmenter"] else {"architecture": manifest.architecture}
+        return "segmenter", asdict(SegmenterConfig()) | own | _trained_at(spec.size)
     if not isinstance(spec, ClassificationPreprocessing):
-        raise TypeError(f"{path} is no classifier")
+        raise TypeError(f"{path} reads no slices")
     labels = ClassifierConfig().labels
     if tuple(labels[index] for index in manifest.logit_indices) != manifest.labels:
         raise ValueError(f"{path} answers with {', '.join(manifest.labels)}, in another order than {', '.join(labels)}")
     config = asdict(ClassifierConfig()) | {"architecture": manifest.architecture}
-    return config | {"schedule": {"phases": [{"size": spec.size}]}}
+    return "classifier", config | _trained_at(spec.size)
+
+
+def _trained_at(size: int) -> dict[str, Any]:
+    return {"schedule": {"phases": [{"size": size}]}}
+
+
+def _joined(members: Sequence[Member]) -> str:
+    return "+".join(member.config["architecture"] for member in members)
 
 
 def _config(members: Sequence[Member], shares: Sequence[float], size: int) -> dict[str, Any]:
     return {
-        "architecture": "+".join(member.config["architecture"] for member in members),
+        "architecture": _joined(members),
         "preset": "falx",
         "labels": members[0].labels,
         "members": [dict(member.config) for member in members],
         "shares": list(shares),
-        "schedule": {"phases": [{"size": size}]},
+        **_trained_at(size),
     }

@@ -79,16 +79,40 @@ def export_graph(
     if program is None:
         raise RuntimeError("the exporter returned no program")
     model = program.model_proto
-    store_half(model)
+    for branch in branches(model):
+        take_weights(branch, model.graph)
+    for part in graphs(model):
+        store_half(part)
     strip(model)
     onnx.checker.check_model(model)
     onnx.save(model, path)
 
 
-def store_half(model: onnx.ModelProto) -> None:
+def branches(model: onnx.ModelProto) -> list[onnx.GraphProto]:
+    """What runs or not as an input decides: the branches of every If."""
+    found = (attribute for node in model.graph.node if node.op_type == "If" for attribute in node.attribute)
+    return [attribute.g for attribute in found]
+
+
+def graphs(model: onnx.ModelProto) -> list[onnx.GraphProto]:
+    """The branches of a model, then its own graph: moving the nodes of that one copies the branches in them."""
+    return [*branches(model), model.graph]
+
+
+def take_weights(branch: onnx.GraphProto, graph: onnx.GraphProto) -> None:
+    """Move the initialisers of ``graph`` that a branch alone reads into it: ONNX Runtime only lays out a graph's own
+    weights as its fast convolutions want them (a U-Net in a branch: 53 instead of 76 ms)."""
+    elsewhere = {name for node in graph.node for name in node.input}
+    read = {name for node in branch.node for name in node.input} - elsewhere
+    for tensor in [tensor for tensor in graph.initializer if tensor.name in read]:
+        branch.initializer.append(tensor)
+        graph.initializer.remove(tensor)
+
+
+def store_half(graph: onnx.GraphProto) -> None:
     """Store every large float32 initialiser that fp16 holds without loss as fp16, behind a Cast to float32."""
     casts = []
-    for tensor in list(model.graph.initializer):
+    for tensor in list(graph.initializer):
         values = numpy_helper.to_array(tensor)
         if tensor.data_type != TensorProto.FLOAT or values.size < _SMALLEST_HALF:
             continue
@@ -98,25 +122,23 @@ def store_half(model: onnx.ModelProto) -> None:
             continue
         name = tensor.name
         stored = numpy_helper.from_array(half, f"{name}_fp16")
-        model.graph.initializer.remove(tensor)
-        model.graph.initializer.append(stored)
+        graph.initializer.remove(tensor)
+        graph.initializer.append(stored)
         casts.append(helper.make_node("Cast", [stored.name], [name], f"{name}_cast", to=TensorProto.FLOAT))
-    _put_first(model, casts)
-    named = {value.name for value in model.graph.value_info}
-    if named:
-        kept = [value for value in model.graph.value_info if not value.name.endswith("_fp16")]
-        del model.graph.value_info[:]
-        model.graph.value_info.extend(kept)
+    _put_first(graph, casts)
+    kept = [value for value in graph.value_info if not value.name.endswith("_fp16")]
+    del graph.value_info[:]
+    graph.value_info.extend(kept)
 
 
-def store_bytes(model: onnx.ModelProto, convolutions: Collection[str]) -> None:
+def store_bytes(graph: onnx.GraphProto, convolutions: Collection[str]) -> None:
     """Store the float32 weights of these convolutions as int8, one scale an output channel; they compute in float32.
 
     Cast and Mul bring them back, which ONNX Runtime does once, when it loads the graph: DequantizeLinear it would leave
     for every run. A weight moves by at most 1/254 of its channel's largest.
     """
-    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    read = {node.input[1] for node in model.graph.node if node.op_type == "Conv" and node.name in convolutions}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    read = {node.input[1] for node in graph.node if node.op_type == "Conv" and node.name in convolutions}
     before = []
     for name in sorted(read & tensors.keys()):
         values = numpy_helper.to_array(tensors[name])
@@ -125,34 +147,40 @@ def store_bytes(model: onnx.ModelProto, convolutions: Collection[str]) -> None:
         largest = np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
         scale = np.where(largest > 0, largest, 1).astype(np.float32) / np.float32(_LARGEST_BYTE)
         steps, factor, whole = f"{name}_int8", f"{name}_scale", f"{name}_steps"
-        model.graph.initializer.remove(tensors[name])
-        model.graph.initializer.append(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), steps))
-        model.graph.initializer.append(numpy_helper.from_array(scale, factor))
+        graph.initializer.remove(tensors[name])
+        graph.initializer.append(numpy_helper.from_array(np.rint(values / scale).astype(np.int8), steps))
+        graph.initializer.append(numpy_helper.from_array(scale, factor))
         before.append(helper.make_node("Cast", [steps], [whole], f"{name}_cast", to=TensorProto.FLOAT))
         before.append(helper.make_node("Mul", [whole, factor], [name], f"{name}_mul"))
-    _put_first(model, before)
+    _put_first(graph, before)
 
 
-def _put_first(model: onnx.ModelProto, nodes: Sequence[onnx.NodeProto]) -> None:
-    others = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*nodes, *others])
+def _put_first(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
+    others = list(graph.node)
+    del graph.node[:]
+    graph.node.extend([*nodes, *others])
 
 
 def strip(model: onnx.ModelProto) -> None:
     """Remove what the exporter notes for its own debugging: paths and stack traces of the machine it ran on."""
     del model.metadata_props[:]
     model.doc_string = ""
-    for node in model.graph.node:
+    for graph in graphs(model):
+        _strip(graph)
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    graph.doc_string = ""
+    for node in graph.node:
         node.doc_string = ""
         del node.metadata_props[:]
-    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+    for value in (*graph.input, *graph.output, *graph.value_info):
         value.doc_string = ""
         del value.metadata_props[:]
-    for tensor in model.graph.initializer:
+    for tensor in graph.initializer:
         tensor.doc_string = ""
         del tensor.metadata_props[:]
-    del model.graph.metadata_props[:]
+    del graph.metadata_props[:]
 
 
 class OnnxModel:

@@ -25,7 +25,7 @@ from training.data.slices import load_slices
 from training.evaluation.classification import accuracy
 from training.export import LGG_SEQUENCES, dice_by_threshold
 from training.inputs import OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
-from training.onnx_files import OnnxModel, store_bytes, store_half, strip
+from training.onnx_files import OnnxModel, branches, graphs, store_bytes, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
 from training.segmenter import drop_sequences
 from training.upsampling import shuffle_pixels
@@ -45,8 +45,8 @@ Comparison = Callable[[], dict[str, float]]
 # float. Without Relu and Clip every activation would go to float and back.
 _QUANTISED_OPERATORS = ("Conv", "Relu", "Clip", "Add", "MaxPool", "Concat", "Slice", "Reshape")
 # Of networks side by side, and of an encoder with a decoder, the part of a weight's name that says whose it is.
-_PART = re.compile(r"^model\.(?:members\.\d+|encoder)\.")
-_DECODER = "model.decoders."
+_PART = re.compile(r"^model\.(?:members\.\d+|(?:first\.)?encoder)\.")
+_DECODER = re.compile(r"^model\.(?:first\.)?decoders\.")
 # Convolutions to fewer channels are read off or weigh others: they cost next to nothing, and a step of int8 shows.
 _FEWEST_CHANNELS = 4
 
@@ -121,7 +121,7 @@ def float_parts(model: onnx.ModelProto) -> list[str]:
     reached = {name for name, owner in owners.items() if owner in apart}
     names = []
     for node in model.graph.node:
-        if reached & set(node.input) and not any(name.startswith(_DECODER) for name in node.input):
+        if reached & set(node.input) and not any(map(_DECODER.match, node.input)):
             reached.update(node.output)
             names.append(node.name)
     return names
@@ -168,8 +168,12 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
             calibrate_method=attempt.method,
         )
     quantised = onnx.load(target)
-    store_bytes(quantised, parts)
-    store_half(quantised)
+    store_bytes(quantised.graph, parts)
+    for branch in branches(quantised):
+        # The quantiser leaves branches alone.
+        store_bytes(branch, [node.name for node in branch.node])
+    for graph in graphs(quantised):
+        store_half(graph)
     strip(quantised)
     onnx.save(quantised, target)
     return len(excluded)

@@ -1,4 +1,4 @@
-"""``python -m training combine``: trained classifiers side by side, as a run."""
+"""``python -m training combine`` and ``second-reader``: trained networks together, as a run."""
 
 from __future__ import annotations
 
@@ -25,3 +25,17 @@ def combine_command(member: MemberOption, run: RunOption, share: ShareOption = N
         combine(member, run, share, size)
     except ValueError as error:
         raise typer.BadParameter(str(error), param_hint="--member") from error
+
+
+def second_reader_command(
+    first: Annotated[Path, typer.Option("--first", help="Run or bundle of the segmenter that answers.")],
+    second: Annotated[Path, typer.Option("--second", help="Run or bundle of the segmenter that it asks.")],
+    run: RunOption,
+) -> None:
+    """A segmenter that asks another one where T1, T1 post-contrast and FLAIR are all shown."""
+    from training.combine import second_reader
+
+    try:
+        second_reader(first, second, run)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error

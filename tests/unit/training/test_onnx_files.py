@@ -150,7 +150,7 @@ def test_weights_stored_as_bytes_compute_nearly_the_same(tmp_path: Path) -> None
     graph = onnx.helper.make_graph(nodes, "two", value[:1], value[1:], initial)
     model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
     onnx.save(model, tmp_path / "float.onnx")
-    store_bytes(model, {"first"})
+    store_bytes(model.graph, {"first"})
     onnx.checker.check_model(model)
     onnx.save(model, tmp_path / "bytes.onnx")
     kinds = {tensor.name: tensor.data_type for tensor in model.graph.initializer}

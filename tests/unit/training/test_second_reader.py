@@ -1,0 +1,151 @@
+"""A segmenter that asks another: where all of T1, T1 post-contrast and FLAIR are shown, and nowhere else."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
+pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
+
+from torch import Tensor, nn  # noqa: E402
+
+from core.contracts.manifest import Manifest  # noqa: E402
+from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
+from training.checkpoints import load_trained, make_classifier, make_segmenter  # noqa: E402
+from training.combine import second_reader  # noqa: E402
+from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
+from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.models.second_reader import SecondReader, shows_all  # noqa: E402
+from training.models.unet import UNet  # noqa: E402
+from training.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.quantize import ATTEMPTS, quantise  # noqa: E402
+from training.trainer import CHECKPOINT  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+
+SIZE = 32
+SCHEDULE = ScheduleConfig(phases=(Phase(SIZE, 8),))
+
+
+def shown(*channels: int, seed: int = 0) -> Tensor:
+    """(1, 4, SIZE, SIZE) with these channels, the others absent."""
+    images = torch.rand(1, 4, SIZE, SIZE, generator=torch.Generator().manual_seed(seed))
+    absent = [channel for channel in range(4) if channel not in channels]
+    images[:, absent] = 0
+    return images
+
+
+def unknown() -> Tensor:
+    """One slice of unknown sequence, as a single grey upload arrives."""
+    return shown(0)[:, :1].repeat(1, 4, 1, 1)
+
+
+def lively(width: int = 4) -> UNet:
+    """A U-Net whose answers depend on what it is shown."""
+    network = UNet(4, width)
+    # Not zero: the exporter leaves such a bias out.
+    nn.init.constant_(network.head.bias, 0.1)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.bias, 0, 0.3)
+    return network.eval()
+
+
+@pytest.fixture
+def pair() -> SecondReader:
+    torch.manual_seed(0)
+    return SecondReader(lively(), lively()).eval()
+
+
+def test_the_second_is_asked_where_three_sequences_are_shown() -> None:
+    batches = [shown(0, 1, 3), shown(0, 1, 2, 3), shown(0, 1), shown(1, 3), shown(3), shown(0, 1, 2), unknown()]
+    assert shows_all(torch.cat(batches)).tolist() == [True, True, False, False, False, False, False]
+    # A sequence that repeats another tells nothing of its own.
+    repeated = shown(0, 1, 3)
+    repeated[:, 0] = repeated[:, 3]
+    assert not shows_all(repeated).any()
+
+
+@torch.no_grad()
+def test_it_answers_with_the_mean_there_and_alone_elsewhere(pair: SecondReader) -> None:
+    asked, alone = shown(0, 1, 3), torch.cat([shown(3), unknown()])
+    torch.testing.assert_close(pair(asked), (pair.first(asked) + pair.second(asked)) / 2)
+    torch.testing.assert_close(pair(alone), pair.first(alone))
+    both = pair(torch.cat([asked, alone]))
+    torch.testing.assert_close(both, torch.cat([pair(asked), pair(alone)]))
+    assert not torch.allclose(pair.first(asked), pair.second(asked), atol=1e-2)
+
+
+@torch.no_grad()
+def test_its_graph_has_the_second_in_a_branch(pair: SecondReader, tmp_path: Path) -> None:
+    graph = SegmenterGraph(half_weights(fold_normalisation(pair)))
+    path = tmp_path / "model.onnx"
+    export_graph(graph, torch.cat([shown(0, 1, 3), shown(3)]), path, "images", SEGMENTER_OUTPUTS)
+    given = OnnxModel(path)
+    for batch in (shown(0, 1, 3), unknown(), torch.cat([shown(3), shown(0, 1, 3), unknown()])):
+        np.testing.assert_allclose(given.run(batch.numpy())["probability"], graph(batch).numpy(), atol=1e-5)
+    model = onnx.load(path)
+    asks, _ = branches(model)
+    owned = {tensor.name: tensor.data_type for tensor in asks.initializer}
+    assert "model.second.encoders.4.3.weight_fp16" in owned
+    assert owned["model.second.encoders.4.3.weight_fp16"] == onnx.TensorProto.FLOAT16
+    assert not [tensor.name for tensor in model.graph.initializer if ".second." in tensor.name]
+
+
+@torch.no_grad()
+def test_in_int8_the_second_stays_float_and_is_stored_as_bytes(pair: SecondReader, tmp_path: Path) -> None:
+    graph = SegmenterGraph(half_weights(fold_normalisation(pair)))
+    source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
+    slices = torch.cat([shown(0, 1, 3, seed=seed) for seed in range(4)] + [unknown()])
+    export_graph(graph, slices[:2], source, "images", SEGMENTER_OUTPUTS)
+    quantise(source, target, slices.numpy(), ATTEMPTS[0])
+    asks = next(branch for branch in branches(onnx.load(target)) if len(branch.node) > 1)
+    kinds = {tensor.name: tensor.data_type for tensor in asks.initializer}
+    assert kinds["model.second.encoders.4.3.weight_int8"] == onnx.TensorProto.INT8
+    assert not [node.op_type for node in asks.node if "Linear" in node.op_type]
+    exact, near = (OnnxModel(path).run(slices.numpy())["probability"] for path in (source, target))
+    assert 0 < np.abs(exact - near).max() < 0.1
+
+
+def write_run(run: Path, kind: str, config: SegmenterConfig | ClassifierConfig) -> Path:
+    as_dictionary = dataclasses.asdict(config)
+    make = make_segmenter if kind == "segmenter" else make_classifier
+    about = {"kind": kind, "config": as_dictionary}
+    state = {"images_seen": 8, "history": []}
+    run.mkdir()
+    torch.save({"about": about, "average": make(as_dictionary).state_dict(), "state": state}, run / CHECKPOINT)
+    return run
+
+
+@torch.no_grad()
+def test_it_is_made_of_runs_and_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(SegmenterConfig, width=4, schedule=SCHEDULE)
+    monkeypatch.setattr("training.combine.SegmenterConfig", small)
+    first = write_run(tmp_path / "first", "segmenter", small(architecture="residual-unet"))
+    torch.manual_seed(0)
+    network, bundle = lively(), tmp_path / "bundle"
+    bundle.mkdir()
+    folded = SegmenterGraph(half_weights(fold_normalisation(network)))
+    export_graph(folded, shown(3).repeat(2, 1, 1, 1), bundle / "model.onnx", "images", SEGMENTER_OUTPUTS)
+    own = {"architecture": "unet-16-256", "files": [describe(bundle / "model.onnx", "reference")]}
+    (bundle / "manifest.json").write_text(Manifest.model_validate({**segmenter_manifest(), **own}).model_dump_json())
+    second_reader(first, bundle, tmp_path / "both")
+    both = load_trained(tmp_path / "both")
+    assert (both.architecture, both.kind, both.images_seen) == ("residual-unet+unet", "segmenter", 8)
+    images = shown(0, 1, 3)
+    expected = (load_trained(first).model(images) + folded.model(images)) / 2
+    torch.testing.assert_close(both.model(images), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_classifiers_are_refused(tmp_path: Path) -> None:
+    one = write_run(tmp_path / "one", "segmenter", SegmenterConfig(width=4, schedule=SCHEDULE))
+    other = write_run(tmp_path / "other", "classifier", ClassifierConfig(width=8, schedule=SCHEDULE))
+    with pytest.raises(ValueError, match="wanted is the kind segmenter"):
+        second_reader(one, other, tmp_path / "both")
+    assert not (tmp_path / "both").exists()

@@ -1,0 +1,53 @@
+"""A segmenter that asks another one where much is shown: the mean of both, and the other's cost there alone."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+
+from training.data.multisequence import SEQUENCES
+
+# What TCGA-LGG has of each patient, and what both networks are about equally good at.
+ASKED_FOR: Final = ("t1", "t1ce", "flair")
+_CHANNELS: Final = tuple(SEQUENCES.index(name) for name in ASKED_FOR)
+
+
+def shows_all(images: Tensor) -> Tensor:
+    """Which of (N, 4, S, S) show every sequence of ``ASKED_FOR``: (N,).
+
+    A channel that was not given is zero, and a slice of unknown sequence lies in all channels alike.
+    """
+    channels = [images[:, index] for index in _CHANNELS]
+    pairs = zip(channels, [*channels[1:], channels[0]], strict=True)
+    told = [channel.amax(dim=(1, 2)) > 0 for channel in channels]
+    apart = [(one - other).abs().amax(dim=(1, 2)) > 0 for one, other in pairs]
+    return torch.stack([*told, *apart], dim=1).all(dim=1)
+
+
+class SecondReader(nn.Module):
+    """(N, 4, S, S) in [0, 1] -> logits (N, 1, S, S): of ``first``, or of both where ``shows_all``, their mean.
+
+    In a graph ``second`` is a branch, computed for a batch in which any slice shows all. It is made of trained networks
+    and not trained any further.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 1, S, S)."""
+        logits = self.first(images)
+        asked = shows_all(images)
+        share = 0.5 * asked.to(logits.dtype)[:, None, None, None]
+        return logits + share * (self._asked(asked.any(), images, logits) - logits)
+
+    def _asked(self, anywhere: Tensor, images: Tensor, logits: Tensor) -> Tensor:
+        """What ``second`` says, or ``logits`` again where nobody asks it."""
+        if torch.compiler.is_exporting():
+            given = (images, logits)
+            return torch.cond(anywhere, lambda images, _: self.second(images), lambda _, logits: logits.clone(), given)
+        return self.second(images) if bool(anywhere) else logits
