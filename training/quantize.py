@@ -175,6 +175,7 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
     for graph in graphs(quantised):
         store_half(graph)
     strip(quantised)
+    onnx.checker.check_model(quantised)
     onnx.save(quantised, target)
     return len(excluded)
 

@@ -43,11 +43,15 @@ class SecondReader(nn.Module):
         logits = self.first(images)
         asked = shows_all(images)
         share = 0.5 * asked.to(logits.dtype)[:, None, None, None]
-        return logits + share * (self._asked(asked.any(), images, logits) - logits)
+        return logits + share * (self._asked(asked.any(), images) - logits)
 
-    def _asked(self, anywhere: Tensor, images: Tensor, logits: Tensor) -> Tensor:
-        """What ``second`` says, or ``logits`` again where nobody asks it."""
+    def _asked(self, anywhere: Tensor, images: Tensor) -> Tensor:
+        """What ``second`` says, or nothing of any weight where nobody asks it."""
         if torch.compiler.is_exporting():
-            given = (images, logits)
-            return torch.cond(anywhere, lambda images, _: self.second(images), lambda _, logits: logits.clone(), given)
-        return self.second(images) if bool(anywhere) else logits
+            # Branches may read what is computed before them, but of that tools that sort a graph know nothing.
+            return torch.cond(anywhere, self.second, _nothing, (images,))
+        return self.second(images) if bool(anywhere) else _nothing(images)
+
+
+def _nothing(images: Tensor) -> Tensor:
+    return torch.zeros_like(images[:, :1])
