@@ -13,7 +13,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime as ort
 import torch
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, compose, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -107,6 +107,23 @@ def take_weights(branch: onnx.GraphProto, graph: onnx.GraphProto) -> None:
     for tensor in [tensor for tensor in graph.initializer if tensor.name in read]:
         branch.initializer.append(tensor)
         graph.initializer.remove(tensor)
+
+
+def as_model(branch: onnx.GraphProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A branch of ``model`` that computes with nothing but the inputs of its graph, as a graph of its own."""
+    own = onnx.GraphProto()
+    own.CopyFrom(branch)
+    own.input.extend(model.graph.input)
+    read = {name for node in branch.node for name in node.input}
+    own.initializer.extend(tensor for tensor in model.graph.initializer if tensor.name in read)
+    return helper.make_model(own, opset_imports=model.opset_import, ir_version=model.ir_version)
+
+
+def put_back(model: onnx.ModelProto, branch: onnx.GraphProto) -> None:
+    """Make a graph like that of ``as_model`` the content of ``branch``, its names told from those outside."""
+    told = compose.add_prefix(model, f"{branch.name}_", rename_inputs=False)
+    branch.CopyFrom(told.graph)
+    del branch.input[:]
 
 
 def store_half(graph: onnx.GraphProto) -> None:

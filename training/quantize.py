@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
+import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -25,7 +26,8 @@ from training.data.slices import load_slices
 from training.evaluation.classification import accuracy
 from training.export import LGG_SEQUENCES, dice_by_threshold
 from training.inputs import OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
-from training.onnx_files import OnnxModel, branches, graphs, store_bytes, store_half, strip
+from training.models.second_reader import shows_all
+from training.onnx_files import OnnxModel, as_model, branches, put_back, store_bytes, store_half, strip
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
 from training.segmenter import drop_sequences
 from training.upsampling import shuffle_pixels
@@ -149,35 +151,47 @@ def quantise(source: Path, target: Path, images: FloatArray, attempt: Attempt) -
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(source, prepared, skip_symbolic_shape=True)
         model = onnx.load(prepared)
-        shuffle_pixels(model)
-        model = onnx.shape_inference.infer_shapes(model)
-        onnx.save(model, prepared)
-        parts = float_parts(model)
-        excluded = float_nodes(model, attempt)
-        logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
-        quantize_static(
-            prepared,
-            target,
-            SliceReader(model.graph.input[0].name, images),
-            quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTISED_OPERATORS),
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=excluded,
-            calibrate_method=attempt.method,
-        )
-    quantised = onnx.load(target)
-    store_bytes(quantised.graph, parts)
-    for branch in branches(quantised):
-        # The quantiser leaves branches alone.
-        store_bytes(branch, [node.name for node in branch.node])
-    for graph in graphs(quantised):
-        store_half(graph)
+        quantised, left = _quantised(model, images, attempt, Path(folder))
+        # The quantiser leaves branches alone: each becomes a graph for it, and a branch again.
+        for branch in branches(quantised):
+            if any(node.op_type == "Conv" for node in branch.node):
+                asked = images[shows_all(torch.from_numpy(images)).numpy()]
+                own, more = _quantised(as_model(branch, quantised), asked, attempt, Path(folder))
+                put_back(own, branch)
+                left += more
     strip(quantised)
     onnx.checker.check_model(quantised)
     onnx.save(quantised, target)
-    return len(excluded)
+    return left
+
+
+def _quantised(
+    model: onnx.ModelProto, images: FloatArray, attempt: Attempt, folder: Path
+) -> tuple[onnx.ModelProto, int]:
+    """The int8 graph of a prepared one, but for its branches, and the number of nodes left in float."""
+    shuffle_pixels(model)
+    model = onnx.shape_inference.infer_shapes(model)
+    prepared, target = folder / "float.onnx", folder / "int8.onnx"
+    onnx.save(model, prepared)
+    parts = float_parts(model)
+    excluded = float_nodes(model, attempt)
+    logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
+    quantize_static(
+        prepared,
+        target,
+        SliceReader(model.graph.input[0].name, images),
+        quant_format=QuantFormat.QDQ,
+        op_types_to_quantize=list(_QUANTISED_OPERATORS),
+        per_channel=True,
+        activation_type=QuantType.QUInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=excluded,
+        calibrate_method=attempt.method,
+    )
+    quantised = onnx.load(target)
+    store_bytes(quantised.graph, parts)
+    store_half(quantised.graph)
+    return quantised, len(excluded)
 
 
 def _classifier_comparison(run: Path, data: Path, record: Export) -> Comparison:

@@ -73,7 +73,7 @@ def test_an_over_full_queue(tmp_path: Path, segmenter: Server, open_tab: OpenTab
         page, *others = (open_tab(gateway) for _ in range(4))
         # Each tab sends two at a time: together more than there are places.
         for one in (*others, page):
-            upload(one, *(file(f"slice-{index}.png", make_png(96, 96, seed=index)) for index in range(6)))
+            upload(one, *(file(f"slice-{index}.png", make_png(96, 96, seed=index)) for index in range(4)))
         refused = page.locator(".strip li[data-state=failed]")
         expect(refused.first).to_be_visible()
         refused.first.get_by_role("button").click()

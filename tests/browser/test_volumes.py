@@ -38,7 +38,7 @@ SLOW_LAYERS = 6
 class Site:
     """A gateway with a queue and a store, and workers as wanted."""
 
-    def __init__(self, stack: ExitStack, folder: Path, **settings: str) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, slow_layers: int = 0, **settings: str) -> None:
         valkey = EmbeddedValkey(folder / "queue")
         stack.callback(valkey.stop)
         self._stack = stack
@@ -46,7 +46,7 @@ class Site:
             "FALX_REDIS_URL": valkey.start(),
             "FALX_BLOBS_URL": str(folder / "blobs"),
             "FALX_BLOBS_MIN_FREE_BYTES": "0",
-            "FALX_MODELS_DIR": str(write_volume_bundle(folder / "models", slow_layers=SLOW_LAYERS)),
+            "FALX_MODELS_DIR": str(write_volume_bundle(folder / "models", slow_layers=slow_layers)),
             **settings,
         }
         nobody = f"http://127.0.0.1:{free_port()}"
@@ -64,6 +64,15 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with ExitStack() as stack:
         site = Site(stack, tmp_path_factory.mktemp("site"))
+        site.start_worker()
+        yield site
+
+
+@pytest.fixture(scope="module")
+def slow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One whose jobs can be seen at work."""
+    with ExitStack() as stack:
+        site = Site(stack, tmp_path_factory.mktemp("slow"), SLOW_LAYERS)
         site.start_worker()
         yield site
 
@@ -124,9 +133,9 @@ def check_image_and_labels(page: Page) -> None:
     assert (np.ptp(labelled[3], axis=2) > 60).sum() > (np.ptp(grey[3], axis=2) > 60).sum() + 200
 
 
-def test_the_whole_story_with_a_reload_in_the_middle(site: Site, open_tab: OpenTab, picture: Picture) -> None:
+def test_the_whole_story_with_a_reload_in_the_middle(slow_site: Site, open_tab: OpenTab, picture: Picture) -> None:
     data, tumour_ml = phantom()
-    page = open_tab(site.gateway, "/#volumes")
+    page = open_tab(slow_site.gateway, "/#volumes")
     picture(page, "volumes-empty")
     choose(page, nifti("patient-4711_T1gd.nii.gz", data), nifti("patient-4711_t2_flair.nii.gz", data))
     expect(page.get_by_label("Sequence of patient-4711_T1gd.nii.gz")).to_have_value("t1ce")
@@ -218,8 +227,8 @@ def test_results_fit_a_phone_in_the_dark(site: Site, open_tab: OpenTab, picture:
     picture(page, "volumes-phone-dark")
 
 
-def test_a_job_at_work_can_be_cancelled(site: Site, open_tab: OpenTab, picture: Picture) -> None:
-    page = open_tab(site.gateway, "/#volumes")
+def test_a_job_at_work_can_be_cancelled(slow_site: Site, open_tab: OpenTab, picture: Picture) -> None:
+    page = open_tab(slow_site.gateway, "/#volumes")
     choose(page, nifti("flair.nii.gz", phantom()[0]))
     page.get_by_role("button", name="Start").press("Enter")
     expect(page.locator(".job")).to_have_attribute("data-status", "running")
