@@ -9,6 +9,17 @@ from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from training.models.registry import title
 from training.records import Evaluate, Export, Quantize
 
+_ON_AN_ENCODER: Final = """\
+A U-Net whose encoder is an EfficientNet-Lite2, with four input channels (T1, T1 post-contrast, T2, FLAIR). The encoder
+began with the published ImageNet weights, learnt the classifier's six labels on the slices of `train`, and then, with
+the decoder, to outline: on the `train` split of TCGA-LGG, the outlined Figshare slices of `train` (each kind of tumour
+as often as another), axial slices of five BraTS 2021 cases, and slices of heads without tumour. Sequences were dropped
+at random, so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the
+FLAIR abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. The weights are the mean
+of two runs, the second of which went on from the first. Threshold and weights were chosen on `val`, where TCGA-LGG with
+three sequences, TCGA-LGG with FLAIR alone, and outlined Figshare slices counted alike. All BraTS cases were used in
+training: there is no measurement on them."""
+
 _METHOD: Final = {
     "classifier": """\
 A ResNet50 for one grey channel, trained from scratch on the `train` split at growing input sizes: first at half
@@ -50,16 +61,14 @@ It went on from the weights of the release before; 40 % of its loss is against t
 U-Net with an EfficientNet-Lite0 encoder (ImageNet weights, then the classifier's labels), fine-tuned on the same
 splits. The threshold was chosen on `val`, where TCGA-LGG with three sequences, TCGA-LGG with FLAIR alone, and outlined
 Figshare slices counted alike. All BraTS cases were used in training: there is no measurement on them.""",
-    "efficientnet-lite2-unet": """\
-A U-Net whose encoder is an EfficientNet-Lite2, with four input channels (T1, T1 post-contrast, T2, FLAIR). The encoder
-began with the published ImageNet weights, learnt the classifier's six labels on the slices of `train`, and then, with
-the decoder, to outline: on the `train` split of TCGA-LGG, the outlined Figshare slices of `train` (each kind of tumour
-as often as another), axial slices of five BraTS 2021 cases, and slices of heads without tumour. Sequences were dropped
-at random, so any non-empty subset is accepted; one grey slice of unknown sequence fills all channels. "Tumour" is the
-FLAIR abnormality in TCGA-LGG, the enhancing lesion in Figshare and the whole tumour in BraTS. The weights are the mean
-of two runs, the second of which went on from the first. Threshold and weights were chosen on `val`, where TCGA-LGG with
-three sequences, TCGA-LGG with FLAIR alone, and outlined Figshare slices counted alike. All BraTS cases were used in
-training: there is no measurement on them.""",
+    "efficientnet-lite2-unet": _ON_AN_ENCODER,
+    "efficientnet-lite2-unet+unet": f"""\
+{_ON_AN_ENCODER}
+
+Where T1, T1 post-contrast and FLAIR are all shown, and none of them repeats another, a second network is asked, and the
+answer is the mean of both logits: the classic U-Net that was `tumor-segmenter` before, trained on the same splits at
+160 pixels, 40 % of its loss against the outline and 60 % against the answer of a U-Net with an EfficientNet-Lite0
+encoder. With fewer sequences it is not computed at all.""",
     "volume-segmenter": """\
 Slices first, then the volume: a classic U-Net, the `tumor-segmenter` of its day, reads every axial slice (T1, T1
 post-contrast, T2, FLAIR), and a 3D U-Net with residual blocks and attention gates reads what it found in all of them,

@@ -54,7 +54,7 @@ TITLES: Final[Mapping[str, str]] = {
     "vgg16": "VGG16",
     "efficientnet-lite0": "EfficientNet-Lite0",
     "efficientnet-lite2": "EfficientNet-Lite2",
-    "unet": "U-Net",
+    "unet": "classic U-Net",
     "efficientnet-lite0-unet": "U-Net with an EfficientNet-Lite0 encoder",
     "efficientnet-lite2-unet": "U-Net with an EfficientNet-Lite2 encoder",
     "residual-unet": "residual U-Net",
