@@ -10,8 +10,6 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from training.halves import group_halves
-
 FloatArray = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
@@ -67,3 +65,10 @@ def calibrate(logits: FloatArray, labels: IntArray, groups: Sequence[str]) -> tu
 def acceptance_threshold(scores: FloatArray, acceptance: float = ACCEPTANCE) -> float:
     """The score that this share of the slices does not exceed."""
     return float(np.quantile(scores, acceptance, method="higher"))
+
+
+def group_halves(groups: Sequence[str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Two halves (n,) that share no group: one to fit on, one for the conformal scores."""
+    order = {name: index for index, name in enumerate(sorted(set(groups)))}
+    first = np.array([order[name] % 2 == 0 for name in groups])
+    return first, ~first

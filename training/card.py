@@ -37,22 +37,21 @@ The temperature was fitted on `val`, and so was the threshold of the prediction 
 at the temperature of the other half, which shares no patient or cluster with it.""",
     "resnet50+efficientnet-lite0+efficientnet-lite2": """\
 Three networks side by side, whose logits are averaged: each reads the slice, and one linear layer reads what all of
-them pooled, so that the maps are exact. They know six classes, and serve the four common ones and all six; CT heads
-among the no-tumour slices were kept out of their training.
+them pooled, so that the maps are exact. They know six classes; CT heads among the no-tumour slices were kept out of
+their training, which saw the `train` split alone.
 
 - A ResNet50 for one grey channel, trained from scratch at growing input sizes: first at half its width, then with every
   channel doubled and, beside the labels, the answers of a teacher as targets. A second output (dropped from the graph)
-  learnt the tumour's outline where it is known. It saw the `train` split alone.
-- An EfficientNet-Lite0, fine-tuned from the published ImageNet weights: an earlier state of it was that teacher.
+  learnt the tumour's outline where it is known.
+- The EfficientNet-Lite0 of `tumor-classifier-6`, fine-tuned from the published ImageNet weights at 160 pixels: an
+  earlier state of it was that teacher.
 - An EfficientNet-Lite2, fine-tuned from the published ImageNet weights.
 
-The last two saw `train` first, and then `val` as well: half of its patients and clusters in one run, the other half in
-another that began with the same weights, and the mean of the weights of both is here. Each run was judged on the half
-that it had not learnt; the shares of the three in the mean come from these answers. Where the outline is known, all
-were taught to find the evidence for the class there. The slice is cut to the head, padded square, resized and stretched
-between two percentiles of the head. Temperature, threshold of the prediction sets and limit of the input check were
-fitted on `val` with the answers of the same three networks before they had learnt any of it (the temperature crosswise
-by halves that share no patient or cluster), and are taken from there.""",
+Where the outline is known, the first and the last were taught to find the evidence for the class there. The slice is
+cut to the head, padded square, resized and stretched between two percentiles of the head. Each network counts by the
+inverse of its temperature on `val`. The temperature of the mean was fitted on `val`, and so was the threshold of the
+prediction sets: on the answers of each half at the temperature of the other half, which shares no patient or cluster
+with it.""",
     "segmenter": """\
 A classic U-Net with four input channels (T1, T1 post-contrast, T2, FLAIR), trained on the `train` split of TCGA-LGG,
 the outlined Figshare slices of `train`, axial slices of five BraTS 2021 cases, and slices of heads without tumour.
@@ -95,8 +94,8 @@ _LIMITS: Final = {
         "an aim there, and a measurement on `test`.",
         "The published splits contain CT heads in `val` (one); `test` stays as it was given.",
         "`python -m training audit` finds a near copy in `train` for 81 of the 1,028 labelled `test` slices "
-        "of six classes (58 feltrin, 20 nickparvar, 3 sartaj) and in `val` for 13 (12 nickparvar, 1 feltrin), which "
-        "the published clusters missed: read the figures as hopeful.",
+        "of six classes (58 feltrin, 20 nickparvar, 3 sartaj), which the published clusters missed"
+        ": read the figures as hopeful.",
     ),
     "segmenter": (
         "T2 was seen in five BraTS cases only, and those are skull-stripped.",
@@ -207,8 +206,7 @@ def _operating_point(manifest: Manifest, export: Export) -> str:
     if export.volume is not None:
         return _volume_operating_point(export, export.volume)
     scores = ", ".join(f"{score:.3f} at {size}" for size, score in export.sizes.items())
-    chosen = f"; on validation {scores}" if scores else ""
-    lines = [f"- input: {export.size} x {export.size} pixels{chosen}"]
+    lines = [f"- input: {export.size} x {export.size} pixels; on validation {scores}"]
     if export.temperature is not None:
         folded = manifest.calibration is None or manifest.calibration.temperature_in_graph
         applied = "folded into the logits" if folded else "applied by the service: label sets share the graph"

@@ -17,10 +17,9 @@ from core.contracts.manifest import ClassificationPreprocessing
 from training.augment import augment, mix
 from training.checkpoints import make_classifier
 from training.config import ClassifierConfig, Phase
-from training.data.slices import Slices, ct_heads, load_slices, slice_rows
+from training.data.slices import Slices, load_slices, slice_rows
 from training.evaluation.classification import accuracy, balanced_accuracy
 from training.evaluation.masks import volumetric_dice
-from training.halves import learnt
 from training.losses import distillation_loss, evidence_loss, mask_loss
 from training.models.resnet import MASK_STRIDE, ClassifierOutput
 
@@ -72,19 +71,11 @@ class ClassifierTask:
         self._train: dict[int, Slices] = {}
 
     def slices(self, size: int) -> Slices:
-        """What is learnt, at one size: the training split, and with ``val_half`` that half of ``val``."""
+        """The training split at one size."""
         if size not in self._train:
-            train = self._load("train", size)
-            self._train = {size: train if self.config.val_half is None else train.with_those_of(self._of_val(size))}
+            spec = ClassificationPreprocessing(size=size)
+            self._train = {size: load_slices(self.data, "train", spec, self.config.labels)}
         return self._train[size]
-
-    def _load(self, split: str, size: int) -> Slices:
-        return load_slices(self.data, split, ClassificationPreprocessing(size=size), self.config.labels)
-
-    def _of_val(self, size: int) -> Slices:
-        val = self._load("val", size)
-        magnetic = np.array([row.image not in ct_heads() for row in val.rows])
-        return val.of(learnt(val.groups, self.config.val_half) & magnetic)
 
     def draw(self, slices: Slices, count: int) -> npt.NDArray[np.intp]:
         """Random rows, balanced or as they come."""
@@ -158,12 +149,8 @@ class ClassifierTask:
         return loss
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
-        """Accuracy overall, balanced, and on the Figshare part; with two tasks, volumetric Dice per patient as well.
-
-        Of what was not learnt.
-        """
-        val = self._load("val", size)
-        slices = val.of(~learnt(val.groups, self.config.val_half))
+        """Accuracy overall, balanced, and on the Figshare part; with two tasks, volumetric Dice per patient as well."""
+        slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
         logits = predict_logits(model, slices.images, self.device)
         predicted = logits.argmax(axis=1)
         figshare = np.array([row.source == "figshare" for row in slices.rows])

@@ -37,7 +37,6 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
-from training.halves import Half
 from training.models.ensemble import AtOwnSize, Ensemble
 from training.models.lite_unet import LiteUNet
 from training.presets import paper_classifier, paper_segmenter
@@ -69,9 +68,6 @@ EncoderOption = Annotated[
 LimitOption = Annotated[float | None, typer.Option("--time-limit", help="Minutes that the schedule is squeezed into.")]
 Bf16Option = Annotated[bool, typer.Option("--bf16", help="bfloat16 autocast: for CUDA and CPUs with AMX.")]
 SizeOption = Annotated[list[int] | None, typer.Option("--size", help="Input sizes to choose from on validation.")]
-CalibratedAsOption = Annotated[
-    Path | None, typer.Option("--calibrated-as", help="Exported run to take the calibration of, if val was learnt.")
-]
 SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
 ShareOption = Annotated[float, typer.Option("--scale", help="Factor on the number of images of every phase.")]
 StartOption = Annotated[
@@ -81,9 +77,6 @@ SkipOption = Annotated[int, typer.Option("--skip", help="Phases of the schedule 
 TeacherOption = Annotated[
     list[Path] | None,
     typer.Option("--teacher", help="Run of a fine-tuned teacher to learn from; several are averaged."),
-]
-ValHalfOption = Annotated[
-    Half | None, typer.Option("--val-half", help="Half of the patients of val to learn as well, for cross-fitting.")
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Folder for the figures; by default the run.")]
 LabelSetOption = Annotated[str | None, typer.Option("--label-set", help="Score these labels alone.")]
@@ -203,17 +196,11 @@ def train_classifier(
     architecture: ClassifierOption = "resnet50",
     preset: PresetOption = "falx",
     multitask: MultitaskOption = False,
-    val_half: ValHalfOption = None,
 ) -> None:
     """A classifier on the labelled slices, with or without teachers' answers as targets."""
     _use_threads(threads)
     config = dataclasses.replace(
-        ClassifierConfig(),
-        architecture=architecture,
-        width=width,
-        multitask=multitask,
-        class_weights=multitask,
-        val_half=val_half,
+        ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
     )
     if preset == "paper":
         config = paper_classifier(config, data)
@@ -234,16 +221,13 @@ def train_teacher(
     scale: ShareOption = 1.0,
     bf16: Bf16Option = False,
     start: StartOption = None,
-    skip: SkipOption = 0,
     learning_rate: RateOption = None,
     architecture: PretrainedOption = "efficientnet-lite2",
-    val_half: ValHalfOption = None,
 ) -> None:
     """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
     _use_threads(threads)
-    options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
-    schedule = options.applied_to(TEACHER.schedule)
-    config = dataclasses.replace(TEACHER, architecture=architecture, schedule=schedule, val_half=val_half)
+    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate)
+    config = dataclasses.replace(TEACHER, architecture=architecture, schedule=options.applied_to(TEACHER.schedule))
     _train(ClassifierTask(config, data, device), "classifier", config, run, device, start)
 
 
@@ -334,13 +318,11 @@ def train_volume_segmenter(
 
 
 @app.command("export")
-def export_command(
-    data: DataOption, run: RunOption, size: SizeOption = None, calibrated_as: CalibratedAsOption = None
-) -> None:
+def export_command(data: DataOption, run: RunOption, size: SizeOption = None) -> None:
     """Write model.onnx: calibrated, every output in one graph, checked against torch."""
     from training.export import export_run
 
-    record = export_run(run, data, tuple(size) if size else None, calibrated_as)
+    record = export_run(run, data, tuple(size) if size else None)
     console.print(
         f"parity with torch {record.parity:.1e} (allowed 1e-4), rounding to fp16 moves outputs {record.rounding:.1e}"
     )

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from training.halves import Half
-
 # Names of ``training.models.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
 PretrainedName = Literal["efficientnet-lite0", "efficientnet-lite2"]
@@ -133,8 +131,6 @@ class ClassifierConfig:
     # Both see the very same augmented, blended slice (Beyer 2022).
     distillation: float = 0.7
     distillation_temperature: float = 2.0
-    # Half of the patients of ``val`` that is learnt as well. Figures on ``val`` are then of the other half.
-    val_half: Half | None = None
 
 
 TEACHER = ClassifierConfig(

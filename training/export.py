@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +34,7 @@ from training.graphs import (
     SegmenterGraph,
 )
 from training.inputs import LabelledInputs, OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
-from training.label_sets import LabelSets, calibrate_label_sets
+from training.label_sets import calibrate_label_sets
 from training.models.multitask import MultiTaskClassifier
 from training.models.pooled import Classifier
 from training.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
@@ -54,21 +52,14 @@ LGG_SEQUENCES = ("t1", "t1ce", "flair")
 FLAIR = "flair"
 
 
-def export_run(
-    run: Path, data: Path, sizes: tuple[int, ...] | None = None, calibrated_as: Path | None = None
-) -> Export:
+def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> Export:
     """Export the last checkpoint of a run; writes ``model.onnx`` and ``export.json`` beside it.
 
-    ``calibrated_as`` is an exported run of the same labels, whose input size, calibration and limits of the input check
-    are taken: a classifier that has learnt ``val`` would find itself too good there.
-
-    Raises RuntimeError where the graph and torch differ by more than ``PARITY``, ValueError where a run has learnt
-    ``val`` and there is none to be calibrated as, or one of other labels.
+    Raises RuntimeError where the graph and torch differ by more than ``PARITY``.
     """
     trained = load_trained(run)
     if isinstance(trained.model, Classifier):
-        sizes = sizes or _sizes(trained, CLASSIFIER_SIZES)
-        record = _export_classifier(trained, trained.model, run, data, sizes, calibrated_as)
+        record = _export_classifier(trained, trained.model, run, data, sizes or _sizes(trained, CLASSIFIER_SIZES))
     elif trained.kind == "volume-segmenter":
         record = export_volume_segmenter(trained, run, data)
     else:
@@ -77,10 +68,7 @@ def export_run(
     if record.parity > PARITY:
         raise RuntimeError(f"the exported graph differs from torch by {record.parity:.2e}, allowed is {PARITY:.0e}")
     if record.kind == "classifier" and _shared(record.labels):
-        if calibrated_as:
-            LabelSets.read(calibrated_as).write(run)
-        else:
-            calibrate_label_sets(run, data)
+        calibrate_label_sets(run, data)
     return record
 
 
@@ -138,81 +126,42 @@ def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[s
     return FeatureSpace.fit(features, train.labels[::step], len(labels))
 
 
-@dataclass(frozen=True)
-class _OperatingPoint:
-    """What is chosen and fitted for a classifier before there is a graph, as ``Export`` has it."""
-
-    size: int
-    sizes: Mapping[int, float]
-    temperature: float
-    quantile: float
-
-
-def _operating_point(model: Classifier, trained: Trained, data: Path, sizes: tuple[int, ...]) -> _OperatingPoint:
-    """From the answers on ``val``. Raises ValueError for a run that has learnt any of it."""
-    if _learnt_val(trained.config):
-        raise ValueError("a run that has learnt val takes its calibration from one that has not: --calibrated-as")
-    scores, inputs, raw = _choose_classifier_size(model, data, trained.labels, sizes)
-    size = inputs.images.shape[-1]
-    if _shared(trained.labels):
-        # Label sets that share the graph have a temperature each, which the service applies.
-        return _OperatingPoint(size, scores, 1.0, conformal_quantile(strangeness_of_truth(raw, inputs.labels)))
-    return _OperatingPoint(size, scores, *calibrate(raw, inputs.labels, inputs.groups))
-
-
-def _learnt_val(config: Mapping[str, Any]) -> bool:
-    return bool(config.get("val_half")) or any(map(_learnt_val, config.get("members", ())))
-
-
-def _adopted(record: Export, labels: tuple[str, ...]) -> _OperatingPoint:
-    """That of an exported run. Raises ValueError where its labels are others."""
-    if record.labels != labels or record.temperature is None or record.conformal_quantile is None:
-        raise ValueError(
-            f"a classifier of {', '.join(labels)} cannot be calibrated as one of {', '.join(record.labels)}"
-        )
-    return _OperatingPoint(record.size, {}, record.temperature, record.conformal_quantile)
-
-
-def _export_classifier(
-    trained: Trained, model: Classifier, run: Path, data: Path, sizes: tuple[int, ...], calibrated_as: Path | None
-) -> Export:
+def _export_classifier(trained: Trained, model: Classifier, run: Path, data: Path, sizes: tuple[int, ...]) -> Export:
     labels = trained.labels
-    half = half_weights(fold_normalisation(model))
-    adopted = Export.read(calibrated_as) if calibrated_as else None
-    point = _adopted(adopted, labels) if adopted else _operating_point(half, trained, data, sizes)
-    space = _fit_feature_space(half, data, point.size, labels)
-    graph = _graph(half, point.temperature, space)
+    folded = fold_normalisation(model)
+    half = half_weights(folded)
+    scores, inputs, raw = _choose_classifier_size(half, data, labels, sizes)
+    size = inputs.images.shape[-1]
+    if _shared(labels):
+        # Label sets that share the graph have a temperature each, which the service applies.
+        temperature, quantile = 1.0, conformal_quantile(strangeness_of_truth(raw, inputs.labels))
+    else:
+        temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
+    space = _fit_feature_space(half, data, size, labels)
+    graph = _graph(half, temperature, space)
     names = MULTITASK_OUTPUTS if isinstance(graph, MultiTaskGraph) else CLASSIFIER_OUTPUTS
-    inputs = labelled_inputs(data, "val", point.size, labels)
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, "image", names)
+    outputs = dict(zip(names, _run(graph, inputs.images), strict=True))
     sample = inputs.images[:: max(1, len(inputs.images) // 32)]
-    unrounded = ClassifierGraph(model, point.temperature, space)
-    limits = (adopted.max_distance, adopted.max_energy) if adopted else _limits(graph, names, inputs)
+    unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         kind="classifier",
         architecture=trained.architecture,
         preset=trained.config.get("preset", "falx"),
         multitask=isinstance(graph, MultiTaskGraph),
-        size=point.size,
+        size=size,
         labels=labels,
         parity=largest_difference(graph, path, sample),
         rounding=float(np.abs(_run(unrounded, sample)[0] - _run(graph, sample)[0]).max()),
         images_seen=trained.images_seen,
-        sizes={str(candidate): score for candidate, score in point.sizes.items()},
-        learnt_val=_learnt_val(trained.config),
-        temperature=point.temperature,
-        conformal_quantile=point.quantile,
+        sizes={str(candidate): score for candidate, score in scores.items()},
+        temperature=temperature,
+        conformal_quantile=quantile,
         coverage=COVERAGE,
-        max_distance=limits[0],
-        max_energy=limits[1],
+        max_distance=acceptance_threshold(outputs["distance"]),
+        max_energy=acceptance_threshold(outputs["energy"]),
     )
-
-
-def _limits(graph: ClassifierGraph, names: tuple[str, ...], inputs: LabelledInputs) -> tuple[float, float]:
-    """Largest distance and energy, from ``val``."""
-    outputs = dict(zip(names, _run(graph, inputs.images), strict=True))
-    return acceptance_threshold(outputs["distance"]), acceptance_threshold(outputs["energy"])
 
 
 def dice_by_threshold(

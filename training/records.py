@@ -57,8 +57,6 @@ class Export(Record):
     images_seen: int
     # Validation figures by candidate size, which the choice rests on.
     sizes: dict[str, float]
-    # Whether ``val`` was learnt: then the calibration is that of another run, and no figure on ``val`` means anything.
-    learnt_val: bool = False
     # Classifier alone.
     temperature: float | None = None
     conformal_quantile: float | None = None

@@ -47,26 +47,6 @@ class Slices:
     labels: npt.NDArray[np.int64]
     rows: tuple[SliceRow, ...]
 
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """The patient or cluster of each slice."""
-        return tuple(row.group for row in self.rows)
-
-    def of(self, rows: npt.NDArray[np.bool_]) -> Slices:
-        """Those where ``rows`` (n,) is true."""
-        kept = tuple(row for row, keep in zip(self.rows, rows, strict=True) if keep)
-        return Slices(self.images[rows], self.masks[rows], self.has_mask[rows], self.labels[rows], kept)
-
-    def with_those_of(self, other: Slices) -> Slices:
-        """These, then those of ``other``, which have the same size."""
-        return Slices(
-            images=np.concatenate([self.images, other.images]),
-            masks=np.concatenate([self.masks, other.masks]),
-            has_mask=np.concatenate([self.has_mask, other.has_mask]),
-            labels=np.concatenate([self.labels, other.labels]),
-            rows=self.rows + other.rows,
-        )
-
 
 @cache
 def ct_heads() -> frozenset[str]:

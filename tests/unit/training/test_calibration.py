@@ -15,10 +15,10 @@ from training.calibration import (
     calibrate,
     conformal_quantile,
     fit_temperature,
+    group_halves,
     negative_log_likelihood,
     strangeness_of_truth,
 )
-from training.halves import group_halves
 
 
 def made_up(count: int, sharpness: float, seed: int = 0) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
