@@ -63,7 +63,7 @@ def make_classifier(config: Mapping[str, Any]) -> nn.Module:
 
 
 def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.second_reader`` of two."""
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.combine`` of two."""
     if "second" in config:
         return SecondReader(make_segmenter(config["first"]), make_segmenter(config["second"]))
     # Runs from before there was a choice name no network.
