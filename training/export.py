@@ -18,7 +18,7 @@ from training.calibration import (
     strangeness_of_truth,
 )
 from training.checkpoints import Trained, load_trained
-from training.data.lgg import lgg_slices
+from training.data.lgg import LGG_SEQUENCES, lgg_slices
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import SEQUENCE, outlined_slices
 from training.data.slices import LABELS, load_slices
@@ -48,7 +48,6 @@ PARITY = 1e-4
 # Training slices that the feature space is fitted on.
 FEATURE_SLICES = 1024
 
-LGG_SEQUENCES = ("t1", "t1ce", "flair")
 FLAIR = "flair"
 
 

@@ -20,11 +20,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from training.config import SequenceDropout
 from training.data.archives import FloatArray
-from training.data.lgg import lgg_slices, load_lgg
+from training.data.lgg import LGG_SEQUENCES, lgg_slices, load_lgg
 from training.data.outlined import SEQUENCE, load_outlined, outlined_slices
 from training.data.slices import load_slices
 from training.evaluation.classification import accuracy
-from training.export import LGG_SEQUENCES, dice_by_threshold
+from training.export import dice_by_threshold
 from training.inputs import OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
 from training.models.second_reader import shows_all
 from training.onnx_files import OnnxModel, as_model, branches, put_back, store_bytes, store_half, strip
@@ -57,22 +57,17 @@ _FEWEST_CHANNELS = 4
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to quantise: which range estimate, and how many of the first and last convolutions stay float.
-
-    ``bytes``: what else stays float is stored as bytes; else as fp16.
-    """
+    """One way to quantise: which range estimate, and how many of the first and last convolutions stay float."""
 
     method: CalibrationMethod
     first: int
     last: int
-    bytes: bool = True
 
 
 # Tried in order until one passes: from the fastest graph to the most careful one.
 ATTEMPTS = (
     Attempt(CalibrationMethod.MinMax, 0, 1),
     Attempt(CalibrationMethod.MinMax, 1, 1),
-    Attempt(CalibrationMethod.MinMax, 1, 1, bytes=False),
     Attempt(CalibrationMethod.Percentile, 1, 1),
     Attempt(CalibrationMethod.MinMax, 1, 4),
     Attempt(CalibrationMethod.MinMax, 4, 10),
@@ -196,8 +191,7 @@ def _quantised(
         calibrate_method=attempt.method,
     )
     quantised = onnx.load(target)
-    if attempt.bytes:
-        store_bytes(quantised.graph, parts)
+    store_bytes(quantised.graph, parts)
     store_half(quantised.graph)
     return quantised, len(excluded)
 

@@ -7,7 +7,7 @@ import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,20 +60,25 @@ class Site:
         )
 
 
+@contextmanager
+def at_work(folder: Path, slow_layers: int = 0) -> Iterator[Site]:
+    """A site with a worker."""
+    with ExitStack() as stack:
+        site = Site(stack, folder, slow_layers)
+        site.start_worker()
+        yield site
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with ExitStack() as stack:
-        site = Site(stack, tmp_path_factory.mktemp("site"))
-        site.start_worker()
+    with at_work(tmp_path_factory.mktemp("site")) as site:
         yield site
 
 
 @pytest.fixture(scope="module")
 def slow_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """One whose jobs can be seen at work."""
-    with ExitStack() as stack:
-        site = Site(stack, tmp_path_factory.mktemp("slow"), SLOW_LAYERS)
-        site.start_worker()
+    with at_work(tmp_path_factory.mktemp("slow"), SLOW_LAYERS) as site:
         yield site
 
 

@@ -18,6 +18,8 @@ TABLE = "lgg.csv"
 ARCHIVE = "lgg.tar"
 # Order of the three panels in each published image.
 PANELS = ("t1", "flair", "t1ce")
+# The same in the order of channels.
+LGG_SEQUENCES = ("t1", "t1ce", "flair")
 
 
 @dataclass(frozen=True)

@@ -7,15 +7,15 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from training.data.lgg import LGG_SEQUENCES
 from training.data.multisequence import SEQUENCES
 
-# What TCGA-LGG has of each patient, and what both networks are about equally good at.
-ASKED_FOR: Final = ("t1", "t1ce", "flair")
-_CHANNELS: Final = tuple(SEQUENCES.index(name) for name in ASKED_FOR)
+# Both networks are about equally good at all that TCGA-LGG has.
+_CHANNELS: Final = tuple(map(SEQUENCES.index, LGG_SEQUENCES))
 
 
 def shows_all(images: Tensor) -> Tensor:
-    """Which of (N, 4, S, S) show every sequence of ``ASKED_FOR``: (N,).
+    """Which of (N, 4, S, S) show every sequence of ``LGG_SEQUENCES``: (N,).
 
     A channel that was not given is zero, and a slice of unknown sequence lies in all channels alike.
     """

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
 
+from tests.unit.training.runs import write_run  # noqa: E402
 from training.averaging import average  # noqa: E402
-from training.checkpoints import load_trained, make_segmenter  # noqa: E402
+from training.checkpoints import load_trained  # noqa: E402
 from training.config import SegmenterConfig  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
 
-
-def write_run(run: Path, width: int = 4) -> Path:
-    config = dataclasses.asdict(SegmenterConfig(width=width))
-    weights = make_segmenter(config).state_dict()
-    about = {"kind": "segmenter", "config": config}
-    run.mkdir()
-    state = {"images_seen": 8, "history": [{"dice": 0.5}]}
-    torch.save({"about": about, "average": weights, "state": state}, run / CHECKPOINT)
-    return run
+SMALL = SegmenterConfig(width=4)
 
 
 def test_every_weight_is_the_mean(tmp_path: Path) -> None:
-    runs = [write_run(tmp_path / name) for name in "ab"]
+    runs = [write_run(tmp_path / name, "segmenter", SMALL, history=[{"dice": 0.5}]) for name in "ab"]
     average(runs, tmp_path / "mean")
     first, second, mean = (load_trained(run).model.state_dict() for run in (*runs, tmp_path / "mean"))
     for name, value in mean.items():
@@ -38,7 +29,8 @@ def test_every_weight_is_the_mean(tmp_path: Path) -> None:
 
 
 def test_other_networks_and_one_alone_are_refused(tmp_path: Path) -> None:
-    one, wider = write_run(tmp_path / "one"), write_run(tmp_path / "wider", width=8)
+    one = write_run(tmp_path / "one", "segmenter", SMALL)
+    wider = write_run(tmp_path / "wider", "segmenter", SegmenterConfig(width=8))
     for runs in ((one,), (one, wider)):
         with pytest.raises(ValueError, match="of one network"):
             average(runs, tmp_path / "mean")

@@ -17,6 +17,7 @@ from torch import nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
+from tests.unit.training.runs import write_run  # noqa: E402
 from training.checkpoints import load_trained, make_classifier  # noqa: E402
 from training.combine import combine, load_member  # noqa: E402
 from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
@@ -25,7 +26,6 @@ from training.models.pooled import Classifier  # noqa: E402
 from training.models.side_by_side import SideBySide  # noqa: E402
 from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
 from training.quantize import float_parts  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
 
 SIZE = 64
 LABELS = ClassifierConfig().labels
@@ -36,21 +36,11 @@ def config_of(architecture: ClassifierName, size: int = SIZE, labels: tuple[str,
     return ClassifierConfig(architecture=architecture, width=8, schedule=schedule, labels=labels)
 
 
-def write_run(run: Path, config: ClassifierConfig, seen: int = 8) -> Path:
-    """A run as training leaves it, of random weights."""
-    as_dictionary = dataclasses.asdict(config)
-    weights = make_classifier(as_dictionary).state_dict()
-    about = {"kind": "classifier", "config": as_dictionary}
-    run.mkdir()
-    torch.save({"about": about, "average": weights, "state": {"images_seen": seen, "history": []}}, run / CHECKPOINT)
-    return run
-
-
 @torch.no_grad()
 def test_it_answers_with_the_weighted_mean_of_its_members(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    one = write_run(tmp_path / "one", config_of("resnet50"), seen=5)
-    other = write_run(tmp_path / "other", config_of("densenet121"), seen=7)
+    one = write_run(tmp_path / "one", "classifier", config_of("resnet50"), seen=5)
+    other = write_run(tmp_path / "other", "classifier", config_of("densenet121"), seen=7)
     combine((one, other), tmp_path / "both", (3, 1))
     both = load_trained(tmp_path / "both")
     assert isinstance(both.model, Classifier)
@@ -121,9 +111,9 @@ def test_in_int8_networks_of_depthwise_convolutions_stay_float(tmp_path: Path) -
 
 
 def test_members_that_differ_are_refused(tmp_path: Path) -> None:
-    one = write_run(tmp_path / "one", config_of("resnet50"))
-    larger = write_run(tmp_path / "larger", config_of("resnet50", size=96))
-    fewer = write_run(tmp_path / "fewer", config_of("resnet50", labels=LABELS[:4]))
+    one = write_run(tmp_path / "one", "classifier", config_of("resnet50"))
+    larger = write_run(tmp_path / "larger", "classifier", config_of("resnet50", size=96))
+    fewer = write_run(tmp_path / "fewer", "classifier", config_of("resnet50", labels=LABELS[:4]))
     for other in (larger, fewer):
         with pytest.raises(ValueError, match="differ"):
             combine((one, other), tmp_path / "both")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
-from training.checkpoints import load_trained, make_classifier, make_segmenter  # noqa: E402
+from tests.unit.training.runs import write_run  # noqa: E402
+from training.checkpoints import load_trained  # noqa: E402
 from training.combine import second_reader  # noqa: E402
 from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
 from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
@@ -25,7 +25,6 @@ from training.models.second_reader import SecondReader, shows_all  # noqa: E402
 from training.models.unet import UNet  # noqa: E402
 from training.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights  # noqa: E402
 from training.quantize import ATTEMPTS, quantise  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -113,16 +112,6 @@ def test_in_int8_both_are_int8(pair: SecondReader, tmp_path: Path) -> None:
             assert kinds[f"{whose}.encoders.4.3.weight_quantized"] == onnx.TensorProto.INT8
     exact, near = (OnnxModel(path).run(slices.numpy())["probability"] for path in (source, target))
     assert 0 < np.abs(exact - near).max() < 0.1
-
-
-def write_run(run: Path, kind: str, config: SegmenterConfig | ClassifierConfig) -> Path:
-    as_dictionary = dataclasses.asdict(config)
-    make = make_segmenter if kind == "segmenter" else make_classifier
-    about = {"kind": kind, "config": as_dictionary}
-    state = {"images_seen": 8, "history": []}
-    run.mkdir()
-    torch.save({"about": about, "average": make(as_dictionary).state_dict(), "state": state}, run / CHECKPOINT)
-    return run
 
 
 @torch.no_grad()

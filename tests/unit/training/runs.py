@@ -1,0 +1,31 @@
+"""Run folders as training leaves them, of random weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from training.checkpoints import MAKERS
+from training.config import ClassifierConfig, SegmenterConfig
+from training.records import Kind
+from training.trainer import CHECKPOINT
+
+
+def write_run(
+    run: Path,
+    kind: Kind,
+    config: ClassifierConfig | SegmenterConfig,
+    *,
+    seen: int = 8,
+    history: Sequence[dict[str, float]] = (),
+) -> Path:
+    """Make the folder ``run`` with a checkpoint of the network that ``config`` describes."""
+    described = dataclasses.asdict(config)
+    about = {"kind": kind, "config": described}
+    state = {"images_seen": seen, "history": list(history)}
+    run.mkdir()
+    torch.save({"about": about, "average": MAKERS[kind](described).state_dict(), "state": state}, run / CHECKPOINT)
+    return run
