@@ -23,7 +23,7 @@ from core.imaging.evidence import place_evidence
 from core.imaging.input_check import Finding, check_input, check_pixels
 from core.imaging.limits import ImageLimits
 from core.imaging.slices import Slice
-from core.imaging.transforms import Placement, make_thumbnail, prepare_classification
+from core.imaging.transforms import Placement, find_head, make_thumbnail, prepare_classification
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -46,8 +46,9 @@ def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: Classi
     """Decodes and checks one upload; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
     image = decode(data, declared, limits)
     small = make_thumbnail(image.pixels)
-    tensor, placement = prepare_classification(image.pixels, spec, small=small)
-    return Prepared(image, tensor, placement, check_pixels(image, placement, small=small))
+    head = find_head(image.pixels, margin=0.0, small=small)
+    tensor, placement = prepare_classification(image.pixels, spec, head=head)
+    return Prepared(image, tensor, placement, check_pixels(image, head, small=small))
 
 
 def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:

@@ -115,7 +115,10 @@ def load_member(path: Path) -> Member:
 
 
 def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
-    """What made the network of a bundle. Raises TypeError where that reads no slices, ValueError for other labels."""
+    """What made the network of a bundle.
+
+    Raises TypeError where that reads no slices, ValueError for other labels or slices prepared in another way.
+    """
     spec = manifest.preprocessing
     if isinstance(spec, SegmentationPreprocessing):
         # Of the classic U-Net, manifests name the channels as well.
@@ -123,6 +126,8 @@ def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
         return "segmenter", asdict(SegmenterConfig()) | own | _trained_at(spec.size)
     if not isinstance(spec, ClassificationPreprocessing):
         raise TypeError(f"{path} reads no slices")
+    if spec != ClassificationPreprocessing(size=spec.size):
+        raise ValueError(f"{path} was trained on slices that were cut or stretched in another way than they are now")
     labels = ClassifierConfig().labels
     if tuple(labels[index] for index in manifest.logit_indices) != manifest.labels:
         raise ValueError(f"{path} answers with {', '.join(manifest.labels)}, in another order than {', '.join(labels)}")

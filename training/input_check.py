@@ -12,7 +12,7 @@ import numpy.typing as npt
 from core.contracts.manifest import ClassificationPreprocessing, InputCheck
 from core.imaging.input_check import Finding, check_pixels, largest_distance, total_strangeness
 from core.imaging.slices import Slice
-from core.imaging.transforms import Placement, prepare_classification
+from core.imaging.transforms import Placement, find_head, prepare_classification
 from training.data.slices import SliceRow, ct_heads, open_slices, slice_rows
 
 FloatArray = npt.NDArray[np.float32]
@@ -48,8 +48,9 @@ class CheckedInputs:
 
 def prepare(image: Slice, spec: ClassificationPreprocessing) -> tuple[FloatArray, Placement, tuple[Finding, ...]]:
     """Input (1, s, s), placement and findings, as the service has them."""
-    tensor, placement = prepare_classification(image.pixels, spec)
-    return tensor, placement, check_pixels(image, placement)
+    head = find_head(image.pixels, margin=0.0)
+    tensor, placement = prepare_classification(image.pixels, spec, head=head)
+    return tensor, placement, check_pixels(image, head)
 
 
 def evenly(count: int, limit: int | None) -> npt.NDArray[np.intp]:

@@ -42,8 +42,11 @@ class ClassificationPreprocessing(Contract):
 
     kind: Literal["classification"] = "classification"
     size: int = Field(gt=0)
-    percentiles: tuple[float, float] = (1.0, 99.5)
-    head_margin: float = Field(default=0.02, ge=0)
+    # Of the head's grey values, what becomes black and white; None: the darkest and the brightest of what is shown.
+    percentiles: tuple[float, float] | None = None
+    # What is shown around the head, as a share of the slice's longer side: with this much, a slice stays as it was
+    # framed unless its head is small in it. How large a head is in its frame tells the plane and level of the cut.
+    head_margin: float = Field(default=0.2, ge=0)
 
 
 class SegmentationPreprocessing(Contract):

@@ -29,7 +29,7 @@ from core.contracts.common import InputCheckResult
 from core.contracts.manifest import InputCheck
 from core.imaging.skull_ring import measure_ring
 from core.imaging.slices import Slice
-from core.imaging.transforms import THUMBNAIL_SIDE, Placement
+from core.imaging.transforms import THUMBNAIL_SIDE, Box
 
 FloatArray = npt.NDArray[np.float32]
 ByteArray = npt.NDArray[np.uint8]
@@ -40,6 +40,8 @@ _STRANGEST: Final = 5.0
 
 _CORNER: Final = 8
 _BACKGROUND_LEVEL: Final = 0.12
+# Around the head, as a share of the longer side: the limits of what fills the box are of boxes with this rim.
+_HEAD_MARGIN: Final = 0.02
 _GREYS: Final = 64
 # Where each shade begins; the last one holds white and all above it. White, 1, is still within the 64 even steps.
 _SHADES: Final = np.linspace(0.0, float(np.nextafter(np.float32(1.0), np.float32(2.0))), _GREYS + 1)
@@ -70,10 +72,11 @@ class Finding:
     reason: str
 
 
-def check_pixels(image: Slice, placement: Placement, *, small: FloatArray | None = None) -> tuple[Finding, ...]:
+def check_pixels(image: Slice, head: Box, *, small: FloatArray | None = None) -> tuple[Finding, ...]:
     """What speaks against the image being a slice of a head; empty when nothing does.
 
-    Everything is measured on a thumbnail, a fraction of a millisecond for any image: on ``small``, where it is given.
+    ``head`` is what ``find_head`` finds without a margin. Everything is measured on a thumbnail, a fraction of a
+    millisecond for any image: on ``small``, where it is given.
     """
     height, width = image.pixels.shape
     aspect = max(height, width) / min(height, width)
@@ -91,13 +94,14 @@ def check_pixels(image: Slice, placement: Placement, *, small: FloatArray | None
         findings.append(Finding(_STRANGEST, "the image has almost no contrast: it is nearly one grey"))
     else:
         bright_end = np.float32(high)
-        findings += _check_head(thumbnail / bright_end, greys / bright_end, image, placement)
+        findings += _check_head(thumbnail / bright_end, greys / bright_end, image, head)
     return tuple(finding for finding in findings if finding.strangeness > 0.0)
 
 
-def _check_head(grey: FloatArray, ascending: FloatArray, image: Slice, placement: Placement) -> list[Finding]:
+def _check_head(grey: FloatArray, ascending: FloatArray, image: Slice, found: Box) -> list[Finding]:
     """``grey`` (h, w): the thumbnail over its bright end; ``ascending`` (h * w,): the same values, sorted."""
-    box = placement.box
+    height, width = image.pixels.shape
+    box = found.grown(round(_HEAD_MARGIN * max(height, width)), (height, width))
     inside = grey[_rows(box.top, box.bottom, grey.shape[0], image), _rows(box.left, box.right, grey.shape[1], image)]
     filled = np.count_nonzero(inside > _BACKGROUND_LEVEL) / inside.size if inside.size else 0.0
     share = box.height * box.width / image.pixels.size

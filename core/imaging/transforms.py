@@ -1,8 +1,8 @@
 """The one preprocessing: training builds its data with it, serving prepares requests with it.
 
-Both tasks find the head, cut it out, pad it square with black, resize it to the model's size and stretch the
-grey values between two percentiles of the head. A ``Placement`` remembers where the square came from, so that a
-probability map can be laid back over the original pixels.
+Both tasks find the head, cut it out with the model's margin, pad it square with black, resize it to the model's size
+and stretch the grey values between two percentiles of the head, or over all of their range. A ``Placement`` remembers
+where the square came from, so that a probability map can be laid back over the original pixels.
 
 Everything is numpy and OpenCV on float32; nothing here keeps state.
 """
@@ -192,6 +192,12 @@ def grey_window(pixels: FloatArray, box: Box, percentiles: tuple[float, float]) 
     return _percentile(head, percentiles[0]), _percentile(head, percentiles[1])
 
 
+def grey_range(pixels: FloatArray, box: Box) -> tuple[float, float]:
+    """The darkest and the brightest grey value inside ``box``."""
+    inside = pixels[box.top : box.bottom, box.left : box.right]
+    return float(inside.min()), float(inside.max())
+
+
 def _percentile(ascending: FloatArray, percent: float) -> float:
     """A percentile of sorted values (n,), linear between neighbours as ``np.percentile`` has it."""
     place = (ascending.size - 1) * percent / 100
@@ -208,21 +214,24 @@ def _stretched(square: FloatArray, window: tuple[float, float]) -> FloatArray:
     return np.asarray(np.clip(stretched, 0.0, 1.0), np.float32)
 
 
-def _square(pixels: FloatArray, placement: Placement, size: int, percentiles: tuple[float, float]) -> FloatArray:
-    window = grey_window(pixels, placement.box, percentiles)
+def _square(pixels: FloatArray, placement: Placement, size: int, percentiles: tuple[float, float] | None) -> FloatArray:
+    box = placement.box
+    window = grey_range(pixels, box) if percentiles is None else grey_window(pixels, box, percentiles)
     # Padding at the window's low end becomes exactly black and leaves no rim after interpolation.
     return _stretched(placement.cut(pixels, size, padding=window[0]), window)
 
 
 def prepare_classification(
-    pixels: FloatArray, spec: ClassificationPreprocessing, *, small: FloatArray | None = None
+    pixels: FloatArray, spec: ClassificationPreprocessing, *, head: Box | None = None
 ) -> tuple[FloatArray, Placement]:
     """A grey slice (h, w) in [0, 1] as the classifier's input (1, size, size) in [0, 1], and where it sits.
 
-    ``small`` is the slice's thumbnail, if there is one already.
+    ``head`` is what ``find_head`` finds without a margin, if that is known already.
     """
-    box = find_head(pixels, spec.head_margin, small=small)
-    placement = Placement((pixels.shape[0], pixels.shape[1]), box)
+    height, width = pixels.shape
+    found = find_head(pixels, margin=0.0) if head is None else head
+    box = found.grown(round(spec.head_margin * max(height, width)), (height, width))
+    placement = Placement((height, width), box)
     return _square(pixels, placement, spec.size, spec.percentiles)[None], placement
 
 

@@ -46,7 +46,7 @@ def rendered(page: Page, text: str, lower: int = 0) -> tuple[str, str]:
 
 def test_a_card_opens_and_closes_by_the_keyboard(slices: Server, open_tab: OpenTab) -> None:
     page = open_tab(slices, "/#service")
-    opener = page.get_by_role("button", name=re.compile(r"^Model card of .*classifier .*\(ResNet50, "))
+    opener = page.get_by_role("button", name=re.compile(r"^Model card of .*classifier for single MR slices \("))
     opener.press("Enter")
     dialog = page.get_by_role("dialog")
     first = (ROOT / "models" / "tumor-classifier" / "1" / "CARD.md").read_text(encoding="utf-8").splitlines()[0]

@@ -139,6 +139,26 @@ def test_the_head_is_cut_out_whole_with_its_margin() -> None:
     assert box.width <= np.ptp(columns) + 1 + 2 * (5 + 4)
 
 
+def test_a_slice_stays_as_it_was_framed_unless_its_head_is_small_in_it() -> None:
+    spec = ClassificationPreprocessing(size=64)
+    pixels, _ = phantom((240, 200))
+    _, placement = prepare_classification(pixels, spec)
+    assert placement.box == Box(0, 0, 240, 200)
+    _, placement = prepare_classification(np.pad(pixels, 400), spec)
+    head = find_head(np.pad(pixels, 400), margin=0.0)
+    assert placement.box == head.grown(round(0.2 * 1040), (1040, 1000))
+    # A bundle of before still says that the head alone is shown.
+    _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64, head_margin=0.02))
+    assert placement.box == find_head(pixels, margin=0.02)
+
+
+def test_all_greys_of_what_is_shown_are_told_apart() -> None:
+    pixels, _ = phantom((200, 200))
+    veiled = np.float32(0.2) + pixels * np.float32(0.5)
+    shown, _ = prepare_classification(veiled, ClassificationPreprocessing(size=200))
+    np.testing.assert_allclose(shown[0], (pixels - pixels.min()) / np.ptp(pixels), atol=1e-5)
+
+
 def test_burnt_in_letters_do_not_widen_the_box() -> None:
     pixels, _ = phantom((256, 256))
     marked = pixels.copy()

@@ -183,5 +183,6 @@ def test_a_service_that_dies_is_started_again_and_announced(stack: Stack) -> Non
 
 def test_logs_go_to_files_and_with_verbose_to_the_console_too(stack: Stack) -> None:
     stack.start("good", "good", "--verbose").wait_for("model | model says hello")
+    stack.wait_for("front | front says hello")
     assert "front says hello" in (stack.folder / "logs" / "front.log").read_text()
     assert (stack.folder / "logs" / "front.log").stat().st_mode & 0o077 == 0

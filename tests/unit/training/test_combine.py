@@ -90,6 +90,10 @@ def test_a_member_may_be_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "manifest.json").write_text(turned.model_dump_json())
     with pytest.raises(ValueError, match="another order"):
         load_member(tmp_path)
+    cut = manifest.preprocessing.model_copy(update={"head_margin": 0.02})
+    (tmp_path / "manifest.json").write_text(manifest.model_copy(update={"preprocessing": cut}).model_dump_json())
+    with pytest.raises(ValueError, match="another way"):
+        load_member(tmp_path)
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.contracts.manifest import ClassificationPreprocessing, InputCheck
+from core.contracts.manifest import InputCheck
 from core.imaging.input_check import Finding, check_input, check_pixels, largest_distance, total_strangeness
 from core.imaging.slices import Slice
-from core.imaging.transforms import make_thumbnail, prepare_classification
+from core.imaging.transforms import find_head, make_thumbnail
 
 FloatArray = npt.NDArray[np.float32]
 THRESHOLDS = InputCheck(max_distance=12.0, max_energy=-1.5)
@@ -53,12 +53,12 @@ def skull(scalp: float, gap: float) -> FloatArray:
 def findings_for(grey: npt.NDArray[np.floating], colourfulness: float = 0.0) -> tuple[Finding, ...]:
     pixels = grey.astype(np.float32)
     image = Slice(pixels, "image/png", colourfulness=colourfulness)
-    _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64))
-    findings = check_pixels(image, placement)
+    head_box = find_head(pixels, margin=0.0)
+    findings = check_pixels(image, head_box)
     # Whoever has the thumbnail already is told the same.
     small = make_thumbnail(pixels)
-    assert prepare_classification(pixels, ClassificationPreprocessing(size=64), small=small)[1] == placement
-    assert check_pixels(image, placement, small=small) == findings
+    assert find_head(pixels, margin=0.0, small=small) == head_box
+    assert check_pixels(image, head_box, small=small) == findings
     return findings
 
 
