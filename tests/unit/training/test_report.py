@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -208,6 +209,13 @@ def test_table_5_3_sets_ours_beside_the_same_network() -> None:
     )
     assert "| DenseNet121 | 0.938 | none shipped |" in table
     assert len({line.count("|") for line in lines}) == 1
+
+
+def test_classifiers_of_other_networks_stand_below_the_table() -> None:
+    item = scored(CLASSIFIER, metric("accuracy", 0.7))
+    other = replace(item, manifest=item.manifest.model_copy(update={"architecture": "efficientnet-lite0"}))
+    *_, last = table_5_3([other, scored(SEGMENTER)]).splitlines()
+    assert last.startswith("| none of the above |  | tumor-classifier/1 (efficientnet-lite0), 4 classes | 0.700 ")
 
 
 def test_the_table_replaces_what_stood_between_its_marks() -> None:
