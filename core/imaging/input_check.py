@@ -100,8 +100,7 @@ def check_pixels(image: Slice, head: Box, *, small: FloatArray | None = None) ->
 
 def _check_head(grey: FloatArray, ascending: FloatArray, image: Slice, found: Box) -> list[Finding]:
     """``grey`` (h, w): the thumbnail over its bright end; ``ascending`` (h * w,): the same values, sorted."""
-    height, width = image.pixels.shape
-    box = found.grown(round(_HEAD_MARGIN * max(height, width)), (height, width))
+    box = found.grown(_HEAD_MARGIN, (image.pixels.shape[0], image.pixels.shape[1]))
     inside = grey[_rows(box.top, box.bottom, grey.shape[0], image), _rows(box.left, box.right, grey.shape[1], image)]
     filled = np.count_nonzero(inside > _BACKGROUND_LEVEL) / inside.size if inside.size else 0.0
     share = box.height * box.width / image.pixels.size

@@ -68,8 +68,9 @@ class Box:
             max(self.right, other.right),
         )
 
-    def grown(self, margin: int, shape: tuple[int, int]) -> Box:
-        """The box with ``margin`` pixels more on each side, cut at the edges of a slice of ``shape`` (h, w)."""
+    def grown(self, share: float, shape: tuple[int, int]) -> Box:
+        """The box with a ``share`` of the longer side more all round, cut at the edges of a slice of ``shape`` (h, w)."""
+        margin = round(share * max(shape))
         return Box(
             max(0, self.top - margin),
             max(0, self.left - margin),
@@ -176,7 +177,7 @@ def find_head(pixels: FloatArray, margin: float = 0.02, *, small: FloatArray | N
         min(height, int(np.ceil(bottom * rows_per_cell))),
         min(width, int(np.ceil(right * columns_per_cell))),
     )
-    return box.grown(round(margin * max(height, width)), (height, width))
+    return box.grown(margin, (height, width))
 
 
 def grey_window(pixels: FloatArray, box: Box, percentiles: tuple[float, float]) -> tuple[float, float]:
@@ -228,10 +229,9 @@ def prepare_classification(
 
     ``head`` is what ``find_head`` finds without a margin, if that is known already.
     """
-    height, width = pixels.shape
+    shape = (pixels.shape[0], pixels.shape[1])
     found = find_head(pixels, margin=0.0) if head is None else head
-    box = found.grown(round(spec.head_margin * max(height, width)), (height, width))
-    placement = Placement((height, width), box)
+    placement = Placement(shape, found.grown(spec.head_margin, shape))
     return _square(pixels, placement, spec.size, spec.percentiles)[None], placement
 
 

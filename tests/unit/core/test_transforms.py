@@ -146,7 +146,7 @@ def test_a_slice_stays_as_it_was_framed_unless_its_head_is_small_in_it() -> None
     assert placement.box == Box(0, 0, 240, 200)
     _, placement = prepare_classification(np.pad(pixels, 400), spec)
     head = find_head(np.pad(pixels, 400), margin=0.0)
-    assert placement.box == head.grown(round(0.2 * 1040), (1040, 1000))
+    assert placement.box == Box(head.top - 208, head.left - 208, head.bottom + 208, head.right + 208)
     # A bundle of before still says that the head alone is shown.
     _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64, head_margin=0.02))
     assert placement.box == find_head(pixels, margin=0.02)
