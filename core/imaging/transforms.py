@@ -69,7 +69,7 @@ class Box:
         )
 
     def grown(self, share: float, shape: tuple[int, int]) -> Box:
-        """The box with a ``share`` of the longer side more all round, cut at the edges of a slice of ``shape`` (h, w)."""
+        """The box with a ``share`` of the longer side more all round, cut at the edges of a slice of ``shape``."""
         margin = round(share * max(shape))
         return Box(
             max(0, self.top - margin),
