@@ -103,6 +103,11 @@ MultitaskOption = Annotated[
 RateOption = Annotated[float | None, typer.Option("--learning-rate", help="Peak of the cycle, if not the preset's.")]
 
 
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", help="Of everything random, if not the preset's: for a second of a kind.")
+]
+
+
 @dataclasses.dataclass(frozen=True)
 class ScheduleOptions:
     """What the command line changes of a preset's schedule."""
@@ -112,6 +117,7 @@ class ScheduleOptions:
     bf16: bool
     skip: int
     learning_rate: float | None
+    seed: int | None = None
 
     def applied_to(self, preset: ScheduleConfig) -> ScheduleConfig:
         """The schedule to run."""
@@ -119,9 +125,13 @@ class ScheduleOptions:
             dataclasses.replace(phase, images=max(phase.batch, round(phase.images * self.scale)))
             for phase in preset.phases[self.skip :]
         )
-        rate = self.learning_rate or preset.learning_rate
         return dataclasses.replace(
-            preset, phases=phases, time_limit_min=self.time_limit, bfloat16=self.bf16, learning_rate=rate
+            preset,
+            phases=phases,
+            time_limit_min=self.time_limit,
+            bfloat16=self.bf16,
+            learning_rate=self.learning_rate or preset.learning_rate,
+            seed=preset.seed if self.seed is None else self.seed,
         )
 
 
@@ -223,10 +233,11 @@ def train_teacher(
     start: StartOption = None,
     learning_rate: RateOption = None,
     architecture: PretrainedOption = "efficientnet-lite2",
+    seed: SeedOption = None,
 ) -> None:
     """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
     _use_threads(threads)
-    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate)
+    options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate, seed=seed)
     config = dataclasses.replace(TEACHER, architecture=architecture, schedule=options.applied_to(TEACHER.schedule))
     _train(ClassifierTask(config, data, device), "classifier", config, run, device, start)
 

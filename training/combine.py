@@ -63,9 +63,20 @@ def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None =
     if len({item.labels for item in found}) > 1 or len(sizes) > 1:
         told = "; ".join(f"{item.size} pixels, {', '.join(item.labels)}" for item in found)
         raise ValueError(f"the members differ in what they take or answer: {told}")
-    config = _config(found, shares or [1.0] * len(found), sizes.pop())
-    weights = SideBySide([item.model for item in found], config["shares"]).state_dict()
-    _write(run, config, weights, members, found)
+    network = SideBySide([item.model for item in found], shares or [1.0] * len(found))
+    parts = [part for item in found for part in _parts(item)]
+    # Of equal shares, for the layer that reads them all is there already.
+    flat = SideBySide([model for model, _ in parts], [1.0] * len(parts))
+    flat.last = network.last
+    config = _config(found, [config for _, config in parts], sizes.pop())
+    _write(run, config, flat.state_dict(), members, found)
+
+
+def _parts(member: Member) -> list[tuple[nn.Module, Mapping[str, Any]]]:
+    """The single networks of a member with their configurations; what ships may be several already."""
+    if isinstance(member.model, SideBySide):
+        return list(zip(member.model.members, member.config["members"], strict=True))
+    return [(member.model, member.config)]
 
 
 def second_reader(first: Path, second: Path, run: Path) -> None:
@@ -102,7 +113,7 @@ def _write(
 
 
 def load_member(path: Path) -> Member:
-    """A network of slices out of a run, or out of a bundle whose graph is that of one network."""
+    """A network of slices out of a run, or out of a bundle of one network or of classifiers side by side."""
     if not (path / _MANIFEST).exists():
         trained = load_trained(path)
         return Member(trained.kind, trained.model, trained.config, trained.images_seen)
@@ -131,8 +142,15 @@ def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
     labels = ClassifierConfig().labels
     if tuple(labels[index] for index in manifest.logit_indices) != manifest.labels:
         raise ValueError(f"{path} answers with {', '.join(manifest.labels)}, in another order than {', '.join(labels)}")
-    config = asdict(ClassifierConfig()) | {"architecture": manifest.architecture}
-    return "classifier", config | _trained_at(spec.size)
+    one, *others = [
+        asdict(ClassifierConfig()) | {"architecture": name} | _trained_at(spec.size)
+        for name in str(manifest.architecture).split("+")
+    ]
+    if not others:
+        return "classifier", one
+    # How much each counts is in the layer that reads them all.
+    told = {"architecture": manifest.architecture, "members": [one, *others], "shares": [1.0] * (1 + len(others))}
+    return "classifier", one | told
 
 
 def _trained_at(size: int) -> dict[str, Any]:
@@ -143,12 +161,12 @@ def _joined(members: Sequence[Member]) -> str:
     return "+".join(member.config["architecture"] for member in members)
 
 
-def _config(members: Sequence[Member], shares: Sequence[float], size: int) -> dict[str, Any]:
+def _config(members: Sequence[Member], parts: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
     return {
         "architecture": _joined(members),
         "preset": "falx",
         "labels": members[0].labels,
-        "members": [dict(member.config) for member in members],
-        "shares": list(shares),
+        "members": [dict(part) for part in parts],
+        "shares": [1.0] * len(parts),
         **_trained_at(size),
     }

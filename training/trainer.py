@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from training.config import Phase, ScheduleConfig
+from training.models.depthwise import depthwise_in_float32
 from training.models.photographs import photograph_weights
 from training.models.restore import fill, restore
 from training.models.widen import widened
@@ -123,6 +124,8 @@ class Trainer:
             self._begin_from(start)
         self.layout = fast_layout(task.model, self.device)
         self.model = task.model.to(self.device).to(memory_format=self.layout)
+        if config.bfloat16 and self.device.type == "cpu":
+            depthwise_in_float32(self.model)
         groups = parameter_groups(self.model, config.weight_decay)
         # Fused: one pass over the weights, less than half the time of the plain loop on a CPU.
         self.optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)

@@ -23,7 +23,7 @@ def combine_command(member: MemberOption, run: RunOption, share: ShareOption = N
 
     try:
         combine(member, run, share, size)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint="--member") from error
 
 
@@ -37,5 +37,5 @@ def second_reader_command(
 
     try:
         second_reader(first, second, run)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise typer.BadParameter(str(error)) from error

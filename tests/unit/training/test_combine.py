@@ -67,21 +67,48 @@ def test_its_graph_has_exact_maps(tmp_path: Path) -> None:
     assert given["features"].shape == (3, 2 * 256)
 
 
+def write_bundle(folder: Path, network: nn.Module, architecture: str) -> Manifest:
+    """Graph and manifest of a network of the six labels."""
+    # The exporter stores what is equal, as all biases are at first, only once.
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.bias.normal_(0, 0.1)
+    assert isinstance(network, Classifier)
+    space = FeatureSpace.identity(len(LABELS), network.channels[-1])
+    graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, space)
+    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), folder / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    own = {"architecture": architecture, "files": [describe(folder / "model.onnx", "reference")]}
+    manifest = Manifest.model_validate({**classifier_manifest(), **own, "label_indices": (0, 1, 2, 3)})
+    (folder / "manifest.json").write_text(manifest.model_dump_json())
+    return manifest
+
+
+@torch.no_grad()
+def test_a_bundle_of_several_goes_in_as_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
+    torch.manual_seed(0)
+    names: tuple[ClassifierName, ...] = ("resnet50", "resnet50v2")
+    members = [make_classifier(dataclasses.asdict(config_of(name))) for name in names]
+    write_bundle(tmp_path, SideBySide(members, (3, 1)).eval(), "+".join(names))
+    third = write_run(tmp_path / "third", "classifier", config_of("densenet121"))
+    combine((tmp_path, third), tmp_path / "all", (2, 1))
+    found = load_trained(tmp_path / "all")
+    assert found.architecture == "resnet50+resnet50v2+densenet121"
+    assert isinstance(found.model, SideBySide)
+    assert [isinstance(member, SideBySide) for member in found.model.members] == [False] * 3
+    images = torch.rand(2, 1, SIZE, SIZE)
+    of_two = torch.from_numpy(OnnxModel(tmp_path / "model.onnx").run(images.numpy())["logits"])
+    of_one = load_trained(third).model(images).logits
+    torch.testing.assert_close(found.model(images).logits, (2 * of_two + of_one) / 3, atol=1e-5, rtol=1e-4)
+
+
 @torch.no_grad()
 def test_a_member_may_be_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("training.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
     torch.manual_seed(0)
     network = make_classifier(dataclasses.asdict(config_of("resnet50"))).eval()
-    # The exporter stores what is equal, as all biases are at first, only once.
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.bias.normal_(0, 0.1)
-    graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(6, 256))
+    manifest = write_bundle(tmp_path, network, "resnet50")
     images = torch.rand(2, 1, SIZE, SIZE)
-    export_graph(graph, images, tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
-    own = {"architecture": "resnet50", "files": [describe(tmp_path / "model.onnx", "reference")]}
-    manifest = Manifest.model_validate({**classifier_manifest(), **own, "label_indices": (0, 1, 2, 3)})
-    (tmp_path / "manifest.json").write_text(manifest.model_dump_json())
     member = load_member(tmp_path)
     assert (member.labels, member.size) == (LABELS, SIZE)
     expected = OnnxModel(tmp_path / "model.onnx").run(images.numpy())["logits"]

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("efficientnet_lite_pytorch")
 
 import numpy as np  # noqa: E402
+from efficientnet_lite_pytorch import EfficientNet  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import MapGeometry  # noqa: E402
@@ -21,7 +22,7 @@ from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  #
 from training.losses import distillation_loss, mask_loss  # noqa: E402
 from training.map_geometry import map_geometry  # noqa: E402
 from training.models.ensemble import Ensemble  # noqa: E402
-from training.models.lite import DEVIATION, MEAN, LiteClassifier, encode  # noqa: E402
+from training.models.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, LiteClassifier, encode  # noqa: E402
 from training.models.lite_unet import LiteUNet  # noqa: E402
 from training.models.pooled import Classifier  # noqa: E402
 from training.models.resnet import ClassifierOutput  # noqa: E402
@@ -62,6 +63,17 @@ def test_the_teacher_starts_from_trained_weights() -> None:
     second = LiteClassifier(4).network._conv_stem.weight
     torch.testing.assert_close(first, second)
     assert LiteClassifier(4).eval()(torch.rand(2, 1, 64, 64)).logits.shape == (2, 4)
+
+
+@pytest.mark.parametrize("name", get_args(PretrainedName))
+def test_convolutions_pad_as_the_package_did(name: PretrainedName) -> None:
+    torch.manual_seed(0)
+    model = LiteClassifier(4, name).eval()
+    padded = EfficientNet.from_pretrained(name, weights_path=WEIGHTS[name](), num_classes=4, image_size=PADDED_FOR)
+    padded.load_state_dict(model.network.state_dict())
+    images = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(model.network(images), padded.eval()(images))
 
 
 @pytest.mark.parametrize("name", get_args(PretrainedName))
