@@ -26,6 +26,12 @@ Key = tuple[System, Variant, int]
 PathOption = Annotated[Path, typer.Option()]
 
 
+def variants_of(bundle: Path) -> list[Variant]:
+    """The files of a bundle, fp32 first."""
+    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
+    return [file.variant for file in manifest.files]
+
+
 def measure_raw(bundle: Path, variant: Variant, image: Path, concurrency: int, seconds: float) -> Sample:
     """The ceiling; more threads than cores would only measure the scheduler."""
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
@@ -67,10 +73,9 @@ def main(
     rounds: int = 3,
     seconds: float = 5.0,
 ) -> None:
-    """Measures fp32 and int8 at concurrency 1, 8 and 32 and writes docs/benchmarks.md."""
+    """Measures fp32, and int8 where the bundle has it, at concurrency 1, 8 and 32 and writes docs/benchmarks.md."""
     samples: defaultdict[Key, list[Sample]] = defaultdict(list)
-    variants: tuple[Variant, ...] = ("reference", "int8")
-    for variant in variants:
+    for variant in variants_of(models_dir / bundle_name):
         with stack(models_dir, bundle_name.partition("/")[0], variant) as running:
             plan = [(turn, concurrency) for turn in range(rounds) for concurrency in (1, 8, 32)]
             for _, concurrency in track(plan, description=variant):

@@ -75,7 +75,7 @@ def ratios(cells: Cells) -> str:
         "| precision | concurrency | server / raw | gateway / raw | server adds, ms | gateway adds, ms |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    for variant in ("reference", "int8"):
+    for variant in dict.fromkeys(key[1] for key in cells):
         for concurrency in sorted({key[2] for key in cells}):
             raw, server, gateway = (cells[system, variant, concurrency] for system in SYSTEMS)
             rows.append(

@@ -183,7 +183,7 @@ def _start_data(export: Export) -> list[str]:
     """Of each of its networks, what it began with; an encoder of one learnt labels before it outlined anything."""
     networks = (export.architecture or "").split("+")
     names = [name.removesuffix(_ON_ENCODER) for name in networks]
-    found = [_START_DATA[name] for name in names if name in _START_DATA]
+    found = [_START_DATA[name] for name in dict.fromkeys(names) if name in _START_DATA]
     taught = any(name in _START_DATA and name != network for name, network in zip(names, networks, strict=True))
     return [*found, _ENCODER_DATA] if taught else found
 

@@ -343,9 +343,12 @@ def export_command(data: DataOption, run: RunOption, size: SizeOption = None) ->
 @app.command("quantize")
 def quantize_command(data: DataOption, run: RunOption) -> None:
     """Write model.int8.onnx and compare it with the reference on validation."""
-    from training.quantize import quantise_run
+    from training.quantize import NothingToGainError, quantise_run
 
-    console.print_json(quantise_run(run, data).model_dump_json())
+    try:
+        console.print_json(quantise_run(run, data).model_dump_json())
+    except NothingToGainError as error:
+        console.print(str(error), markup=False)
 
 
 @app.command("evaluate")

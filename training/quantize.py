@@ -55,6 +55,10 @@ _DECODER = re.compile(r"^model\.(?:first\.)?decoders\.")
 _FEWEST_CHANNELS = 4
 
 
+class NothingToGainError(ValueError):
+    """A network that int8 makes no faster."""
+
+
 @dataclass(frozen=True)
 class Attempt:
     """One way to quantise: which range estimate, and how many of the first and last convolutions stay float."""
@@ -129,6 +133,12 @@ def float_parts(model: onnx.ModelProto) -> list[str]:
             reached.update(node.output)
             names.append(node.name)
     return names
+
+
+def all_float(model: onnx.ModelProto) -> bool:
+    """Whether no convolution would be computed in int8."""
+    apart = set(float_parts(model))
+    return all(node.name in apart for node in model.graph.node if node.op_type == "Conv")
 
 
 def _groups(node: onnx.NodeProto) -> int:
@@ -267,12 +277,16 @@ def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS
     """Quantise the exported graph of a run; writes ``model.int8.onnx`` and ``quantize.json``.
 
     The first attempt that passes is kept, else the one that comes closest, marked as not passing; one by percentiles is
-    left out where some layer's outputs hardly vary. Raises ValueError for a network that convolves volumes alone: int8
-    is slower than float32 there (a third more time for a window of 64 voxels), so it has the reference alone.
+    left out where some layer's outputs hardly vary. Raises NothingToGainError, and leaves no int8 file, for a network
+    that would be no faster: one that convolves volumes alone, where int8 is slower than float32 (a third more time for
+    a window of 64 voxels), and networks side by side of which every one stays float (``float_parts``).
     """
     record = Export.read(run)
+    (run / INT8_FILE).unlink(missing_ok=True)
+    if all_float(onnx.load(run / REFERENCE_FILE)):
+        raise NothingToGainError(f"no int8 file is made of {run}: every convolution of it would stay float")
     if record.kind == "volume-segmenter" and not reads_slices(run / REFERENCE_FILE):
-        raise ValueError(f"{run} holds a network of volumes: int8 is slower than float32 there, so none is made")
+        raise NothingToGainError(f"no int8 file is made of {run}: it convolves volumes, where int8 is slower")
     calibration, comparison = _WAYS[record.kind]
     images = calibration(data, record)
     compare = comparison(run, data, record)

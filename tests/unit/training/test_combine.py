@@ -25,7 +25,8 @@ from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  #
 from training.models.pooled import Classifier  # noqa: E402
 from training.models.side_by_side import SideBySide  # noqa: E402
 from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.quantize import float_parts  # noqa: E402
+from training.quantize import NothingToGainError, all_float, float_parts, quantise_run  # noqa: E402
+from training.records import INT8_FILE, REFERENCE_FILE, Export  # noqa: E402
 
 SIZE = 64
 LABELS = ClassifierConfig().labels
@@ -137,8 +138,23 @@ def test_in_int8_networks_of_depthwise_convolutions_stay_float(tmp_path: Path) -
     assert len(readers) > 50
     for name, weight in readers.items():
         assert (name in apart) == (".members.1." in weight)
+    assert not all_float(model)
     # What reads both is float as well: the maps, and everything behind them.
     assert model.graph.node[-1].name in apart
+
+
+def test_where_all_would_stay_float_no_int8_file_is_made(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    members = [make_classifier(dataclasses.asdict(config_of("efficientnet-b0"))) for _ in range(2)]
+    network = half_weights(fold_normalisation(SideBySide(members, (1, 1)).eval()))
+    graph = ClassifierGraph(network, 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1]))
+    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / REFERENCE_FILE, "image", CLASSIFIER_OUTPUTS)
+    told = {"kind": "classifier", "size": SIZE, "labels": LABELS, "parity": 0.0, "rounding": 0.0, "images_seen": 1}
+    Export.model_validate(told | {"sizes": {}}).write(tmp_path)
+    (tmp_path / INT8_FILE).write_bytes(b"of a run before")
+    with pytest.raises(NothingToGainError, match="stay float"):
+        quantise_run(tmp_path, tmp_path / "no data")
+    assert not (tmp_path / INT8_FILE).exists()
 
 
 def test_members_that_differ_are_refused(tmp_path: Path) -> None:
