@@ -22,7 +22,7 @@ class Seen(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.kinds: list[torch.dtype] = []
+        self.kinds: list[object] = []
 
     def forward(self, values: Tensor) -> Tensor:
         self.kinds.append(values.dtype)
