@@ -24,6 +24,7 @@ from core.contracts.manifest import (
 )
 from core.runtime.bundle import Task
 from training.card import model_card
+from training.cost import cpu_ms, sides_of
 from training.label_sets import LabelSet, LabelSets
 from training.map_geometry import map_geometry
 from training.models.registry import title
@@ -158,7 +159,8 @@ def _evaluated(run: Path, labels: tuple[str, ...], export: Export, name: str) ->
 def _write(target: Path, manifest: Manifest, run: Path, export: Export, evaluated: Evaluate | None) -> Path:
     (target / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     quantized = Quantize.read(run) if (run / INT8_FILE).exists() else None
-    (target / "CARD.md").write_text(model_card(manifest, export, quantized, evaluated))
+    costs = cpu_ms([run / file.name for file in manifest.files], sides_of(export))
+    (target / "CARD.md").write_text(model_card(manifest, export, quantized, evaluated, costs))
     return target
 
 

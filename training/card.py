@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
+from training.cost import RUNS, core
 from training.models.registry import title
 from training.records import Evaluate, Export, Quantize
 
@@ -169,9 +170,37 @@ def _confusion(evaluated: Evaluate | None, labels: tuple[str, ...]) -> str:
     return "\n\nConfusion (rows: truth, columns: answer)\n\n" + _table(["", *labels], rows)
 
 
-def _files(manifest: Manifest, export: Export, quantized: Quantize | None) -> str:
-    rows = [[f"`{file.name}`", file.variant, f"{file.size_bytes / 2**20:.1f} MiB"] for file in manifest.files]
-    text = _table(["file", "variant", "size"], rows)
+def _failures(evaluated: Evaluate | None) -> str:
+    if evaluated is None or not evaluated.failures:
+        return ""
+    rows = [[f"`{item.name}`", item.data_set, item.truth, item.answer] for item in evaluated.failures]
+    return f"""
+
+## Failures
+
+The worst answers of the reference on `{evaluated.split}`, one a patient or cluster, by the names that the data have;
+sizes are in the item's own pixels or voxels. Examples, no statistics.
+
+""" + _table(["what", "data", "truth", "answer"], rows)
+
+
+def _shown(export: Export) -> str:
+    """What a graph is run on at once."""
+    if export.volume is not None:
+        return f"a window of {_by(export.volume.window)} voxels"
+    return "a slice" if export.kind == "classifier" else "a slice with every sequence"
+
+
+def _files(manifest: Manifest, export: Export, quantized: Quantize | None, costs: Mapping[str, float]) -> str:
+    rows = [
+        [f"`{file.name}`", file.variant, f"{file.size_bytes / 2**20:.1f} MiB", f"{costs[file.name]:.1f}"]
+        for file in manifest.files
+    ]
+    text = _table(["file", "variant", "size", "CPU ms"], rows)
+    text += (
+        f"\n\nCPU ms: one run for {_shown(export)} on one core ({core()}), decoding not included; the median of "
+        f"{RUNS} runs, the files in turn."
+    )
     text += (
         f"\n\nThe reference stores its weights as fp16 and computes in float32. It agrees with torch to "
         f"{export.parity:.1e} with the same weights; rounding them to fp16 changes outputs by at most "
@@ -243,8 +272,14 @@ def _volume_operating_point(export: Export, volume: VolumePreprocessing) -> str:
 - {export.images_seen} augmented patches seen in training"""
 
 
-def model_card(manifest: Manifest, export: Export, quantized: Quantize | None, evaluated: Evaluate | None) -> str:
-    """The card as Markdown."""
+def model_card(
+    manifest: Manifest,
+    export: Export,
+    quantized: Quantize | None,
+    evaluated: Evaluate | None,
+    costs: Mapping[str, float],
+) -> str:
+    """The card as Markdown. ``costs``: CPU milliseconds a run by file name (``training.cost``)."""
     limits = "\n".join(
         f"- {limit}" for limit in (*_LIMITS[export.kind], *_LIMITS_OF.get(export.architecture or "", ()))
     )
@@ -270,11 +305,11 @@ clustered over all sources, and no known patient crosses a split.
 
 ## Figures
 
-{_figures(evaluated)}{_confusion(evaluated, manifest.labels)}
+{_figures(evaluated)}{_confusion(evaluated, manifest.labels)}{_failures(evaluated)}
 
 ## Files
 
-{_files(manifest, export, quantized)}
+{_files(manifest, export, quantized, costs)}
 
 ## Limits
 

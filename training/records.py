@@ -81,6 +81,17 @@ class Quantize(Record):
     calibration_images: int
 
 
+class Failure(BaseModel):
+    """One item that a model was wrong about: an image or a patient, where it is from, what is true, what was said."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    data_set: str
+    truth: str
+    answer: str
+
+
 class Evaluate(Record):
     """Made by ``evaluate``: figures of the graph files on one split."""
 
@@ -89,3 +100,5 @@ class Evaluate(Record):
     int8: tuple[Metric, ...] = ()
     # Confusion matrix of the reference (rows: truth), classifier alone.
     confusion: tuple[tuple[int, ...], ...] = ()
+    # The worst answers of the reference.
+    failures: tuple[Failure, ...] = ()

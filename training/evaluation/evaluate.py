@@ -7,6 +7,7 @@ from pathlib import Path
 from core.contracts.manifest import Metric, Variant
 from training.data.own import is_own
 from training.evaluation.classifier import OWN_SLICES, SLICES, answers, class_metrics, confusion_rows
+from training.evaluation.failures import class_failures, mask_failures
 from training.evaluation.mask_figures import mask_metrics
 from training.evaluation.predictions import outlines_path, predictions_path
 from training.evaluation.segmenter import mask_answers, outline_answers
@@ -14,7 +15,7 @@ from training.evaluation.subject import Subject, subject_of
 from training.evaluation.volumes import region_metrics, volume_answers
 from training.inputs import labelled_inputs
 from training.onnx_files import OnnxModel
-from training.records import Evaluate
+from training.records import Evaluate, Failure
 
 
 def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, label_set: str | None = None) -> Evaluate:
@@ -51,7 +52,8 @@ def _evaluate_classifier(subject: Subject, data: Path, split: str) -> Evaluate:
             if outline is not None:
                 outline.save(outlines_path(folder, split, variant))
                 figures[variant] += tuple(mask_metrics(outline, split))
-        results.append(_written(folder, split, figures, confusion_rows(answered["reference"])))
+        reference = answered["reference"]
+        results.append(_written(folder, split, figures, class_failures(reference), confusion_rows(reference)))
     return results[0]
 
 
@@ -59,6 +61,7 @@ def _evaluate_segmenter(subject: Subject, data: Path, split: str) -> Evaluate:
     (folder,) = subject.views
     folder.mkdir(parents=True, exist_ok=True)
     figures: dict[Variant, tuple[Metric, ...]] = {}
+    failures: tuple[Failure, ...] = ()
     for variant, path in subject.files.items():
         if subject.volume is not None:
             item = volume_answers(path, subject.volume, data, split)
@@ -68,12 +71,24 @@ def _evaluate_segmenter(subject: Subject, data: Path, split: str) -> Evaluate:
             metrics = mask_metrics(item, split)
         item.save(predictions_path(folder, split, variant))
         figures[variant] = tuple(metrics)
-    return _written(folder, split, figures, ())
+        if variant == "reference":
+            failures = mask_failures(item)
+    return _written(folder, split, figures, failures)
 
 
 def _written(
-    folder: Path, split: str, figures: dict[Variant, tuple[Metric, ...]], confusion: tuple[tuple[int, ...], ...]
+    folder: Path,
+    split: str,
+    figures: dict[Variant, tuple[Metric, ...]],
+    failures: tuple[Failure, ...],
+    confusion: tuple[tuple[int, ...], ...] = (),
 ) -> Evaluate:
-    result = Evaluate(split=split, reference=figures["reference"], int8=figures.get("int8", ()), confusion=confusion)
+    result = Evaluate(
+        split=split,
+        reference=figures["reference"],
+        int8=figures.get("int8", ()),
+        confusion=confusion,
+        failures=failures,
+    )
     result.write(folder)
     return result

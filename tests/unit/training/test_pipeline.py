@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,8 @@ def test_a_bundle_from_scratch(kind: str, name: str, data: Path, in_workspace: P
     assert bundle.manifest.metrics == evaluated.reference
     card = (tmp_path / "models" / name / "1" / "CARD.md").read_text()
     assert "Research use only. Not a medical device." in card
+    assert ("## Failures" in card) == bool(evaluated.failures)
+    assert re.search(r"^\| `model.onnx` \| reference \| \d+\.\d MiB \| \d+\.\d \|$", card, re.MULTILINE)
     for metric in evaluated.reference:
         assert metric.name in card
     assert json.loads((tmp_path / "models" / name / "1" / "manifest.json").read_text())["schema_version"] == 1
