@@ -51,7 +51,7 @@ def test_a_card_opens_and_closes_by_the_keyboard(slices: Server, open_tab: OpenT
     dialog = page.get_by_role("dialog")
     first = (ROOT / "models" / "tumor-classifier" / "1" / "CARD.md").read_text(encoding="utf-8").splitlines()[0]
     expect(dialog.get_by_role("heading", level=2)).to_have_text(first.removeprefix("# "))
-    expect(dialog.get_by_role("table")).to_have_count(3)
+    expect(dialog.get_by_role("table")).to_have_count(4)
     expect(page.get_by_role("button", name="Close")).to_be_focused()
     page.keyboard.press("Tab")
     expect(dialog.get_by_role("region").first).to_be_focused()
