@@ -67,7 +67,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(slices: Server, open_tab: O
         assert page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"], view
     assert violations(page) == []
     page.get_by_role("button", name=re.compile("Model card of")).first.click()
-    expect(page.locator("dialog table")).to_have_count(3)
+    expect(page.locator("dialog table")).to_have_count(4)
     assert page.locator(".card-text").evaluate("(text) => text.scrollWidth <= text.clientWidth")
     assert violations(page) == []
     picture(page, "service-card-phone")
