@@ -26,16 +26,15 @@ Key = tuple[System, Variant, int]
 PathOption = Annotated[Path, typer.Option()]
 
 
-def variants_of(bundle: Path) -> list[Variant]:
-    """The files of a bundle, fp32 first."""
+def files_of(bundle: Path) -> dict[Variant, str]:
+    """Names of the files of a bundle, fp32 first."""
     manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
-    return [file.variant for file in manifest.files]
+    return {file.variant: file.name for file in manifest.files}
 
 
 def measure_raw(bundle: Path, variant: Variant, image: Path, concurrency: int, seconds: float) -> Sample:
     """The ceiling; more threads than cores would only measure the scheduler."""
-    manifest = Manifest.model_validate_json((bundle / "manifest.json").read_bytes())
-    file = next(file.name for file in manifest.files if file.variant == variant)
+    file = files_of(bundle)[variant]
     threads = min(concurrency, usable_cpus())
     command = [sys.executable, "-m", "benchmarks.raw", str(bundle), file, str(image), str(threads), str(seconds)]
     output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
@@ -75,7 +74,7 @@ def main(
 ) -> None:
     """Measures fp32, and int8 where the bundle has it, at concurrency 1, 8 and 32 and writes docs/benchmarks.md."""
     samples: defaultdict[Key, list[Sample]] = defaultdict(list)
-    for variant in variants_of(models_dir / bundle_name):
+    for variant in files_of(models_dir / bundle_name):
         with stack(models_dir, bundle_name.partition("/")[0], variant) as running:
             plan = [(turn, concurrency) for turn in range(rounds) for concurrency in (1, 8, 32)]
             for _, concurrency in track(plan, description=variant):

@@ -156,10 +156,16 @@ def _evaluated(run: Path, labels: tuple[str, ...], export: Export, name: str) ->
     return Evaluate.read(run) if labels == export.labels and Evaluate.path(run).exists() else None
 
 
-def _write(target: Path, manifest: Manifest, run: Path, export: Export, evaluated: Evaluate | None) -> Path:
+def _write(
+    target: Path,
+    manifest: Manifest,
+    run: Path,
+    export: Export,
+    evaluated: Evaluate | None,
+    costs: Mapping[str, float],
+) -> Path:
     (target / "manifest.json").write_text(manifest.model_dump_json(indent=2) + "\n")
     quantized = Quantize.read(run) if (run / INT8_FILE).exists() else None
-    costs = cpu_ms([run / file.name for file in manifest.files], sides_of(export))
     (target / "CARD.md").write_text(model_card(manifest, export, quantized, evaluated, costs))
     return target
 
@@ -239,12 +245,21 @@ def bundle_run(run: Path, out: Path, version: str = "1", label_set: str | None =
         licence=LICENCES[export.kind],
         training_commit=_commit(),
     )
+    costs = cpu_ms([run / file.name for file in manifest.files], sides_of(export))
     if not sets:
-        return (_write(target, manifest, run, export, evaluated),)
-    return tuple(_bundle_set(item, manifest, f"{home}/{version}", run, out, export) for item in sets)
+        return (_write(target, manifest, run, export, evaluated, costs),)
+    return tuple(_bundle_set(item, manifest, f"{home}/{version}", run, out, export, costs) for item in sets)
 
 
-def _bundle_set(label_set: LabelSet, shared: Manifest, home: str, run: Path, out: Path, export: Export) -> Path:
+def _bundle_set(
+    label_set: LabelSet,
+    shared: Manifest,
+    home: str,
+    run: Path,
+    out: Path,
+    export: Export,
+    costs: Mapping[str, float],
+) -> Path:
     """Write the bundle of one label set, which differs from ``shared`` in what the set says and where its files are."""
     address = f"{label_set.name}/{shared.version}"
     target = out / address
@@ -275,4 +290,4 @@ def _bundle_set(label_set: LabelSet, shared: Manifest, home: str, run: Path, out
         }
     )
     # Copies are not validated by themselves.
-    return _write(target, Manifest.model_validate(manifest.model_dump()), run, described, evaluated)
+    return _write(target, Manifest.model_validate(manifest.model_dump()), run, described, evaluated, costs)

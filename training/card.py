@@ -8,7 +8,7 @@ from typing import Final
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from training.cost import RUNS, core
 from training.models.registry import title
-from training.records import Evaluate, Export, Quantize
+from training.records import Evaluate, Export, Kind, Quantize
 
 _ON_AN_ENCODER: Final = """\
 A U-Net whose encoder is an EfficientNet-Lite2, with four input channels (T1, T1 post-contrast, T2, FLAIR). The encoder
@@ -118,6 +118,12 @@ _LIMITS: Final = {
 }
 
 
+# Which answers are shown as failures (``training.evaluation.failures``).
+_WORST: Final[Mapping[Kind, str]] = {
+    "classifier": "the most certain wrong answers, one a patient or cluster",
+    "segmenter": "least Dice, or the largest outline where there is no tumour, one a patient; sizes in pixels",
+    "volume-segmenter": "least Dice, one a patient; sizes in voxels",
+}
 # What was measured of these networks alone.
 _LIMITS_OF: Final = {
     "efficientnet-lite2+efficientnet-lite2+efficientnet-lite2": (
@@ -170,7 +176,7 @@ def _confusion(evaluated: Evaluate | None, labels: tuple[str, ...]) -> str:
     return "\n\nConfusion (rows: truth, columns: answer)\n\n" + _table(["", *labels], rows)
 
 
-def _failures(evaluated: Evaluate | None) -> str:
+def _failures(evaluated: Evaluate | None, kind: Kind) -> str:
     if evaluated is None or not evaluated.failures:
         return ""
     rows = [[f"`{item.name}`", item.data_set, item.truth, item.answer] for item in evaluated.failures]
@@ -178,8 +184,7 @@ def _failures(evaluated: Evaluate | None) -> str:
 
 ## Failures
 
-The worst answers of the reference on `{evaluated.split}`, one a patient or cluster, by the names that the data have;
-sizes are in the item's own pixels or voxels. Examples, no statistics.
+Of the reference on `{evaluated.split}`, by the names that the data have: {_WORST[kind]}. Examples, no statistics.
 
 """ + _table(["what", "data", "truth", "answer"], rows)
 
@@ -305,7 +310,7 @@ clustered over all sources, and no known patient crosses a split.
 
 ## Figures
 
-{_figures(evaluated)}{_confusion(evaluated, manifest.labels)}{_failures(evaluated)}
+{_figures(evaluated)}{_confusion(evaluated, manifest.labels)}{_failures(evaluated, export.kind)}
 
 ## Files
 

@@ -51,7 +51,7 @@ def labels_of(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...]:
 def make_classifier(config: Mapping[str, Any]) -> nn.Module:
     """The classifier that a ``ClassifierConfig``, as a dictionary, describes, or ``training.combine`` of several."""
     if "members" in config:
-        return SideBySide([make_classifier(member) for member in config["members"]], config["shares"])
+        return SideBySide([make_classifier(member) for member in config["members"]])
     if config["architecture"].startswith("efficientnet-lite"):
         # Imported where it is needed: nothing but these need their packages.
         from training.models.lite import LiteClassifier

@@ -63,20 +63,8 @@ def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None =
     if len({item.labels for item in found}) > 1 or len(sizes) > 1:
         told = "; ".join(f"{item.size} pixels, {', '.join(item.labels)}" for item in found)
         raise ValueError(f"the members differ in what they take or answer: {told}")
-    network = SideBySide([item.model for item in found], shares or [1.0] * len(found))
-    parts = [part for item in found for part in _parts(item)]
-    # Of equal shares, for the layer that reads them all is there already.
-    flat = SideBySide([model for model, _ in parts], [1.0] * len(parts))
-    flat.last = network.last
-    config = _config(found, [config for _, config in parts], sizes.pop())
-    _write(run, config, flat.state_dict(), members, found)
-
-
-def _parts(member: Member) -> list[tuple[nn.Module, Mapping[str, Any]]]:
-    """The single networks of a member with their configurations; what ships may be several already."""
-    if isinstance(member.model, SideBySide):
-        return list(zip(member.model.members, member.config["members"], strict=True))
-    return [(member.model, member.config)]
+    network = SideBySide([item.model for item in found], shares)
+    _write(run, _config(found, sizes.pop()), network.state_dict(), members, found)
 
 
 def second_reader(first: Path, second: Path, run: Path) -> None:
@@ -148,9 +136,7 @@ def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
     ]
     if not others:
         return "classifier", one
-    # How much each counts is in the layer that reads them all.
-    told = {"architecture": manifest.architecture, "members": [one, *others], "shares": [1.0] * (1 + len(others))}
-    return "classifier", one | told
+    return "classifier", one | {"architecture": manifest.architecture, "members": [one, *others]}
 
 
 def _trained_at(size: int) -> dict[str, Any]:
@@ -161,12 +147,12 @@ def _joined(members: Sequence[Member]) -> str:
     return "+".join(member.config["architecture"] for member in members)
 
 
-def _config(members: Sequence[Member], parts: Sequence[Mapping[str, Any]], size: int) -> dict[str, Any]:
+def _config(members: Sequence[Member], size: int) -> dict[str, Any]:
+    # How much each counts is in the layer that reads them all.
     return {
         "architecture": _joined(members),
         "preset": "falx",
         "labels": members[0].labels,
-        "members": [dict(part) for part in parts],
-        "shares": [1.0] * len(parts),
+        "members": [dict(part) for member in members for part in member.config.get("members", [member.config])],
         **_trained_at(size),
     }

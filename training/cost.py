@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnxruntime as ort
 
+from core.runtime.session import OrtSession
 from training.records import Export
 
 # The first run of each is not counted: it lays out the memory.
@@ -27,17 +27,18 @@ _INSTRUCTIONS: Final[Mapping[str, str]] = {
 def cpu_ms(files: Sequence[Path], sides: Sequence[int]) -> dict[str, float]:
     """Median CPU milliseconds of one run of each file, by its name, on one input with these sides.
 
-    The files take turns, so that a machine whose speed wavers does so for all of them. Every channel is shown.
+    The files take turns, so that a machine whose speed wavers does so for all of them. Every channel is shown. It is
+    the session that the services run, on one thread.
     """
-    sessions = [_session(file) for file in files]
+    sessions = [OrtSession(file, force_cpu=True) for file in files]
     generator = np.random.default_rng(0)
     spent: dict[str, list[float]] = {file.name: [] for file in files}
     for _ in range(RUNS + 1):
         for file, session in zip(files, sessions, strict=True):
-            given = session.get_inputs()[0]
-            image = generator.random((1, given.shape[1], *sides), np.float32)
+            (given,) = session.inputs
+            image = generator.random((1, given.shape[1] or 1, *sides), np.float32)
             before = time.process_time()
-            session.run(None, {given.name: image})
+            session.run({given.name: image})
             spent[file.name].append(1e3 * (time.process_time() - before))
     return {name: float(np.median(values[1:])) for name, values in spent.items()}
 
@@ -54,9 +55,3 @@ def core() -> str:
     flags = next((line.split() for line in lines if line.startswith("flags")), [])
     known = [name for flag, name in _INSTRUCTIONS.items() if flag in flags]
     return f"{platform.machine()} with {', '.join(known)}" if known else platform.machine()
-
-
-def _session(file: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])

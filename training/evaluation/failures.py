@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from training.evaluation.mask_figures import FIGSHARE, HEALTHY
+from training.evaluation.mask_figures import HEALTHY, SINGLE_SLICES
 from training.evaluation.predictions import ClassPredictions, MaskPredictions
 from training.records import Failure
 
@@ -48,7 +48,7 @@ def mask_failures(item: MaskPredictions) -> tuple[Failure, ...]:
 
 def _of_data_set(part: MaskPredictions) -> list[Failure]:
     data_set, view = str(part.data_sets[0]), str(part.views[0])
-    rows = part if data_set in (FIGSHARE, HEALTHY) else part.by_patient()
+    rows = part if data_set in SINGLE_SLICES else part.by_patient()
     healthy = data_set == HEALTHY
     order = np.argsort(-rows.predicted if healthy else rows.dice, kind="stable")
     wrong = [row for row in order if healthy != bool(rows.has_tumour[row]) and rows.dice[row] < 1]

@@ -19,6 +19,7 @@ LGG: Final = "TCGA-LGG"
 FIGSHARE: Final = "Figshare"
 # Of many people, one slice or a few of each.
 HEALTHY: Final = "heads without tumour"
+SINGLE_SLICES: Final = frozenset({FIGSHARE, HEALTHY})
 
 
 def count_masks(
@@ -58,7 +59,7 @@ def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
     metrics = []
     for data_set, view in keys:
         part = item.shown(view, data_set)
-        if data_set not in (FIGSHARE, HEALTHY):
+        if data_set not in SINGLE_SLICES:
             metrics += volume_metrics(part.by_patient(), view, data_set, split)
         metrics += _slice_metrics(part, view, data_set, split)
     return metrics

@@ -36,12 +36,19 @@ def stages(network: EfficientNet) -> dict[int, int]:
     return {index: blocks[index]._project_conv.out_channels for index in ends}
 
 
-def pad_within(network: EfficientNet) -> None:
-    """Let convolutions pad their own input, as ``PADDED_FOR`` makes them pad alike on all sides: one copy less each."""
+def pretrained(name: PretrainedName, classes: int = 1000) -> EfficientNet:
+    """The published network; with another number of ``classes`` its last layer is random.
+
+    Its convolutions pad their own input, which ``PADDED_FOR`` lets them do alike on all sides: one copy less each.
+    """
+    network = EfficientNet.from_pretrained(
+        name, weights_path=WEIGHTS[name](), num_classes=classes, image_size=PADDED_FOR
+    )
     for module in network.modules():
         if isinstance(module, Conv2dStaticSamePadding) and isinstance(module.static_padding, nn.ZeroPad2d):
             left, _, top, _ = module.static_padding.padding
             module.padding, module.static_padding = (top, left), nn.Identity()
+    return network
 
 
 def encode(network: EfficientNet, images: Tensor) -> list[Tensor]:
@@ -63,10 +70,7 @@ class LiteClassifier(nn.Module):
 
     def __init__(self, classes: int, name: PretrainedName = "efficientnet-lite0") -> None:
         super().__init__()
-        self.network = EfficientNet.from_pretrained(
-            name, weights_path=WEIGHTS[name](), num_classes=classes, image_size=PADDED_FOR
-        )
-        pad_within(self.network)
+        self.network = pretrained(name, classes)
         self.channels = (*list(stages(self.network).values())[:-1], _FEATURES)
 
     @property

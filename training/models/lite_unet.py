@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import PretrainedName
-from training.models.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, encode, stages
+from training.models.lite import DEVIATION, MEAN, encode, pretrained, stages
 from training.models.unet import DoubleConvolution
 
 # Channels of the decoder at strides 16, 8, 4, 2 and 1.
@@ -27,8 +26,7 @@ class LiteUNet(nn.Module):
 
     def __init__(self, encoder: PretrainedName, channels: int = 4) -> None:
         super().__init__()
-        weights = WEIGHTS[encoder]()
-        self.encoder = EfficientNet.from_pretrained(encoder, weights_path=weights, image_size=PADDED_FOR)
+        self.encoder = pretrained(encoder)
         stem = self.encoder._conv_stem
         stem.weight = nn.Parameter(_shared_among(channels, stem.weight.detach()))
         for unused in ("_conv_head", "_bn1", "_fc"):

@@ -20,13 +20,17 @@ class SideBySide(nn.Module):
 
     mask_head: nn.Module | None = None
 
-    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float]) -> None:
-        """``shares`` of the members in the mean, in proportion."""
+    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
+        """``shares`` of the members in the mean, in proportion; None: all alike."""
         super().__init__()
         found = [member for member in members if isinstance(member, Classifier)]
+        shares = shares or [1.0] * len(members)
         if not len(found) == len(members) == len(shares):
             raise ValueError(f"{len(found)} classifiers among {len(members)} networks, and {len(shares)} shares")
-        self.members = nn.ModuleList(members)
+        # What is several already goes in as its own members: their maps follow one another as its layer's weights do.
+        self.members: nn.ModuleList = nn.ModuleList(
+            part for member in found for part in (member.members if isinstance(member, SideBySide) else [member])
+        )
         self.channels = (sum(member.channels[-1] for member in found),)
         parts = [share / sum(shares) for share in shares]
         layers = [member.last for member in found]
