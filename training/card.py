@@ -134,8 +134,8 @@ _LIMITS_OF: Final = {
         "Without the `test` slices that have a near copy in `train`, the accuracy over four labels is 0.924, balanced "
         "0.936.",
         "Two of its three networks alone were picked on `val` first and scored on `test`: 0.9297 over four labels. The "
-        "three, likelier on `val`, were scored after that, the seventh classifier that was: read the figures as slightly "
-        "hopeful (docs/adr/0025).",
+        "three, likelier on `val`, were scored after that, the seventh classifier that was: read the figures as "
+        "slightly hopeful (docs/adr/0025).",
     ),
 }
 
