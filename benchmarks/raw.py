@@ -16,9 +16,10 @@ import cv2
 import onnxruntime as ort
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
+from core.contracts.tensors import IMAGE
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
-from core.imaging.transforms import prepare_classification
+from core.imaging.preparation.transforms import prepare_classification
 
 WARM_UP_RUNS = 3
 
@@ -36,7 +37,7 @@ def classify(session: ort.InferenceSession, image: bytes, spec: ClassificationPr
     """One request's work: bytes in, every output of the graph out."""
     slice_ = decode(image, None, ImageLimits())
     prepared, _ = prepare_classification(slice_.pixels, spec)
-    session.run(None, {"image": prepared[None]})
+    session.run(None, {IMAGE: prepared[None]})
 
 
 def measure(

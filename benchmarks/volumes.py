@@ -14,8 +14,8 @@ from benchmarks.volumes_compare import Comparison, FalxSide, Parity, TorchSide, 
 from benchmarks.volumes_job import JobTimes, do_job, store_inputs
 from benchmarks.volumes_report import Results, write_report
 from core.contracts.manifest import VolumePreprocessing
+from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import FloatArray, Volume
-from core.imaging.volume_transforms import VolumeSpec, prepare_volume
 
 ROOT = Path(__file__).parents[1]
 

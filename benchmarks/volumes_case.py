@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Manifest, Variant, VolumePreprocessing
 from core.imaging.volume import Shape, Spacing, Volume
-from segmenter_service.volume_labels import REGIONS
+from segmenter_service.volumes.labels import REGIONS
 
 SHAPE: Final[Shape] = (240, 240, 155)
 """Voxels of 1 mm, as the cases of the BraTS challenge have."""

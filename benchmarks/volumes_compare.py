@@ -18,12 +18,12 @@ import numpy.typing as npt
 from benchmarks.volumes_case import Network, spacing_of
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
-from core.imaging.windows import SIGMA, Shape, plan_windows
 from core.runtime.bundle import Precision
 from core.runtime.cpus import usable_cpus
 from core.runtime.session import Array, OrtSession
-from segmenter_service.settings import VolumeSettings
-from segmenter_service.volume_model import VolumeModel, infer, open_model
+from core.runtime.sliding import SIGMA, Shape, plan_windows
+from segmenter_service.volumes.model import VolumeModel, infer, open_model
+from segmenter_service.volumes.settings import VolumeSettings
 
 ROOT = Path(__file__).parents[1]
 FloatArray = npt.NDArray[np.float32]
@@ -233,7 +233,7 @@ def _centred(length: int, within: int) -> slice:
 
 
 def window_weights(window: Shape) -> FloatArray:
-    """Weights of the voxels of one window, of its shape, as ``core.imaging.windows`` describes them."""
+    """Weights of the voxels of one window, of its shape, as ``core.runtime.sliding`` describes them."""
     i, j, k = (_axis_weights(side) for side in window)
     weights: FloatArray = i[:, None, None] * j[:, None] * k
     return weights

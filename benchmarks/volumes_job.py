@@ -21,7 +21,7 @@ from core.blobs.store import open_store
 from core.contracts.jobs import JobOutcome, JobRecord, JobRequest, StoredFile
 from core.jobs.child import ChildRequest
 from core.jobs.handler import Work
-from segmenter_service.volume import run
+from segmenter_service.volumes.job import run
 
 ROOT = Path(__file__).parents[1]
 

@@ -17,7 +17,7 @@ from benchmarks.volumes_case import Network
 from benchmarks.volumes_compare import BATCHES, Comparison, Parity, Run
 from benchmarks.volumes_job import JobTimes
 from core.runtime.cpus import usable_cpus
-from segmenter_service.stages import STAGES
+from segmenter_service.volumes.stages import STAGES
 
 TARGET_RATIO: Final = 2.0
 LIMIT_S: Final = 20.0
@@ -39,7 +39,7 @@ ratios: both ways take turns in every round, and a ratio is the median over roun
 
 ## Sliding windows
 
-*Falx*: what a job runs, `core.imaging.windows` around ONNX Runtime. *MONAI*: `sliding_window_inference` with Gaussian
+*Falx*: what a job runs, `core.runtime.sliding` around ONNX Runtime. *MONAI*: `sliding_window_inference` with Gaussian
 weights around the same network and weights in torch, in inference mode; it runs as many windows at a time as took it
 less time in the uncounted round, {batches}. Falx's graph of a network that reads slices takes columns of windows, reads
 each slice once for all of them, and convolves nothing but slices: the same function of every window. Both start from

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from classifier_service.app import create_app
 from classifier_service.settings import ClassifierSettings
-from core.serving.settings import load_settings
-from core.serving.shell import run
+from core.http.settings import load_settings
+from core.http.shell import run
 from core.telemetry.logs import configure_logging
 
 

@@ -18,12 +18,13 @@ from classifier_service.prediction import Prediction, label_logits, predict
 from core.contracts.classification import Classification, Explanation
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
+from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
 from core.imaging.decode import decode
-from core.imaging.evidence import place_evidence
-from core.imaging.input_check import Finding, check_input, check_pixels
 from core.imaging.limits import ImageLimits
+from core.imaging.preparation.evidence import place_evidence
+from core.imaging.preparation.input_check import Finding, check_input, check_pixels
+from core.imaging.preparation.transforms import Placement, find_head, make_thumbnail, prepare_classification
 from core.imaging.slices import Slice
-from core.imaging.transforms import Placement, find_head, make_thumbnail, prepare_classification
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -54,7 +55,7 @@ def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: Classi
 def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:
     """The evidence for one logit as a heat map over the upright uploaded image, pixel for pixel."""
     size = manifest.image_size
-    heat = place_evidence(outputs["cam"][logit_index], prepared.placement, size, manifest.map_geometry)
+    heat = place_evidence(outputs[CAM][logit_index], prepared.placement, size, manifest.map_geometry)
     picture = render_heat_map(prepared.image.pixels, heat)
     return Explanation(data=base64.b64encode(picture).decode("ascii"))
 
@@ -70,7 +71,7 @@ def finish(
     with_explanation: bool,
 ) -> Classification:
     """The answer for one image. With an explanation this renders a picture: run it in a thread."""
-    prediction = predict(label_logits(outputs["logits"], manifest), manifest.labels, manifest.calibration)
+    prediction = predict(label_logits(outputs[LOGITS], manifest), manifest.labels, manifest.calibration)
     winner = manifest.logit_indices[prediction.index]
     return Classification(
         label=manifest.labels[prediction.index],
@@ -79,7 +80,7 @@ def finish(
         prediction_set=prediction.prediction_set,
         coverage=prediction.coverage,
         input_check=check_input(
-            prepared.findings, manifest.input_check, float(outputs["distance"]), float(outputs["energy"])
+            prepared.findings, manifest.input_check, float(outputs[DISTANCE]), float(outputs[ENERGY])
         ),
         explanation=explain(prepared, outputs, manifest, winner) if with_explanation else None,
         model=identity,

@@ -21,7 +21,7 @@ from core.errors import (
     UnsupportedTransferSyntax,
     UnusableImage,
 )
-from core.serving.openapi import EXAMPLE_REQUEST_ID, image_body, problem_responses
+from core.http.openapi import EXAMPLE_REQUEST_ID, image_body, problem_responses
 
 SUMMARY = "Classify one slice."
 DESCRIPTION = """\

@@ -15,12 +15,12 @@ from classifier_service.model import finish, prepare
 from classifier_service.settings import ClassifierSettings
 from core.contracts.classification import Classification
 from core.contracts.manifest import ClassificationPreprocessing
+from core.http.bodies import Upload
+from core.http.openapi import MODEL_DESCRIPTION, query_parameters
+from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
-from core.serving.bodies import Upload
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
-from core.serving.openapi import MODEL_DESCRIPTION, query_parameters
-from core.serving.requests import request_id_of
 from core.serving.slice_requests import PlainRoute, answer_slices, image_limits, read_query
 
 PART = "file"

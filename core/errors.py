@@ -46,7 +46,7 @@
         └── UnsafeConfiguration
 
 Codes are part of the public contract: they never change once released. HTTP statuses live here because
-they are part of the meaning; turning an error into a response happens in ``core.serving.problems`` only.
+they are part of the meaning; turning an error into a response happens in ``core.http.problems`` only.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.base import Contract
-from core.serving.shell import create_shell, drain_of
+from core.http.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
 from gateway.auth import Authenticator, authenticator
 from gateway.body import BodyLimits

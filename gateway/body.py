@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Receive
 
 from core.errors import FalxError, InputTooLarge, InvalidRequest
-from core.serving.requests import ClientGone
+from core.http.requests import ClientGone
 
 
 @dataclass(frozen=True, slots=True)

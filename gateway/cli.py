@@ -25,8 +25,8 @@ def serve(context: typer.Context) -> None:
     if context.invoked_subcommand is not None:
         return
     # The command that only makes keys should not wait for the web framework.
-    from core.serving.settings import load_settings
-    from core.serving.shell import run
+    from core.http.settings import load_settings
+    from core.http.shell import run
     from core.telemetry.logs import configure_logging
     from gateway.app import create_app
     from gateway.settings import GatewaySettings

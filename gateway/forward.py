@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from core.errors import FieldError, InvalidRequest
-from core.serving.requests import ClientGone, Deadline, deadline_exceeded
+from core.http.requests import ClientGone, Deadline, deadline_exceeded
 from gateway.answers import check_answer, relay
 from gateway.auth import Authenticator
 from gateway.body import BodyLimits, RequestBody

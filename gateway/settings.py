@@ -11,8 +11,8 @@ from pydantic_settings import NoDecode
 
 from core.blobs.settings import BlobSettings
 from core.contracts.jobs import Slug
+from core.http.settings import MIB, ServingSettings
 from core.jobs.settings import QueueSettings
-from core.serving.settings import MIB, ServingSettings
 
 
 def _known_rate(text: str) -> str:

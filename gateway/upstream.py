@@ -13,7 +13,7 @@ from prometheus_client import Histogram
 from yarl import URL
 
 from core.errors import ModelUnavailable, UpstreamError
-from core.serving.requests import TIMEOUT_HEADER, Deadline
+from core.http.requests import TIMEOUT_HEADER, Deadline
 from gateway.body import RequestBody
 from gateway.circuit import Circuit
 from gateway.settings import GatewaySettings

@@ -18,11 +18,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 # Imported where they are needed: neither command pays for the other's libraries.
 def _serve() -> None:
-    from core.serving.settings import load_settings
-    from core.serving.shell import run
+    from core.http.settings import load_settings
+    from core.http.shell import run
     from core.telemetry.logs import configure_logging
-    from segmenter_service.app import create_app
-    from segmenter_service.settings import SegmenterSettings
+    from segmenter_service.slices.app import create_app
+    from segmenter_service.slices.settings import SegmenterSettings
 
     settings = load_settings(SegmenterSettings)
     configure_logging("segmenter", settings.log_level)
@@ -30,7 +30,7 @@ def _serve() -> None:
 
 
 def _work() -> None:
-    from segmenter_service.worker import main as work
+    from segmenter_service.volumes.worker import main as work
 
     work()
 

@@ -22,7 +22,7 @@ from core.contracts.manifest import (
     SegmentationPreprocessing,
     Variant,
 )
-from core.runtime.bundle import Task
+from core.contracts.tensors import Task
 from training.card import model_card
 from training.cost import cpu_ms, sides_of
 from training.label_sets import LabelSet, LabelSets

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing, InputCheck
-from core.imaging.input_check import Finding, check_pixels, largest_distance, total_strangeness
+from core.imaging.preparation.input_check import Finding, check_pixels, largest_distance, total_strangeness
+from core.imaging.preparation.transforms import Placement, find_head, prepare_classification
 from core.imaging.slices import Slice
-from core.imaging.transforms import Placement, find_head, prepare_classification
 from training.data.slices import SliceRow, ct_heads, open_slices, slice_rows
 
 FloatArray = npt.NDArray[np.float32]

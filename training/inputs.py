@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
-from core.imaging.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
+from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
 from training.data.archives import FloatArray
 from training.data.multisequence import SequenceSlice
 from training.data.slices import SliceRow, open_slices, slice_rows

@@ -20,8 +20,8 @@ import onnx
 from onnx import numpy_helper
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
-from core.imaging.evidence import place_evidence
-from core.imaging.transforms import Placement
+from core.imaging.preparation.evidence import place_evidence
+from core.imaging.preparation.transforms import Placement
 from training.data.slices import SliceRow, open_slices
 
 FloatArray = npt.NDArray[np.float32]

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.errors import RequestError
-from core.imaging.input_check import Finding
 from core.imaging.limits import ImageLimits
-from core.imaging.raster import decode_raster
+from core.imaging.preparation.input_check import Finding
+from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 from training.data.archives import read_rows
 from training.data.slices import TABLE, ct_heads, open_slices

@@ -18,7 +18,7 @@ from scipy.special import softmax
 from scipy.stats import rankdata
 
 from core.contracts.manifest import BundleFile, ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
-from core.imaging.input_check import Finding, check_input, total_strangeness
+from core.imaging.preparation.input_check import Finding, check_input, total_strangeness
 from core.runtime.bundle import Bundle, load_bundle
 from training.evaluation.intervals import bootstrap_interval
 from training.evaluation.probabilities import expected_calibration_error

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from core.contracts.manifest import VolumePreprocessing
-from core.imaging.windows import BLOCK
+from core.runtime.sliding import BLOCK
 from training.checkpoints import Trained
 from training.data.archives import FloatArray
 from training.data.scans import REGIONS, scans

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import VolumePreprocessing
-from core.imaging.geometry import WorkingSpace
+from core.imaging.preparation.geometry import WorkingSpace
+from core.imaging.preparation.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
 from core.imaging.volume import Grid
-from core.imaging.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
-from core.imaging.windows import Forward, plan_windows, slide
+from core.runtime.sliding import Forward, plan_windows, slide
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 
 from core.contracts.manifest import VolumePreprocessing
-from core.imaging.volume_transforms import VolumeSpec
+from core.imaging.preparation.volume_transforms import VolumeSpec
 from training.config import VolumeSegmenterConfig
 from training.data.archives import FloatArray
 from training.data.scans import prepared, scans

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.imaging.volume import Shape
-from core.imaging.volume_transforms import VolumeSpec
 from training.augment import change_greys
 from training.checkpoints import make_volume_segmenter
 from training.config import Phase, VolumeDropout, VolumeSegmenterConfig

@@ -38,7 +38,7 @@ class BundleFile(Contract):
 
 
 class ClassificationPreprocessing(Contract):
-    """Parameters of ``core.imaging.transforms.prepare_classification``."""
+    """Parameters of ``core.imaging.preparation.transforms.prepare_classification``."""
 
     kind: Literal["classification"] = "classification"
     size: int = Field(gt=0)
@@ -50,7 +50,7 @@ class ClassificationPreprocessing(Contract):
 
 
 class SegmentationPreprocessing(Contract):
-    """Parameters of ``core.imaging.transforms.prepare_segmentation``."""
+    """Parameters of ``core.imaging.preparation.transforms.prepare_segmentation``."""
 
     kind: Literal["segmentation"] = "segmentation"
     size: int = Field(gt=0)
@@ -63,7 +63,7 @@ class SegmentationPreprocessing(Contract):
 
 
 class VolumePreprocessing(Contract):
-    """Parameters of ``core.imaging.volume_transforms.prepare_volume``, and the windows that the graph is run on."""
+    """Parameters of ``volume_transforms.prepare_volume``, and the windows that the graph is run on."""
 
     kind: Literal["volume-segmentation"] = "volume-segmentation"
     sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")

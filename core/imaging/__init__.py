@@ -1,1 +1,1 @@
-"""From bytes to pixels: decoding, limits and the preprocessing that training and serving share."""
+"""From bytes to pixels and voxels: decoding within limits, and the preparation that training and serving share."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from core.imaging import sniff
-from core.imaging.dicom import decode_dicom
+from core.imaging.dicom.decoder import decode_dicom
 from core.imaging.limits import ImageLimits
-from core.imaging.raster import decode_raster
+from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 
 DEFAULT_LIMITS = ImageLimits()

@@ -1,1 +1,1 @@
-"""Model bundles and the ONNX Runtime session that runs them."""
+"""Model bundles, the ONNX Runtime session that runs them, and sliding windows over volumes."""

@@ -11,13 +11,13 @@ from typing import Literal
 from pydantic import ValidationError
 
 from core.contracts.manifest import BundleFile, Manifest
+from core.contracts.tensors import Task
 from core.errors import BundleCorrupt
 
 MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 
 Precision = Literal["auto", "reference", "int8"]
-Task = Literal["classification", "segmentation", "volume-segmentation"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What every HTTP service shares: app shell, problems, batching, Open Inference V2."""
+"""What every model server shares: batching, served models, warm-up, Open Inference V2."""

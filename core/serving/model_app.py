@@ -8,10 +8,10 @@ from collections.abc import Callable
 from fastapi import APIRouter, FastAPI
 
 from core.contracts.service import Readiness
-from core.runtime.bundle import Task
+from core.contracts.tensors import Task
+from core.http.shell import create_shell, drain_of
 from core.serving.model_server import ModelRegistry, models_router
 from core.serving.settings import ModelServingSettings
-from core.serving.shell import create_shell, drain_of
 from core.serving.slice_requests import warm_preprocessing
 from core.serving.v2 import v2_router
 from core.telemetry.metrics import ModelMetrics

@@ -19,11 +19,13 @@ from fastapi import APIRouter, Response
 from core.contracts.common import TimingMs
 from core.contracts.manifest import BundleFile
 from core.contracts.service import DependencyState, ModelList, ModelSummary
+from core.contracts.tensors import Task
 from core.errors import BundleCorrupt, NotReady, UnknownModel
-from core.runtime.bundle import Bundle, Task, find_bundles, version_key
+from core.runtime.bundle import Bundle, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
 from core.runtime.providers import CPU
 from core.runtime.session import Session, SessionPool
+from core.runtime.tensors import check_tensors
 from core.serving.batcher import Batcher, Ticket
 from core.serving.cards import find_folder, read_card
 from core.serving.schedule import Limits
@@ -31,7 +33,6 @@ from core.serving.served_model import (
     MetricsObserver,
     RowOutputs,
     ServedModel,
-    check_tensors,
     row_forward,
     typical_row,
 )

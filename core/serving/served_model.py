@@ -13,8 +13,7 @@ import numpy.typing as npt
 from core.contracts.common import ModelIdentity
 from core.contracts.manifest import BundleFile
 from core.contracts.service import ModelSummary
-from core.errors import BundleCorrupt
-from core.runtime.bundle import Bundle, Task
+from core.runtime.bundle import Bundle
 from core.runtime.session import Session, TensorSpec
 from core.serving.batcher import Batcher
 from core.serving.schedule import DropReason
@@ -23,13 +22,6 @@ from core.telemetry.metrics import ModelMetrics
 Array = npt.NDArray[Any]
 RowOutputs = dict[str, Array]
 """All outputs of the network for one row, by name, without the batch axis."""
-
-# Input name and the outputs that the services read, per task.
-TENSORS: dict[Task, tuple[str, frozenset[str]]] = {
-    "classification": ("image", frozenset({"logits", "cam", "energy", "features", "distance"})),
-    "segmentation": ("images", frozenset({"probability"})),
-    "volume-segmentation": ("volumes", frozenset({"probability"})),
-}
 
 
 @dataclass(frozen=True)
@@ -99,36 +91,6 @@ def row_forward(session: Session) -> Callable[[Array], list[RowOutputs]]:
         return [{key: values[row] for key, values in outputs.items()} for row in range(len(rows))]
 
     return forward
-
-
-def check_tensors(bundle: Bundle, session: Session, *, free_axis: int = 0) -> None:
-    """Raise BundleCorrupt unless the network takes and returns what its task promises, and any length of one axis."""
-    manifest = bundle.manifest
-    wanted_input, wanted_outputs = TENSORS[manifest.task]
-    inputs = tuple(spec.name for spec in session.inputs)
-    if inputs != (wanted_input,):
-        raise BundleCorrupt(f"{bundle.path}: the network takes {inputs}, its task needs ({wanted_input!r},).")
-    outputs = {spec.name: spec for spec in session.outputs}
-    missing = wanted_outputs - outputs.keys()
-    if missing:
-        raise BundleCorrupt(f"{bundle.path}: the network lacks the outputs {', '.join(sorted(missing))}.")
-    if session.inputs[0].shape[free_axis] is not None:
-        axis = "batch" if free_axis == 0 else "last"
-        raise BundleCorrupt(f"{bundle.path}: the {axis} axis of {wanted_input} must be free.")
-    logits = outputs.get("logits")
-    if logits is not None:
-        _check_logits(bundle, logits.shape[-1])
-
-
-def _check_logits(bundle: Bundle, count: int | None) -> None:
-    """Raise BundleCorrupt unless each label has its logit; a graph with a free number of them is believed."""
-    manifest = bundle.manifest
-    if count is None:
-        return
-    if manifest.label_indices is None and count != len(manifest.labels):
-        raise BundleCorrupt(f"{bundle.path}: {count} logits for {len(manifest.labels)} labels.")
-    if max(manifest.logit_indices) >= count:
-        raise BundleCorrupt(f"{bundle.path}: label_indices name logit {max(manifest.logit_indices)} of {count}.")
 
 
 def typical_row(spec: TensorSpec, size: int) -> Array:

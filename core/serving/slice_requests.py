@@ -14,14 +14,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.manifest import ClassificationPreprocessing
+from core.http.bodies import Upload, read_images
+from core.http.problems import from_validation_error
+from core.http.requests import Deadline, cancel_on_disconnect
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
-from core.imaging.transforms import prepare_classification
+from core.imaging.preparation.transforms import prepare_classification
 from core.serving.batcher import Batcher, Ticket
-from core.serving.bodies import Upload, read_images
 from core.serving.model_server import RowOutputs
-from core.serving.problems import from_validation_error
-from core.serving.requests import Deadline, cancel_on_disconnect
 from core.serving.settings import ModelServingSettings
 
 Answer = TypeVar("Answer")

@@ -18,11 +18,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from core.errors import FalxError, InputTooLarge, NotReady
+from core.http.inflate import inflate
+from core.http.problems import problem_response
+from core.http.requests import ClientGone, Deadline, cancel_on_disconnect, deadline_exceeded
 from core.runtime.session import TensorSpec
-from core.serving.inflate import inflate
 from core.serving.model_server import ModelRegistry
-from core.serving.problems import problem_response
-from core.serving.requests import ClientGone, Deadline, cancel_on_disconnect, deadline_exceeded
 from core.serving.served_model import RowOutputs, ServedModel
 from core.serving.settings import ModelServingSettings
 from core.serving.v2_tensors import (

@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from core.contracts.jobs import JobEvent
 from core.errors import FalxError
-from core.serving.draining import Drain
+from core.http.draining import Drain
 
 log = structlog.get_logger(__name__)
 

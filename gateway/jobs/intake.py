@@ -16,10 +16,10 @@ from core.blobs.retention import input_name
 from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType
-from core.serving.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
-from core.serving.requests import Deadline, deadline_exceeded
+from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
+from core.http.requests import Deadline, deadline_exceeded
 from gateway.body import content_length, too_large
-from gateway.jobs.heads import Head, NiftiHead, ZipHead
+from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.settings import GatewaySettings
 
 SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")

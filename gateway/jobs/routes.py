@@ -17,16 +17,16 @@ from core.blobs.retention import job_prefix
 from core.contracts.base import Contract
 from core.contracts.jobs import JobList, JobRecord, ResultList
 from core.errors import FalxError, IdempotencyConflict, IdempotencyKeyReuse, NotFound, QueueFull, QueueUnavailable
-from core.jobs.idempotency import Intake
-from core.jobs.queue import Submission, new_job_id
-from core.serving.draining import Drain
-from core.serving.requests import (
+from core.http.draining import Drain
+from core.http.requests import (
     ClientGone,
     Deadline,
     cancel_on_disconnect,
     deadline_exceeded,
     request_id_of,
 )
+from core.jobs.idempotency import Intake
+from core.jobs.queue import Submission, new_job_id
 from gateway.auth import Principal
 from gateway.forward import Policy, checked_query, client_address
 from gateway.jobs.backend import JobBackend

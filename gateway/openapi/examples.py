@@ -34,7 +34,7 @@ from core.errors import (
     UnusableImage,
     UpstreamError,
 )
-from core.serving.openapi import EXAMPLE_REQUEST_ID
+from core.http.openapi import EXAMPLE_REQUEST_ID
 
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)

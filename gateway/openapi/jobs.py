@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.contracts.jobs import JobRequest
-from core.serving.openapi import query_parameters
+from core.http.openapi import query_parameters
 from gateway.jobs.headers import ListQuery
 from gateway.jobs.intake import DESCRIPTION, MULTIPART, SEQUENCES, STUDY
 from gateway.openapi import job_examples as examples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.serving.openapi import image_body
+from core.http.openapi import image_body
 from gateway.openapi import examples
 from gateway.openapi.jobs import job_paths
 from gateway.openapi.parts import KEY_OR_LOOPBACK, Json, answer, parameters, problems, reference

@@ -13,7 +13,7 @@ from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 from core.contracts.segmentation import Segmentation
 from core.contracts.service import ModelList, ModelSummary, Readiness
 from core.errors import FalxError
-from core.serving.openapi import EXAMPLE_REQUEST_ID, problem_responses
+from core.http.openapi import EXAMPLE_REQUEST_ID, problem_responses
 
 Json = dict[str, Any]
 

@@ -24,11 +24,11 @@ def test_import_contracts_hold() -> None:
         ("core.errors", ["pydantic", "numpy", "fastapi"]),
         ("core.contracts", ["numpy", "fastapi", "cv2", "onnxruntime"]),
         ("core.imaging.decode", ["fastapi", "onnxruntime"]),
-        ("core.serving.shell", ["numpy", "cv2", "onnxruntime", "pydicom"]),
+        ("core.http.shell", ["numpy", "cv2", "onnxruntime", "pydicom"]),
         ("gateway.app", ["numpy", "cv2", "onnxruntime", "pydicom", "torch"]),
         ("classifier_service.app", ["torch", "monai"]),
-        ("segmenter_service.app", ["torch", "monai", "docket", "redis", "obstore", "nibabel"]),
-        ("segmenter_service.worker", ["torch", "monai"]),
+        ("segmenter_service.slices.app", ["torch", "monai", "docket", "redis", "obstore", "nibabel"]),
+        ("segmenter_service.volumes.worker", ["torch", "monai"]),
     ],
 )
 def test_importing_stays_light(module: str, absent: list[str]) -> None:

@@ -14,10 +14,10 @@ from PIL import Image
 from playwright.sync_api import Download, FilePayload, Page, expect
 
 from tests.browser.conftest import OpenTab
-from tests.browser.draw_samples import PICTURES, SAMPLES, bright_spot
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.images import ByteArray, make_dicom, make_head_slice, make_png, to_jpeg, to_png, to_tiff
 from tests.fixtures.servers import ROOT, Server
+from tests.support.draw_samples import PICTURES, SAMPLES, bright_spot
 
 Picture = Callable[[Page, str], None]
 CLASS = "[data-part=class] .verdict"

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.keys import Scope
 from tests.fixtures.servers import ROOT, Reply, Server, free_port
-from tests.integration.gateway_support import ScriptedUpstream, gateway_before, scripted_upstream
+from tests.support.gateway import ScriptedUpstream, gateway_before, scripted_upstream
 
 PATH = "/v1/classifications"
 

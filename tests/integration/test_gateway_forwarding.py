@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.fixtures.servers import Reply, Server
-from tests.integration.gateway_support import (
+from tests.support.gateway import (
     ANSWER,
     JSON,
     Exchange,

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from tests.fixtures.servers import Reply
-from tests.integration.gateway_jobs_support import JOBS, LIMIT_S, Volumes, body, digest, volume, volumes
-from tests.integration.gateway_support import Exchange, scripted_upstream
+from tests.support.gateway import Exchange, scripted_upstream
+from tests.support.gateway_jobs import JOBS, LIMIT_S, Volumes, body, digest, volume, volumes
 
 pytestmark = pytest.mark.timeout(600)
 

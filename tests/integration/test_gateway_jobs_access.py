@@ -11,8 +11,8 @@ import pytest
 from gateway.cli import _toml
 from gateway.keys import NewKey, Scope, create_key
 from tests.fixtures.servers import Server
-from tests.integration.gateway_jobs_support import JOBS, LIMIT_S, Volumes, body, volume, volumes
-from tests.integration.gateway_support import gateway_before, scripted_upstream
+from tests.support.gateway import gateway_before, scripted_upstream
+from tests.support.gateway_jobs import JOBS, LIMIT_S, Volumes, body, volume, volumes
 
 pytestmark = pytest.mark.timeout(600)
 

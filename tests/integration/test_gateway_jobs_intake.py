@@ -19,8 +19,8 @@ from core.blobs.store import open_store
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.servers import Reply
 from tests.fixtures.volumes import to_nifti, to_zip
-from tests.integration.gateway_jobs_support import JOBS, LIMIT_S, Volumes, body, digest, unfinished, volume, volumes
-from tests.integration.gateway_support import scripted_upstream
+from tests.support.gateway import scripted_upstream
+from tests.support.gateway_jobs import JOBS, LIMIT_S, Volumes, body, digest, unfinished, volume, volumes
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.fixtures.servers import START_LIMIT_S, Reply, Server
-from tests.integration.gateway_support import ScriptedUpstream, gateway_before, scripted_upstream
+from tests.support.gateway import ScriptedUpstream, gateway_before, scripted_upstream
 
 PATH = "/v1/classifications"
 RESET_S = 2

@@ -19,7 +19,7 @@ from tests.fixtures.images import make_png
 from tests.fixtures.models import CARD
 from tests.fixtures.servers import ROOT, Reply, Server, running
 from tests.fixtures.slow_models import write_slow_classifier
-from tests.integration.gateway_support import gateway_before
+from tests.support.gateway import gateway_before
 
 CLASSIFY = "/v1/classifications"
 SEGMENT = "/v1/segmentations"

@@ -16,7 +16,7 @@ import pytest
 from core.errors import JobNotCancellable, ResultExpired
 from core.jobs.embedded import EmbeddedValkey
 from core.jobs.queue import open_queue
-from tests.integration.jobs_support import LEASE_S, Workers, lives, pids, reached, settings, submit, until
+from tests.support.jobs import LEASE_S, Workers, lives, pids, reached, settings, submit, until
 
 # A worker looks twice a second; the rest is for a busy machine.
 STOP_LIMIT_S = 5.0

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from core.contracts.jobs import JobRequest
 from core.jobs.embedded import server_binary
 from core.jobs.queue import JobQueue, open_queue
-from tests.integration.jobs_support import Workers, reached, settings, submit
+from tests.support.jobs import Workers, reached, settings, submit
 
 CLUSTER_SLOTS = 16384
 

@@ -18,9 +18,9 @@ from core.jobs.queue import open_queue
 from core.jobs.settings import WorkerSettings
 from core.jobs.store import JobStore
 from core.jobs.worker import JobWorker
-from tests.integration.jobs_support import LEASE_S, reached, submit
+from tests.support.jobs import LEASE_S, reached, submit
 
-HANDLER = "tests.integration.jobs_handlers:work"
+HANDLER = "tests.support.jobs_handlers:work"
 
 
 class Notes:

@@ -32,7 +32,7 @@ from core.jobs.queue import JobQueue, new_job_id, open_queue
 from core.jobs.settings import QueueSettings
 from tests.fixtures.volume_models import make_phantom, write_volume_bundle
 from tests.fixtures.volumes import make_affine, nibabel, to_nifti
-from tests.integration.jobs_support import LEASE_S, lives, until
+from tests.support.jobs import LEASE_S, lives, until
 
 ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (31, 27, 25)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.imaging.transforms import find_head
+from core.imaging.preparation.transforms import find_head
 from training.data.archives import FloatArray, UInt8Array, to_uint8
 from training.data.samples import Pixels
 

@@ -1,1 +1,1 @@
-"""Data sets read in place: each adapter turns one published set into arrays made by ``core.imaging.transforms``."""
+"""Data sets read in place: each adapter turns one published set into arrays made by ``core.imaging.preparation``."""

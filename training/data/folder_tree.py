@@ -12,8 +12,8 @@ from typing import Final
 
 from core.errors import RequestError
 from core.imaging.limits import ImageLimits
-from core.imaging.raster import decode_raster
-from core.imaging.transforms import ANY_SEQUENCE
+from core.imaging.preparation.transforms import ANY_SEQUENCE
+from core.imaging.raster.decoder import decode_raster
 from training.data.archives import FloatArray
 from training.data.samples import DataSet, Pixels, Sample
 

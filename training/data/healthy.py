@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from core.contracts.manifest import SegmentationPreprocessing
-from core.imaging.transforms import ANY_SEQUENCE
+from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import cached
 from training.data.multisequence import SEQUENCES, SequenceSlice, SequenceSlices, prepare_arrays, present_mask
 from training.data.own import is_own

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from core.imaging.transforms import ANY_SEQUENCE
+from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import FloatArray, Images
 from training.data.layouts import own_data_set
 from training.data.multisequence import SequenceSlice

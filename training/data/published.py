@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from core.imaging.transforms import ANY_SEQUENCE
+from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data import lgg, slices
 from training.data.archives import TarImages, read_rows
 from training.data.brats_nifti import BratsCases

@@ -17,8 +17,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
-from core.imaging.volume_transforms import VolumeSpec, prepare_volume
 from training.data.archives import TarImages, UInt8Array, cached, to_uint8
 from training.data.brats_nifti import BratsCases
 from training.data.lgg import ARCHIVE, TABLE, LggRow, lgg_rows, read_lgg

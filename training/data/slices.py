@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.imaging.transforms import prepare_classification
+from core.imaging.preparation.transforms import prepare_classification
 from training.data.archives import Images, TarImages, UInt8Array, cached, read_rows, to_uint8
 from training.data.own import MASK, OwnImages, is_own, own_key, own_samples
 from training.data.samples import Sample

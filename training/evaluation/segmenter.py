@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.imaging.transforms import ANY_SEQUENCE, prepare_classification
+from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification
 from training.data.archives import FloatArray
 from training.data.healthy import healthy_rows, healthy_slices
 from training.data.lgg import PANELS, lgg_rows, lgg_slices

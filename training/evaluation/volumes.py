@@ -12,8 +12,8 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from core.contracts.manifest import Metric, VolumePreprocessing
-from core.imaging.geometry import WorkingSpace
-from core.imaging.windows import Forward
+from core.imaging.preparation.geometry import WorkingSpace
+from core.runtime.sliding import Forward
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LGG, OWN_STACKS, Scan, scans

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from core.imaging.windows import BLOCK
+from core.runtime.sliding import BLOCK
 from training.models.attention import AttentionGate
 from training.models.slices_in_volume import POOL, SlicesInVolume
 from training.models.unet import UNet

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.imaging.transforms import prepare_classification
+from core.imaging.preparation.transforms import prepare_classification
 from core.runtime.bundle import load_bundle
 from training.config import Augmentation, ClassifierConfig
 from training.data.archives import TarImages

@@ -12,8 +12,8 @@ import docker
 import pytest
 from docker.errors import DockerException
 
-from tests.e2e.compose.stack import ROOT, Stack, compose_command
 from tests.fixtures.volume_models import write_volume_bundle
+from tests.support.compose_stack import ROOT, Stack, compose_command
 
 
 def with_volume_model(folder: Path) -> Path:

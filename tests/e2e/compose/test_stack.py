@@ -8,8 +8,8 @@ import time
 
 import pytest
 
-from tests.e2e.compose.load import Load
-from tests.e2e.compose.stack import ROUTE, Stack, health, wait_until
+from tests.support.compose_load import Load
+from tests.support.compose_stack import ROUTE, Stack, health, wait_until
 
 OWN_IMAGES = ("gateway", "classifier", "segmenter")
 SERVICES = (*OWN_IMAGES, "balancer", "queue", "segmenter-worker")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.e2e.compose.stack import Stack, wait_until
 from tests.fixtures.volume_models import make_phantom
 from tests.fixtures.volumes import make_affine, nibabel, to_nifti
+from tests.support.compose_stack import Stack, wait_until
 
 SHAPE = (31, 27, 25)
 JOBS = 6

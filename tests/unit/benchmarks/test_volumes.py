@@ -18,8 +18,8 @@ from benchmarks.volumes_job import JobTimes, do_job, peak_rss_mib, store_inputs
 from benchmarks.volumes_report import Results, verdict, waiting_s, windows_table, write_report
 from core.contracts.manifest import VolumePreprocessing
 from core.imaging.volume import Spacing
-from core.imaging.windows import WindowPlan
-from segmenter_service.stages import STAGES
+from core.runtime.sliding import WindowPlan
+from segmenter_service.volumes.stages import STAGES
 from tests.fixtures.volume_models import WINDOW, write_volume_bundle
 
 SMALL = (44, 48, 31)

@@ -47,7 +47,7 @@ class Stack:
     process: subprocess.Popen[str] | None = None
 
     def start(self, model: str, front: str, *options: str, shell: bool = False, **settings: str) -> Stack:
-        command = [sys.executable, "-m", "tests.unit.deploy.toy_stack", model, str(self.ports[0]), front]
+        command = [sys.executable, "-m", "tests.support.toy_stack", model, str(self.ports[0]), front]
         command += [str(self.ports[1]), *options]
         environment = {
             **os.environ,

@@ -9,7 +9,7 @@ import pytest
 from starlette.types import Message
 
 from core.errors import InputTooLarge, InvalidRequest
-from core.serving.requests import ClientGone
+from core.http.requests import ClientGone
 from gateway.body import BodyLimits, RequestBody
 
 LIMITS = BodyLimits(max_bytes=100, replay_bytes=10)

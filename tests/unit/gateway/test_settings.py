@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from core.serving.settings import ServingSettings, load_settings
+from core.http.settings import ServingSettings, load_settings
 from gateway.settings import GatewaySettings
 from tests.fixtures.servers import ROOT
 

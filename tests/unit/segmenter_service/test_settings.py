@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from segmenter_service import VERSION
-from segmenter_service.settings import VolumeSettings
+from segmenter_service.volumes.settings import VolumeSettings
 
 ROOT = Path(__file__).parents[3]
 OWN = [name for name in VolumeSettings.model_fields if name.startswith("volume_")]

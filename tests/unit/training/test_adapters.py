@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.training.layouts import (
+from tests.support.layouts import (
     case_volumes,
     head,
     regions,

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
-from core.imaging.transforms import prepare_classification, prepare_segmentation
-from tests.unit.training.layouts import head, save, write_brats, write_kaggle_3m, write_mat
+from core.imaging.preparation.transforms import prepare_classification, prepare_segmentation
+from tests.support.layouts import head, save, write_brats, write_kaggle_3m, write_mat
 from training.data.lgg import lgg_rows, lgg_slices, load_lgg
 from training.data.outlined import load_outlined, outlined_rows
 from training.data.own import own_data

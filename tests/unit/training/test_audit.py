@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from typer.testing import CliRunner
 
-from tests.unit.training.layouts import UInt8Array, head, save, write_kaggle_3m
+from tests.support.layouts import UInt8Array, head, save, write_kaggle_3m
 from training.audit.duplicates import UnionFind, exact_copies, group_names, near_copies
 from training.audit.fingerprints import difference_hash, fingerprints
 from training.audit.report import audit

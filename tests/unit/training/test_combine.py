@@ -17,7 +17,7 @@ from torch import nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
-from tests.unit.training.runs import write_run  # noqa: E402
+from tests.support.runs import write_run  # noqa: E402
 from training.checkpoints import load_trained, make_classifier  # noqa: E402
 from training.combine import combine, load_member  # noqa: E402
 from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
-from core.imaging.transforms import prepare_classification, prepare_segmentation
+from core.imaging.preparation.transforms import prepare_classification, prepare_segmentation
 from training.data.archives import cached
 from training.data.healthy import healthy_rows, healthy_slices, load_healthy
 from training.data.lgg import lgg_rows, lgg_slices, load_lgg

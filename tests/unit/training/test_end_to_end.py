@@ -30,7 +30,7 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from typer.testing import CliRunner  # noqa: E402
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing  # noqa: E402
-from core.imaging.transforms import ANY_SEQUENCE, prepare_classification, prepare_segmentation  # noqa: E402
+from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification, prepare_segmentation  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli, quantize  # noqa: E402
 from training.checkpoints import load_trained  # noqa: E402

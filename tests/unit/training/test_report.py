@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from core.contracts.manifest import Manifest, Metric
 from tests.fixtures.models import LABELS, write_models
-from tests.unit.training.layouts import write_brats
+from tests.support.layouts import write_brats
 from training.commands.report import report_command
 from training.config import Augmentation
 from training.evaluation.classification import area_under_roc

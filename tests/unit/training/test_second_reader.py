@@ -16,7 +16,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
-from tests.unit.training.runs import write_run  # noqa: E402
+from tests.support.runs import write_run  # noqa: E402
 from training.checkpoints import load_trained  # noqa: E402
 from training.combine import second_reader  # noqa: E402
 from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402

@@ -14,7 +14,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from tests.unit.training.layouts import head, save
+from tests.support.layouts import head, save
 from training.audit.report import audit
 from training.commands.split import split_command
 from training.splitting import split_groups, split_shares

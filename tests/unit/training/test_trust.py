@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, Manifest, MapGeometry
-from core.imaging.transforms import Box, Placement
+from core.imaging.preparation.transforms import Box, Placement
 from tests.fixtures.models import classifier_manifest, classifier_network, write_bundle
 from training.commands.trust import trust_command
 from training.data.slices import LABELS

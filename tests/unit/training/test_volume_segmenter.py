@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor, nn  # noqa: E402
 
-from core.imaging.geometry import Reorientation, WorkingSpace  # noqa: E402
+from core.imaging.preparation.geometry import Reorientation, WorkingSpace  # noqa: E402
 from core.imaging.volume import Grid, Volume  # noqa: E402
 from training import volume_segmenter  # noqa: E402
 from training.augment import change_greys  # noqa: E402

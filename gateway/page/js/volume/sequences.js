@@ -30,7 +30,7 @@ export function assign(files) {
   return rows;
 }
 
-// The rules of core/imaging/sequence.py, so that what people see first is what the server would take by itself.
+// The rules of core/imaging/dicom/sequence.py, so that what people see first is what the server would take by itself.
 const OTHER = new RegExp(
   "dwi|adc|diff|trace|dti|fa\\b|swi|swan|perf|dsc|dce|asl|bold|fmri|tof|angio|mra|mrv|venous" +
   "|scout|locali[sz]er|survey|spectro|mrs|pd\\b|proton|t2 ?\\*|t2 ?star|gre\\b|stir|subtract");

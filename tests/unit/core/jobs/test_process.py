@@ -21,7 +21,7 @@ from core.jobs.process import ChildProcess, Died, Done, Failed, Message
 from core.jobs.queue import new_job_id
 from core.jobs.store import now
 
-HANDLER = "tests.integration.jobs_handlers:work"
+HANDLER = "tests.support.jobs_handlers:work"
 
 
 @pytest.fixture(autouse=True)

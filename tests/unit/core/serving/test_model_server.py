@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 
+from core.contracts.tensors import Task
 from core.errors import BundleCorrupt, NotReady, ProviderMissing, UnknownModel
-from core.runtime.bundle import Task
 from core.serving.model_server import ModelRegistry
 from core.serving.settings import ModelServingSettings
 from core.telemetry.metrics import ModelMetrics

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from core.errors import DeadlineExceeded, InvalidImage, InvalidRequest, QueueFull
+from core.http.bodies import Upload
+from core.http.requests import ClientGone
 from core.serving.batcher import Batcher, Ticket
-from core.serving.bodies import Upload
 from core.serving.model_server import RowOutputs
-from core.serving.requests import ClientGone
 from core.serving.schedule import Limits
 from core.serving.settings import ModelServingSettings
 from core.serving.slice_requests import answer_slices, image_limits, read_query

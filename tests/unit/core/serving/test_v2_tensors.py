@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.errors import DecompressionBomb, InvalidRequest, RequestError, UnsupportedMediaType
+from core.http.inflate import inflate
 from core.runtime.session import TensorSpec
-from core.serving.inflate import inflate
 from core.serving.v2_tensors import (
     DATATYPES,
     HEADER_LENGTH,

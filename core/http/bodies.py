@@ -1,0 +1,226 @@
+"""Images out of a request's body: multipart, raw bytes, or base64 in JSON. All failures are 4xx that name the fault.
+
+Nothing is decoded here, and nothing above the limits is held: sizes are checked from ``Content-Length`` before the
+first byte is read, and again while reading.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
+
+import orjson
+from starlette.requests import ClientDisconnect, Request
+
+from core.errors import FieldError, InputTooLarge, InvalidRequest, MissingSequence, UnsupportedMediaType
+from core.http.multipart import MultipartReader, Part, boundary_of
+from core.http.problems import ACCEPT_POST, IMAGE_MEDIA_TYPES
+from core.http.requests import ClientGone, Deadline, deadline_exceeded
+
+# Boundaries and part headers, or the braces and names of the JSON form: generous, and small beside any image.
+_ENVELOPE_BYTES = 64 * 1024
+# Larger base64 is decoded in a thread: it would hold up the event loop, and every other request, for milliseconds.
+_INLINE_BASE64_BYTES = 512 * 1024
+
+_ALIASES = {
+    "image/jpg": "image/jpeg",
+    "image/pjpeg": "image/jpeg",
+    "image/x-png": "image/png",
+    "image/tif": "image/tiff",
+    "image/x-ms-bmp": "image/bmp",
+    "image/x-bmp": "image/bmp",
+    "application/x-dicom": "application/dicom",
+}
+
+
+class ByteLimits(Protocol):
+    """The one limit needed here; ``core.imaging.limits.ImageLimits`` has it."""
+
+    @property
+    def max_bytes(self) -> int:
+        """Size of one upload, in bytes, as it arrives (decoded from base64)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """One image as it came: ``media_type`` as declared, lower case without parameters, or None where to be sniffed."""
+
+    data: bytes
+    media_type: str | None
+
+
+async def read_images(
+    request: Request, limits: ByteLimits, names: Sequence[str], deadline: Deadline | None = None
+) -> dict[str, Upload]:
+    """The images of ``request`` by name.
+
+    ``names[0]`` (``"file"``) is the single image: a part of that name, the whole raw body, or JSON ``{"image": ...}``.
+    Further names are sequences: parts, or keys of JSON ``{"images": {...}}``; at least one, never beside the single
+    image. The body must be complete by ``deadline``.
+
+    Raises ``UnsupportedMediaType`` (415, with Accept-Post), ``InputTooLarge`` (413, says the limit), ``InvalidRequest``
+    (400, names the part or JSON pointer), ``MissingSequence`` (422, an empty ``images``), ``DeadlineExceeded``, and
+    ``ClientGone`` when the client hangs up in mid-body.
+    """
+    timeout_s = None if deadline is None else deadline.remaining_s
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await _read(request, limits.max_bytes, names)
+    except TimeoutError:
+        raise deadline_exceeded() from None
+    except ClientDisconnect:
+        raise ClientGone from None
+
+
+async def _read(request: Request, max_bytes: int, names: Sequence[str]) -> dict[str, Upload]:
+    content_type = request.headers.get("content-type", "")
+    media_type = _media_type(content_type)
+    _check_encoding(request)
+    max_images = max(1, len(names) - 1)
+    if media_type == "multipart/form-data":
+        boundary = boundary_of(content_type)
+        reader = MultipartReader(boundary, names, max_bytes)
+        async with aclosing(_chunks(request, max_images * max_bytes + _ENVELOPE_BYTES)) as chunks:
+            async for chunk in chunks:
+                reader.feed(chunk)
+        return _from_parts(reader.close(), names)
+    if media_type == "application/json":
+        # Base64 carries 3 bytes in 4 characters.
+        body = await _whole(request, max_images * (max_bytes // 3 + 1) * 4 + _ENVELOPE_BYTES)
+        if len(body) <= _INLINE_BASE64_BYTES:
+            return _from_json(body, max_bytes, names)
+        return await asyncio.to_thread(_from_json, body, max_bytes, names)
+    declared = _image_media_type(content_type, "Content-Type")
+    return {names[0]: Upload(await _whole(request, max_bytes), declared)}
+
+
+def _media_type(content_type: str) -> str:
+    bare = content_type.partition(";")[0].strip().lower()
+    return _ALIASES.get(bare, bare)
+
+
+def _image_media_type(content_type: str, pointer: str) -> str | None:
+    """The declared image type, None for bytes to be sniffed; raises ``UnsupportedMediaType`` for anything else."""
+    media_type = _media_type(content_type)
+    if media_type in IMAGE_MEDIA_TYPES:
+        return media_type
+    if media_type == "application/octet-stream":
+        return None
+    detail = f"{pointer} {media_type[:64]!r} is not read here." if media_type else f"{pointer} is missing."
+    raise UnsupportedMediaType(f"{detail} Known: {ACCEPT_POST}.", headers={"Accept-Post": ACCEPT_POST})
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", ""):
+        # RFC 9110, 15.5.16: the answer says which codings would do.
+        raise UnsupportedMediaType(
+            "Compressed bodies (Content-Encoding) are not read; images are compressed already.",
+            headers={"Accept-Encoding": "identity", "Accept-Post": ACCEPT_POST},
+        )
+
+
+async def _chunks(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives; raises ``InputTooLarge`` at once when it is, or says it is, above ``max_bytes``."""
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > max_bytes:
+        raise _too_large(max_bytes)
+    received = 0
+    async with aclosing(request.stream()) as stream:
+        async for chunk in stream:
+            received += len(chunk)
+            if received > max_bytes:
+                raise _too_large(max_bytes)
+            if chunk:
+                yield chunk
+    if not received:
+        raise InvalidRequest("The request has no body; send an image.")
+
+
+async def _whole(request: Request, max_bytes: int) -> bytes:
+    async with aclosing(_chunks(request, max_bytes)) as chunks:
+        return b"".join([chunk async for chunk in chunks])
+
+
+def _too_large(max_bytes: int) -> InputTooLarge:
+    return InputTooLarge(f"The body is larger than {max_bytes} bytes.")
+
+
+def _from_parts(parts: dict[str, Part], names: Sequence[str]) -> dict[str, Upload]:
+    if not parts:
+        raise InvalidRequest(f"The multipart body has no part; send at least one of: {', '.join(names)}.")
+    if names[0] in parts and len(parts) > 1:
+        raise InvalidRequest(
+            f"Send either the part {names[0]} or parts named by sequence ({', '.join(names[1:])}), not both.",
+            errors=[FieldError(f"part/{names[0]}", "stands beside a sequence")],
+        )
+    uploads = {}
+    for name, part in parts.items():
+        declared = None
+        if part.content_type is not None:
+            declared = _image_media_type(part.content_type, f"The Content-Type of part {name}")
+        uploads[name] = Upload(bytes(part.data), declared)
+    return uploads
+
+
+def _from_json(body: bytes, max_bytes: int, names: Sequence[str]) -> dict[str, Upload]:
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # Its message holds a position and no content.
+        raise InvalidRequest(f"The body is not JSON: {error}.") from error
+    single, sequences = names[0], names[1:]
+    keys = ("image", "images") if sequences else ("image",)
+    fields = _object(document, "#", keys)
+    if len(fields) != 1:
+        raise InvalidRequest(f"The JSON body needs exactly one of these fields: {', '.join(keys)}.")
+    if "image" in fields:
+        return {single: Upload(_base64(fields["image"], "#/image", max_bytes), None)}
+    images = _object(fields["images"], "#/images", sequences)
+    if not images:
+        raise MissingSequence(
+            f"images is empty; give at least one of: {', '.join(sequences)}.",
+            errors=[FieldError("#/images", "is empty")],
+        )
+    return {name: Upload(_base64(value, f"#/images/{name}", max_bytes), None) for name, value in images.items()}
+
+
+def _object(value: object, pointer: str, known: Sequence[str]) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise _fault(f"{pointer} must be a JSON object with: {', '.join(known)}.", pointer)
+    if not value.keys() <= set(known):
+        # The unknown name is not repeated: it is the caller's data.
+        raise _fault(f"{pointer} has an unknown field; known: {', '.join(known)}.", pointer)
+    return value
+
+
+def _base64(value: object, pointer: str, max_bytes: int) -> bytes:
+    if not isinstance(value, str):
+        raise _fault(f"{pointer} must be a string of base64.", pointer)
+    if value.startswith("data:"):
+        raise _fault(f"{pointer} is a data URL; send only what follows its comma.", pointer)
+    if len(value) > (max_bytes // 3 + 1) * 4:
+        raise InputTooLarge(
+            f"{pointer} is larger than {max_bytes} bytes.", errors=[FieldError(pointer, f"at most {max_bytes} bytes")]
+        )
+    try:
+        data = binascii.a2b_base64(value, strict_mode=True)
+    except ValueError as error:
+        raise _fault(
+            f"{pointer} is not base64 (RFC 4648, section 4: A-Z a-z 0-9 + / with padding, no line breaks).", pointer
+        ) from error
+    if not data:
+        raise _fault(f"{pointer} is empty.", pointer)
+    if len(data) > max_bytes:
+        raise InputTooLarge(
+            f"{pointer} is larger than {max_bytes} bytes.", errors=[FieldError(pointer, f"at most {max_bytes} bytes")]
+        )
+    return data
+
+
+def _fault(detail: str, pointer: str) -> InvalidRequest:
+    return InvalidRequest(detail, errors=[FieldError(pointer, detail)])

@@ -1,0 +1,1 @@
+"""DICOM: files and headers, pixels, series in space, whole studies."""

@@ -1,0 +1,89 @@
+"""MR in DICOM to a grey slice: rescaled, windowed, white on black."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import InvalidDicom, RequestError
+from core.imaging import polyglot, sniff
+from core.imaging.dicom import header as dicom_header
+from core.imaging.dicom.file import read_data_set
+from core.imaging.dicom.header import Header, Layout
+from core.imaging.dicom.pixels import decode_frame
+from core.imaging.dicom.sequence import guess
+from core.imaging.dicom.voi import Window
+from core.imaging.limits import ImageLimits
+from core.imaging.quiet import hush_decoders
+from core.imaging.ramp import full_range
+from core.imaging.slices import FloatArray, Slice
+
+_BROKEN: Final = "The DICOM file is broken."
+
+
+def decode_dicom(data: bytes, limits: ImageLimits) -> Slice:
+    """The slice of a single-frame MR file, or the middle frame (index n // 2) of a multi-frame one.
+
+    Raises ``InvalidDicom``, ``NotMr``, ``UnsupportedTransferSyntax``, ``UnusableImage``, ``DecompressionBomb`` or
+    ``InputTooLarge``; no detail quotes an element that may hold patient data.
+    """
+    limits.check_bytes(len(data))
+    hush_decoders()
+    try:
+        return _decode(data, limits)
+    except RequestError:
+        raise
+    except Exception as error:
+        raise InvalidDicom(_BROKEN) from error
+
+
+def _decode(data: bytes, limits: ImageLimits) -> Slice:
+    polyglot.check_whole(data)
+    data_set = read_data_set(data, limits)
+    header = Header(data_set)
+    modality = dicom_header.check_modality(header)
+    layout = dicom_header.read_layout(header, limits)
+    index = layout.frames // 2
+    header = header.at(index)
+    stored = decode_frame(data_set, layout, index)
+    pixels, notes = _shown(stored, header, layout)
+    if layout.frames > 1:
+        notes = (f"The file has {layout.frames} frames; frame {index + 1}, the middle one, is used.", *notes)
+    return Slice(
+        pixels=np.ascontiguousarray(pixels),
+        media_type=sniff.DICOM,
+        spacing_mm=dicom_header.read_spacing(header),
+        sequence=guess(dicom_header.read_acquisition(header)),
+        modality=modality,
+        notes=notes,
+    )
+
+
+def _shown(stored: npt.NDArray[Any], header: Header, layout: Layout) -> tuple[FloatArray, tuple[str, ...]]:
+    """Stored values (h, w) as display values in [0, 1], and what there is to say of them."""
+    slope, intercept = dicom_header.read_rescale(header)
+    values: FloatArray = np.multiply(stored, np.float32(slope), dtype=np.float32)
+    values += np.float32(intercept)
+    padding = header.number("PixelPaddingValue")
+    counted = None if padding is None else stored != padding
+    window, notes = _window(header)
+    shown = full_range(values, counted) if window is None else window.apply(values)
+    if layout.inverted:
+        np.subtract(1.0, shown, out=shown)
+    if counted is not None:
+        shown[~counted] = 0.0
+    return shown, notes
+
+
+def _window(header: Header) -> tuple[Window | None, tuple[str, ...]]:
+    """The window to show the frame through; None for the full range, with a note where the file asks for more."""
+    window = dicom_header.read_window(header)
+    if window is None:
+        if header.value("VOILUTSequence"):
+            return None, ("The VOI lookup table of the file is not applied; the full range is shown.",)
+        return None, ()
+    if not window.valid:
+        return None, ("The window of the file is not valid; the full range is shown.",)
+    return window, ()

@@ -1,0 +1,109 @@
+"""GDCM at arm's length: frames are decoded in child processes that may die without taking the service along."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import subprocess
+import sys
+import threading
+from collections import deque
+from pathlib import Path
+from typing import IO, Final
+
+from core.imaging.dicom.gdcm_worker import HEADER, LENGTH
+
+_SCRIPT: Final = Path(__file__).with_name("gdcm_worker.py")
+# A 40-megapixel frame takes about 2 s; what takes longer is hostile.
+_LIMIT_S: Final = 20.0
+
+
+class CodecFailed(Exception):
+    """The frame could not be decoded, or the child died over it."""
+
+
+class _Worker:
+    """One child process. Used by one thread at a time."""
+
+    def __init__(self) -> None:
+        # An empty environment and -I: the child needs nothing of ours, secrets least of all. Its own session keeps
+        # a Ctrl-C meant for the service away from it; it ends when its stdin does.
+        self._process = subprocess.Popen(  # noqa: S603 - a fixed command
+            [sys.executable, "-I", str(_SCRIPT)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
+
+    def decode(self, request: bytes) -> bytes:
+        """The decoded frame; raises ``CodecFailed``. After ``OSError`` or ``EOFError`` the worker is of no use."""
+        guard = threading.Timer(_LIMIT_S, self._process.kill)
+        guard.start()
+        try:
+            sink, source = _pipes(self._process)
+            sink.write(request)
+            sink.flush()
+            (length,) = LENGTH.unpack(_read(source, LENGTH.size))
+            return _read(source, length)
+        finally:
+            guard.cancel()
+
+    def close(self) -> None:
+        """End the child and reap it."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in _pipes(self._process):
+            # What was left to flush has no reader any more.
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdin is None or process.stdout is None:
+        raise EOFError("the worker has no pipes")
+    return process.stdin, process.stdout
+
+
+def _read(source: IO[bytes], size: int) -> bytes:
+    data = source.read(size)
+    if len(data) != size:
+        raise EOFError("the worker died")
+    return data
+
+
+class CodecPool:
+    """Idle workers; as many are started as threads decode at the same time."""
+
+    def __init__(self) -> None:
+        self._idle: deque[_Worker] = deque()
+
+    def decode(self, syntax: str, size: tuple[int, int], bits: tuple[int, int], signed: bool, frame: bytes) -> bytes:
+        """The decoded bytes of a frame of ``size`` (rows, columns) and ``bits`` (allocated, stored) per pixel.
+
+        Raises ``CodecFailed`` where GDCM cannot decode it, dies over it or takes too long.
+        """
+        request = HEADER.pack(syntax.encode("ascii"), *size, *bits, signed, len(frame)) + frame
+        try:
+            worker = self._idle.pop()
+        except IndexError:
+            worker = _Worker()
+        try:
+            decoded = worker.decode(request)
+        except (OSError, EOFError) as error:
+            worker.close()
+            raise CodecFailed("the decoder died") from error
+        self._idle.append(worker)
+        if not decoded:
+            raise CodecFailed("the decoder refused the frame")
+        return decoded
+
+    def close(self) -> None:
+        """End all idle workers."""
+        while self._idle:
+            self._idle.pop().close()
+
+
+CODECS: Final = CodecPool()
+atexit.register(CODECS.close)

@@ -1,0 +1,1 @@
+"""NIfTI: bytes to volumes, and label maps back onto the same grid."""

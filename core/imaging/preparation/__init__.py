@@ -1,0 +1,1 @@
+"""What is done between a decoded image and a network, once for training and serving, and the way back."""

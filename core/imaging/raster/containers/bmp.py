@@ -1,0 +1,41 @@
+"""BMP: two headers, an optional palette, and rows."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from core.imaging.raster.containers.base import BrokenContainer, Container
+
+_CORE_HEADER: Final = 12
+_RUN_LENGTH: Final = (1, 2)
+_UNCOMPRESSED: Final = (0, 3)
+
+
+def read(data: bytes) -> Container:
+    """Read the headers of a BMP."""
+    try:
+        (pixels_at,) = struct.unpack_from("<I", data, 10)
+        height, width, bits, compression = _header(data)
+    except struct.error as error:
+        raise BrokenContainer("The BMP is truncated: it ends inside its header.") from error
+    if compression in _UNCOMPRESSED:
+        row = (width * bits + 31) // 32 * 4
+        end = pixels_at + row * height
+    elif compression in _RUN_LENGTH:
+        end = len(data)
+    else:
+        raise BrokenContainer("The BMP is compressed in an unknown way.")
+    return Container(height, width, data[:end], end=min(end, len(data)))
+
+
+def _header(data: bytes) -> tuple[int, int, int, int]:
+    """(height, width, bits per pixel, compression). A negative height means rows from top to bottom."""
+    (size,) = struct.unpack_from("<I", data, 14)
+    if size == _CORE_HEADER:
+        width, height, _, bits = struct.unpack_from("<HHHH", data, 18)
+        return height, width, bits, 0
+    width, height, _, bits, compression = struct.unpack_from("<iiHHI", data, 18)
+    if width < 1 or height == 0:
+        raise BrokenContainer("The BMP header declares no size.")
+    return abs(height), width, bits, compression

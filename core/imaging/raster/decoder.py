@@ -1,0 +1,79 @@
+"""PNG, JPEG, TIFF, WebP and BMP to a grey slice, through Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import Final
+
+from PIL import Image
+
+from core.errors import InvalidImage, RequestError
+from core.imaging import polyglot, sniff
+from core.imaging.limits import ImageLimits
+from core.imaging.quiet import hush_decoders
+from core.imaging.raster.containers import BrokenContainer, Container, read_container
+from core.imaging.raster.grey import turned, widened
+from core.imaging.slices import Slice
+
+# Sizes are judged by ImageLimits, on the header, before Pillow sees the file. Pillow's own check would only warn,
+# and would refuse what a site with higher limits allows.
+Image.MAX_IMAGE_PIXELS = None
+
+_FORMATS: Final = {
+    sniff.PNG: "PNG",
+    sniff.JPEG: "JPEG",
+    sniff.TIFF: "TIFF",
+    sniff.WEBP: "WEBP",
+    sniff.BMP: "BMP",
+}
+
+
+def decode_raster(data: bytes, limits: ImageLimits) -> Slice:
+    """The first frame or page of a raster file as a grey slice, upright.
+
+    Raises ``InvalidImage`` where the file is broken or a polyglot, ``UnusableImage`` where it is sound but no slice,
+    ``DecompressionBomb`` and ``InputTooLarge`` beyond the limits; nothing else, whatever the bytes are.
+    """
+    limits.check_bytes(len(data))
+    media_type = sniff.sniff(data)
+    if media_type not in _FORMATS:
+        raise InvalidImage(f"The content is {sniff.describe(data)}, not a raster image.")
+    name = sniff.NAMES[media_type]
+    hush_decoders()
+    try:
+        return _decode(data, media_type, limits)
+    except RequestError:
+        raise
+    except BrokenContainer as error:
+        raise InvalidImage(str(error)) from error
+    except MemoryError as error:
+        raise InvalidImage(f"The {name} image needs more memory than there is.") from error
+    except Exception as error:
+        raise InvalidImage(f"The {name} image is truncated or broken.") from error
+
+
+def _decode(data: bytes, media_type: str, limits: ImageLimits) -> Slice:
+    container = read_container(data, media_type)
+    limits.check_size(container.height, container.width)
+    limits.check_frames(container.frames)
+    polyglot.check_whole(data)
+    notes = polyglot.check_tail(data[container.end :]) if container.end is not None else ()
+    if container.frames > 1:
+        what = "pages" if media_type == sniff.TIFF else "frames"
+        notes = (f"The file has {container.frames} {what}; the first is used.", *notes)
+    grey = widened(_load(container, _FORMATS[media_type]), container.white_is_zero)
+    return Slice(
+        pixels=turned(grey.pixels, container.orientation),
+        media_type=media_type,
+        colourfulness=grey.colourfulness,
+        notes=(*notes, *grey.notes),
+    )
+
+
+def _load(container: Container, plugin: str) -> Image.Image:
+    """The first frame, decoded. Only the one plugin may run, and only on what the container calls essential."""
+    image = Image.open(io.BytesIO(container.essence), formats=[plugin])
+    if image.size != (container.width, container.height):
+        raise BrokenContainer("The file declares two different sizes.")
+    image.load()
+    return image

@@ -1,0 +1,1 @@
+"""Slices over HTTP: images in, masks in the caller's own pixels out."""

@@ -1,0 +1,155 @@
+"""The segmenter's own steps around the network: prepare one request's images, finish one answer.
+
+The step between, running a batch, is the same for every network and lives in ``core.serving.model_server``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.common import ModelIdentity, TimingMs
+from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.segmentation import Segmentation
+from core.errors import FieldError, RequestError
+from core.imaging.decode import decode
+from core.imaging.limits import ImageLimits
+from core.imaging.preparation.copies import find_copies
+from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_segmentation
+from core.imaging.slices import Slice
+from segmenter_service.slices.masks import (
+    count_pixels,
+    encode_rle,
+    find_bounding_box,
+    measure_area_mm2,
+    threshold_mask,
+    trace_contours,
+)
+
+FloatArray = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+SINGLE_PART = "file"
+"""Name of the part that holds one grey image of unknown sequence."""
+
+# The sequence that overlays are drawn on when several are given: tumours stand out most on the first of these.
+_BACKDROP_ORDER = ("flair", "t1ce", "t2", "t1", ANY_SEQUENCE)
+# Voxel sizes written by different tools differ in the last digits.
+_SPACING_TOLERANCE = 1e-3
+
+
+class UploadedImage(Protocol):
+    """Bytes and what the caller says they are."""
+
+    @property
+    def data(self) -> bytes: ...
+
+    @property
+    def media_type(self) -> str | None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """One request's slices by sequence, their ``tensor`` (4, S, S), and how it sits in the original pixels."""
+
+    slices: Mapping[str, Slice]
+    tensor: FloatArray
+    placement: Placement
+    # Sequences left out because they repeat another, with that one's name.
+    copies: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def backdrop(self) -> FloatArray:
+        """The slice (h, w) in [0, 1] to draw on."""
+        return next(self.slices[name].pixels for name in _BACKDROP_ORDER if name in self.slices)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float] | None:
+        """(row, column) spacing where the files agree on one."""
+        known = [image.spacing_mm for image in self.slices.values() if image.spacing_mm is not None]
+        agree = all(np.allclose(spacing, known[0], rtol=_SPACING_TOLERANCE, atol=0.0) for spacing in known)
+        return known[0] if known and agree else None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What decoding left out and what does not fit together, with the sequence's name where there are several."""
+        named = len(self.slices) > 1
+        notes = [f"{name}: {note}" if named else note for name, image in self.slices.items() for note in image.notes]
+        notes += [
+            f"{name}: the file's header says {image.sequence}"
+            for name, image in self.slices.items()
+            if name != ANY_SEQUENCE and image.sequence not in (None, name)
+        ]
+        notes += [f"{name}: the same image as {kept}, so it was left out" for name, kept in self.copies.items()]
+        if self.spacing_mm is None and any(image.spacing_mm for image in self.slices.values()):
+            notes.append("the pixel spacings of the sequences differ, so no area is given")
+        return tuple(notes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlined:
+    """A mask (h, w) in the uploaded image's own pixels, and the highest probability found anywhere in it."""
+
+    mask: BoolArray
+    max_probability: float
+
+
+def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: SegmentationPreprocessing) -> Prepared:
+    """Decodes one request's images; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
+    slices = {
+        ANY_SEQUENCE if name == SINGLE_PART else name: _decode_named(name, upload, limits)
+        for name, upload in uploads.items()
+    }
+    pixels = {name: image.pixels for name, image in slices.items()}
+    tensor, placement = prepare_segmentation(pixels, spec)
+    return Prepared(slices, tensor, placement, find_copies(pixels, spec.sequences, spec.copy_correlation))
+
+
+def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:
+    try:
+        return decode(upload.data, upload.media_type, limits)
+    except RequestError as error:
+        # The decoder knows bytes, not parts: with several images the caller must learn which one is at fault.
+        if name != SINGLE_PART and not error.errors:
+            error.errors = (FieldError(f"part/{name}", error.detail),)
+        raise
+
+
+def outline(prepared: Prepared, probability: FloatArray, threshold: float) -> Outlined:
+    """Lays a probability map (S, S) back over the original pixels, and only then cuts it at ``threshold``."""
+    restored = prepared.placement.restore(probability)
+    highest = float(np.clip(restored.max(), 0.0, 1.0))
+    return Outlined(threshold_mask(restored, threshold), highest)
+
+
+def finish(
+    prepared: Prepared,
+    outlined: Outlined,
+    threshold: float,
+    *,
+    identity: ModelIdentity,
+    timing: TimingMs,
+    request_id: str,
+) -> Segmentation:
+    """The answer for one request. Traces and encodes the whole mask: run it in a thread."""
+    mask = outlined.mask
+    tumor_pixels = count_pixels(mask)
+    return Segmentation(
+        size=prepared.placement.shape,
+        tumor_pixels=tumor_pixels,
+        area_mm2=measure_area_mm2(tumor_pixels, prepared.spacing_mm),
+        mask=encode_rle(mask),
+        contours=trace_contours(mask),
+        bounding_box=find_bounding_box(mask),
+        max_probability=outlined.max_probability,
+        threshold=threshold,
+        sequences=tuple(prepared.slices),
+        model=identity,
+        timing_ms=timing,
+        warnings=prepared.warnings,
+        request_id=request_id,
+    )

@@ -1,0 +1,105 @@
+"""A job's inputs as volumes by sequence: NIfTI files, one a sequence, or a zip of one DICOM study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from core.contracts.jobs import StoredFile
+from core.errors import FieldError, InvalidRequest, MissingSequence, RequestError
+from core.imaging.dicom.study import read_study
+from core.imaging.nifti.file import NiftiVolume, read_nifti
+from core.imaging.nifti.header import NiftiGeometry
+from core.imaging.volume import Volume
+from segmenter_service.volumes.files import JobFiles
+
+STUDY: Final = "dicom"
+"""Name of the part that holds a zip of one study."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """Volumes (float32) by sequence, each on its own grid, with the geometry to write results on, and warnings."""
+
+    volumes: Mapping[str, Volume]
+    geometries: Mapping[str, NiftiGeometry]
+    warnings: tuple[str, ...]
+
+
+def part_of(file: StoredFile) -> str:
+    """The part that a file came in: its name without what says how it is packed, as in ``flair.nii.gz``."""
+    return file.name.partition(".")[0].lower()
+
+
+def read_inputs(
+    files: JobFiles,
+    inputs: Sequence[StoredFile],
+    sequences: Sequence[str],
+    progress: Callable[[float], None],
+    series: Mapping[str, str | None] | None = None,
+) -> Inputs:
+    """Read and verify all inputs; ``sequences`` are those that the model takes, ``series`` is the job's own field.
+
+    Raises ``RequestError`` with the part at fault, ``StoredDataCorrupt``, ``StorageUnavailable``.
+    """
+    parts = {part_of(file): file for file in inputs}
+    if not parts:
+        raise MissingSequence(f"at least one of {', '.join(sequences)} is needed")
+    if len(parts) < len(inputs):
+        raise InvalidRequest("two files are of one sequence")
+    if STUDY in parts:
+        if len(parts) > 1:
+            raise InvalidRequest(f"{STUDY} is a whole study: no other part can go with it")
+        return _read_study(files, parts[STUDY], sequences, series or {})
+    if series:
+        detail = f"series goes with the part {STUDY} only"
+        raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
+    if unknown := sorted(set(parts) - set(sequences)):
+        raise InvalidRequest(f"unknown part {', '.join(unknown)}: send {', '.join(sequences)} or {STUDY}")
+    read: dict[str, NiftiVolume] = {}
+    for part, file in parts.items():
+        read[part] = _read_nifti(files, part, file)
+        progress(len(read) / len(parts))
+    return Inputs(
+        {part: nifti.volume for part, nifti in read.items()},
+        {part: nifti.geometry for part, nifti in read.items()},
+        tuple(f"{part}: {warning}" for part, nifti in read.items() for warning in nifti.warnings),
+    )
+
+
+def _read_nifti(files: JobFiles, part: str, file: StoredFile) -> NiftiVolume:
+    reader = files.reader(file)
+    try:
+        nifti = read_nifti(reader)
+    except RequestError as error:
+        # A file that the store has damaged is not the caller's fault.
+        reader.drain()
+        error.errors = error.errors or (FieldError(f"part/{part}", error.detail),)
+        raise
+    reader.drain()
+    return nifti
+
+
+def _read_study(
+    files: JobFiles, file: StoredFile, sequences: Sequence[str], series: Mapping[str, str | None]
+) -> Inputs:
+    with files.local(file) as archive:
+        try:
+            study = read_study(archive, series=series)
+        except RequestError as error:
+            error.errors = error.errors or (FieldError(f"part/{STUDY}", error.detail),)
+            raise
+    volumes = {sequence: volume for sequence, volume in study.volumes.items() if sequence in sequences}
+    left_out = tuple(
+        f"{sequence}: the model does not take this sequence, so it was left out."
+        for sequence in study.volumes
+        if sequence not in sequences
+    )
+    if not volumes:
+        raise MissingSequence(f"the study holds none of {', '.join(sequences)}")
+    return Inputs(
+        volumes,
+        {sequence: NiftiGeometry.of(volume.grid) for sequence, volume in volumes.items()},
+        study.warnings + left_out,
+    )

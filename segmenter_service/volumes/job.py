@@ -1,0 +1,154 @@
+"""One job of the queue: volumes in, a map of labels on the input's own voxels out, with what it measures.
+
+    run    load -> read -> prepare -> segment -> restore -> measure -> write
+
+Runs in a process of its own (``core.jobs.child``), which the worker ends when the job is cancelled: within a second of
+it, and in the middle of a run of the network too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from core.contracts.jobs import JobOutcome, JobRecord, JobRequest
+from core.errors import InvalidRequest
+from core.imaging.nifti.header import NiftiGeometry
+from core.imaging.preparation.alignment import align
+from core.imaging.preparation.volume_transforms import PreparedVolume, prepare_volume
+from core.imaging.volume import Volume
+from core.jobs.handler import Work
+from segmenter_service import VERSION
+from segmenter_service.volumes.components import Cleaned, remove_small
+from segmenter_service.volumes.files import JobFiles, open_job_files
+from segmenter_service.volumes.inputs import read_inputs
+from segmenter_service.volumes.labels import Labelled, label_voxels
+from segmenter_service.volumes.model import VolumeModel, infer, open_model
+from segmenter_service.volumes.report import VolumeReport, measure
+from segmenter_service.volumes.results import ON_REQUEST, Segmented, save_results
+from segmenter_service.volumes.settings import VolumeSettings
+from segmenter_service.volumes.stages import Stages
+
+TYPE: Final = "segmentation"
+"""The type of job that this handler does."""
+
+# Tumours stand out most on the first of these.
+_BACKDROP_ORDER: Final = ("flair", "t1ce", "t2", "t1")
+_MM3_PER_ML: Final = 1000.0
+
+
+def run(work: Work) -> JobOutcome:
+    """Segment the volumes of a job.
+
+    Raises ``RequestError`` for inputs that cannot be used, ``ModelUnavailable``, ``StorageUnavailable`` and
+    ``StorageFull``, after which the job is tried again, ``StoredDataCorrupt`` and ``StartupError``.
+    """
+    check_request(work.record.request)
+    settings, stages = VolumeSettings(), Stages(work.report)
+    with open_job_files(work.record) as files:
+        stages.enter("load")
+        model = open_model(settings)
+        case = _take_in(files, work.record, model, stages)
+        stages.enter("segment")
+        probabilities = infer(model, case.prepared.tensor, settings, stages.within)
+        stages.enter("restore")
+        manifest, space = model.bundle.manifest, case.prepared.space
+        labelled = label_voxels(probabilities, space, manifest.region_thresholds)
+        cleaned = remove_small(labelled.labels, manifest.smallest_component_ml * _MM3_PER_ML, space.source.voxel_mm3)
+        stages.enter("measure")
+        report = measure(cleaned.labels, space.source.affine)
+        measurements = _measurements(report, labelled, cleaned)
+        provenance = {**_provenance(work.record, model, settings), **case.provenance}
+        stages.enter("write")
+        content = {
+            "job": work.record.id,
+            **measurements,
+            "slices": [asdict(one) for one in report.slices],
+            "warnings": case.warnings,
+            "provenance": {**provenance, "timings_s": stages.seconds},
+        }
+        segmented = Segmented(cleaned.labels, probabilities, space, case.geometry, case.backdrop)
+        results = save_results(files, segmented, content, work.record.request.outputs)
+        stages.close()
+    return JobOutcome(
+        results=tuple(results),
+        measurements=measurements,
+        provenance={**provenance, "timings_s": dict(stages.seconds)},
+        warnings=case.warnings,
+    )
+
+
+def check_request(request: JobRequest) -> None:
+    """Raise ``InvalidRequest`` for a type or an output that is not made here."""
+    if request.type != TYPE:
+        raise InvalidRequest(f"jobs of type {request.type} are not done here: the type is {TYPE}")
+    if unknown := sorted(set(request.outputs) - set(ON_REQUEST)):
+        raise InvalidRequest(f"unknown output {', '.join(unknown)}: {', '.join(ON_REQUEST)} can be asked for")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Case:
+    """What is kept of the inputs while the network runs: its own input, what results are written on, and notes."""
+
+    prepared: PreparedVolume
+    geometry: NiftiGeometry
+    backdrop: Volume
+    provenance: Mapping[str, Any]
+    warnings: tuple[str, ...]
+
+
+def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Stages) -> _Case:
+    """Read, align and prepare the inputs. The volumes themselves are let go: the network needs the memory."""
+    stages.enter("read")
+    sequences = model.preprocessing.sequences
+    inputs = read_inputs(files, record.inputs, sequences, stages.within, record.request.series)
+    aligned = align(inputs.volumes)
+    stages.enter("prepare")
+    prepared = prepare_volume(aligned.volumes, model.spec)
+    return _Case(
+        prepared,
+        inputs.geometries[aligned.reference],
+        next(aligned.volumes[name] for name in (*_BACKDROP_ORDER, aligned.reference) if name in aligned.volumes),
+        {
+            "sequences": list(aligned.volumes),
+            "reference": aligned.reference,
+            "grid": list(aligned.grid.shape),
+            "working_grid": list(prepared.space.shape),
+        },
+        model.bundle.manifest.caveats + inputs.warnings + aligned.warnings + _left_out(prepared),
+    )
+
+
+def _left_out(prepared: PreparedVolume) -> tuple[str, ...]:
+    return tuple(f"{name}: the same volume as {kept}, so it was left out." for name, kept in prepared.copies.items())
+
+
+def _provenance(record: JobRecord, model: VolumeModel, settings: VolumeSettings) -> dict[str, Any]:
+    """Everything that is needed to make the same result again."""
+    manifest = model.bundle.manifest
+    return {
+        "service": {"name": "segmenter", "version": VERSION},
+        "model": model.identity(),
+        "preprocessing": model.preprocessing.model_dump(mode="json"),
+        "mirroring": settings.volume_mirroring,
+        "thresholds": dict(zip(manifest.labels, manifest.region_thresholds, strict=True)),
+        "smallest_component_ml": manifest.smallest_component_ml,
+        "inputs": {file.name: file.sha256 for file in record.inputs},
+        "attempt": record.attempts,
+    }
+
+
+def _measurements(report: VolumeReport, labelled: Labelled, cleaned: Cleaned) -> dict[str, Any]:
+    """What callers read first; areas by slice are in the report alone."""
+    measured = {
+        "regions": {name: asdict(region) for name, region in report.regions.items()},
+        "axial_axis": report.axial_axis,
+        "slices_with_tumor": len(report.slices),
+        "components": {"kept": cleaned.kept, "removed": cleaned.removed},
+        "max_probability": labelled.max_probability,
+    }
+    # Tuples become lists, as JSON has them.
+    plain: dict[str, Any] = json.loads(json.dumps(measured))
+    return plain

@@ -1,0 +1,93 @@
+"""What a job hands over: the label map, the report, pictures of three planes.
+
+When asked for, probabilities too, and the backdrop: the sequence that lies behind the labels, for viewers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from core.contracts.base import DISCLAIMER
+from core.contracts.jobs import StoredFile
+from core.imaging.nifti.file import write_nifti
+from core.imaging.nifti.header import NiftiGeometry
+from core.imaging.preparation.geometry import WorkingSpace
+from core.imaging.volume import LabelArray, Volume
+from segmenter_service.volumes.files import JobFiles
+from segmenter_service.volumes.labels import REGIONS
+from segmenter_service.volumes.planes import render_planes, to_grey
+
+FloatArray = npt.NDArray[np.float32]
+
+PROBABILITIES: Final = "probabilities"
+BACKDROP: Final = "backdrop"
+ON_REQUEST: Final = (BACKDROP, PROBABILITIES)
+"""Outputs that are made on request only. The backdrop shows the patient as the inputs do, a face included."""
+
+LABEL_NAMES: Final = {1: "necrotic core", 2: "oedema", 3: "enhancing"}
+_NIFTI: Final = "application/gzip"
+# Fewer different values make files that compress to a third; a probability is not known to a thousandth.
+_DECIMALS: Final = 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmented:
+    """A segmented volume: ``labels`` on the grid of ``geometry``, ``probabilities`` (regions, ...) in ``space``.
+
+    ``backdrop`` is the sequence, on the grid of the labels, that the pictures show.
+    """
+
+    labels: LabelArray
+    probabilities: FloatArray
+    space: WorkingSpace
+    geometry: NiftiGeometry
+    backdrop: Volume
+
+
+def save_results(
+    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[str, ...]
+) -> list[StoredFile]:
+    """Store every result. Raises ``StorageFull``, ``StorageUnavailable``."""
+    results = [
+        files.save(
+            "segmentation.nii.gz",
+            _NIFTI,
+            partial(write_nifti, voxels=segmented.labels, geometry=segmented.geometry),
+        ),
+        files.save("report.json", "application/json", partial(_write_json, content=report)),
+    ]
+    for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels).items()):
+        results.append(files.save(f"{name}.png", "image/png", partial(_write_bytes, content=picture)))
+    if BACKDROP in outputs:
+        grey = to_grey(segmented.backdrop)
+        write = partial(write_nifti, voxels=grey, geometry=segmented.geometry, labels=False, window=(0, 255))
+        results.append(files.save("backdrop.nii.gz", _NIFTI, write))
+    if PROBABILITIES in outputs:
+        for region, channel in _restored(segmented):
+            write = partial(write_nifti, voxels=channel, geometry=segmented.geometry)
+            results.append(files.save(f"probability_{region}.nii.gz", _NIFTI, write))
+    return results
+
+
+def _restored(segmented: Segmented) -> Iterator[tuple[str, FloatArray]]:
+    """Probabilities on the input's grid, one region in memory at a time."""
+    for region, channel in zip(REGIONS, segmented.probabilities, strict=True):
+        restored = segmented.space.restore(channel)
+        yield region, np.clip(restored.round(_DECIMALS, out=restored), 0.0, 1.0, out=restored)
+
+
+def _write_bytes(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+
+
+def _write_json(file: BinaryIO, content: Mapping[str, Any]) -> None:
+    labels = {str(label): name for label, name in LABEL_NAMES.items()}
+    whole = {"schema_version": 1, "labels": labels, **content, "disclaimer": DISCLAIMER}
+    file.write(json.dumps(whole, indent=2).encode() + b"\n")

@@ -1,0 +1,106 @@
+"""What the first bytes of an upload give away, however they are cut."""
+
+from __future__ import annotations
+
+import gzip
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.errors import InvalidDicom, InvalidNifti, RequestError
+from gateway.jobs.first_bytes import GZIP, NIFTI, ZIP, Head, NiftiHead, ZipHead, announced_bytes
+from tests.fixtures.volumes import to_nifti, to_zip
+
+VOXELS = np.arange(16 * 16 * 12, dtype=np.int16).reshape(16, 16, 12)
+FILES = [
+    to_nifti(VOXELS, version=version, big_endian=big_endian, compress=compress)
+    for version in (1, 2)
+    for big_endian in (False, True)
+    for compress in (False, True)
+]
+
+
+def passed(head: Head, data: bytes, step: int) -> bytes:
+    out = b"".join(head.feed(data[at : at + step]) for at in range(0, len(data), step))
+    return out + head.close()
+
+
+@pytest.mark.parametrize("step", [1, 7, 539, 10_000])
+@pytest.mark.parametrize("data", FILES, ids=range(len(FILES)))
+def test_sound_files_pass_unchanged(data: bytes, step: int) -> None:
+    head = NiftiHead("flair")
+    assert passed(head, data, step) == data
+    assert head.media_type == (GZIP if data[:2] == b"\x1f\x8b" else NIFTI)
+
+
+def test_the_length_is_that_of_the_file() -> None:
+    for data in FILES:
+        if data[:2] != b"\x1f\x8b":
+            assert announced_bytes(data[:540]) == len(data)
+
+
+@pytest.mark.parametrize("missing", [1, 100, 6000])
+def test_a_file_that_was_cut_off(missing: int) -> None:
+    data = to_nifti(VOXELS)
+    with pytest.raises(InvalidNifti, match="flair"):
+        passed(NiftiHead("flair"), data[:-missing], 1000)
+
+
+def test_names_in_the_gzip_header_are_no_hindrance_and_no_trap() -> None:
+    packed = gzip.compress(to_nifti(VOXELS), mtime=0)
+
+    def named(name: bytes) -> bytes:
+        return packed[:3] + b"\x08" + packed[4:10] + name + b"\0" + packed[10:]
+
+    assert passed(NiftiHead("t1"), named(b"x" * 5000), 700) == named(b"x" * 5000)
+    with pytest.raises(InvalidNifti, match="no NIfTI header"):
+        passed(NiftiHead("t1"), named(b"x" * 400_000), 65_536)
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (bytes(128) + b"DICM" + bytes(600), "DICOM"),
+        (bytes(600), "not NIfTI"),
+        (b"\x5c\x01", "not NIfTI"),
+        (to_nifti(VOXELS)[:344] + b"ni1\0" + bytes(400), "pair"),
+        (to_nifti(VOXELS)[:300], "ends inside"),
+        (to_nifti(VOXELS, fields={"vox_offset": np.inf}), "vox_offset"),
+        (to_nifti(VOXELS, fields={"dim": [9, 16, 16, 12, 1, 1, 1, 1]}), r"dim\[0\]"),
+    ],
+)
+def test_what_is_wrong_is_said(data: bytes, text: str) -> None:
+    with pytest.raises(InvalidNifti, match=text) as caught:
+        passed(NiftiHead("t2"), data, 4096)
+    assert caught.value.errors[0].pointer == "part/t2"
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.binary(min_size=1, max_size=900), step=st.integers(1, 900))
+def test_any_bytes_pass_or_are_a_fault_of_the_caller(data: bytes, step: int) -> None:
+    for head in (NiftiHead("t1"), ZipHead("dicom")):
+        with suppress(RequestError):
+            assert passed(head, data, step) == data
+
+
+@settings(deadline=None, max_examples=60)
+@given(at=st.integers(0, 539), value=st.integers(0, 255))
+def test_a_header_with_one_wrong_byte_passes_or_is_a_fault_of_the_caller(at: int, value: int) -> None:
+    data = bytearray(to_nifti(VOXELS, version=2))
+    data[at] = value
+    with suppress(RequestError):
+        assert passed(NiftiHead("t1"), bytes(data), 1000) == data
+
+
+def test_zips() -> None:
+    data = to_zip({"a": b"b"}).getvalue()
+    for step in (1, 3, 1000):
+        head = ZipHead("dicom")
+        assert passed(head, data, step) == data
+        assert head.media_type == ZIP
+    for broken in (b"PK", b"Rar!....", to_zip({}).getvalue()):
+        with pytest.raises(InvalidDicom):
+            passed(ZipHead("dicom"), broken, 2)
