@@ -24,13 +24,13 @@ import torch
 from monai.inferers import sliding_window_inference
 
 from core.contracts.manifest import VolumePreprocessing
-from training.checkpoints import load_trained
+from training.bundle.graphs import SegmenterGraph
+from training.bundle.onnx_files import fold_normalisation, half_weights
 from training.config import VolumeSegmenterConfig
-from training.graphs import SegmenterGraph
-from training.models.slices_in_volume import SlicesInVolume
-from training.onnx_files import fold_normalisation, half_weights
-from training.volume_export import served_graph, write_graph
-from training.volume_inputs import preprocessing_of
+from training.loop.checkpoints import load_trained
+from training.networks.slices_in_volume import SlicesInVolume
+from training.volumes.export import served_graph, write_graph
+from training.volumes.inputs import preprocessing_of
 
 _SIGMA: Final = 0.125
 

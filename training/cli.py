@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
-from training.checkpoints import Trained, load_trained
-from training.classifier import ClassifierTask
+from training.classification.task import ClassifierTask
 from training.commands.audit import audit_command
 from training.commands.average import average_command
 from training.commands.combine import combine_command, second_reader_command
@@ -37,13 +36,14 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
-from training.models.ensemble import AtOwnSize, Ensemble
-from training.models.lite_unet import LiteUNet
-from training.presets import paper_classifier, paper_segmenter
+from training.loop.checkpoints import Trained, load_trained
+from training.loop.trainer import State, Task, Trainer
+from training.networks.ensemble import AtOwnSize, Ensemble
+from training.networks.lite_unet import LiteUNet
+from training.paper.presets import paper_classifier, paper_segmenter
 from training.records import Kind
-from training.segmenter import SegmenterTask
-from training.trainer import State, Task, Trainer
-from training.volume_segmenter import VolumeSegmenterTask
+from training.segmentation.task import SegmenterTask
+from training.volumes.task import VolumeSegmenterTask
 
 app = typer.Typer(no_args_is_help=True, help="Train, evaluate and export the models that Falx serves.")
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
@@ -331,7 +331,7 @@ def train_volume_segmenter(
 @app.command("export")
 def export_command(data: DataOption, run: RunOption, size: SizeOption = None) -> None:
     """Write model.onnx: calibrated, every output in one graph, checked against torch."""
-    from training.export import export_run
+    from training.bundle.export import export_run
 
     record = export_run(run, data, tuple(size) if size else None)
     console.print(
@@ -343,7 +343,7 @@ def export_command(data: DataOption, run: RunOption, size: SizeOption = None) ->
 @app.command("quantize")
 def quantize_command(data: DataOption, run: RunOption) -> None:
     """Write model.int8.onnx and compare it with the reference on validation."""
-    from training.quantize import NothingToGainError, quantise_run
+    from training.bundle.quantize import NothingToGainError, quantise_run
 
     try:
         console.print_json(quantise_run(run, data).model_dump_json())
@@ -376,7 +376,7 @@ def bundle_command(
     label_set: Annotated[str | None, typer.Option("--label-set", help="Write this bundle alone.")] = None,
 ) -> None:
     """Write NAME/VERSION with graphs, manifest and card."""
-    from training.bundle import bundle_run
+    from training.bundle.bundle import bundle_run
 
     for folder in bundle_run(run, out, version, label_set):
         console.print(str(folder))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Names of ``training.models.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
+# Names of ``training.networks.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
 PretrainedName = Literal["efficientnet-lite0", "efficientnet-lite2"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
 PretrainedSegmenterName = Literal["efficientnet-lite0-unet", "efficientnet-lite2-unet"]
 VolumeSegmenterName = Literal["slices-in-volume", "residual-attention-unet-3d"]
-# ``falx``: the defaults below. ``paper``: ``training.presets``.
+# ``falx``: the defaults below. ``paper``: ``training.paper.presets``.
 Preset = Literal["falx", "paper"]
 
 
@@ -97,7 +97,7 @@ class ClassifierConfig:
     # The pretrained ones start from ImageNet and are fine-tuned as teachers; the others start from noise.
     architecture: ClassifierName | PretrainedName = "resnet50"
     # Channels of the first stage: 64 is the published network. Half of it shows four times the images in the time, and
-    # what it learnt is the start of the full one (``training.models.widen``).
+    # what it learnt is the start of the full one (``training.networks.widen``).
     width: int = 64
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(

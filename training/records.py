@@ -42,7 +42,7 @@ class Export(Record):
     """Made by ``export``: all that the graph does not say of itself."""
 
     kind: Kind
-    # Name in ``training.models.registry``, and how it was trained; runs from before there was a choice have neither.
+    # Name in ``training.networks.registry``, and how it was trained; runs from before there was a choice have neither.
     architecture: str | None = None
     preset: str = "falx"
     multitask: bool = False

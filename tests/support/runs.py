@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from training.checkpoints import MAKERS
 from training.config import ClassifierConfig, SegmenterConfig
+from training.loop.checkpoints import MAKERS
+from training.loop.trainer import CHECKPOINT
 from training.records import Kind
-from training.trainer import CHECKPOINT
 
 
 def write_run(

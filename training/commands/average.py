@@ -13,7 +13,7 @@ RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is writt
 
 def average_command(of: OfOption, run: RunOption) -> None:
     """One network with the mean of the weights of several runs of it."""
-    from training.averaging import average
+    from training.loop.averaging import average
 
     try:
         average(of, run)

@@ -19,7 +19,7 @@ RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is writt
 
 def combine_command(member: MemberOption, run: RunOption, share: ShareOption = None, size: SizeOption = None) -> None:
     """Classifiers of the same labels as one network that answers with their mean."""
-    from training.combine import combine
+    from training.bundle.combine import combine
 
     try:
         combine(member, run, share, size)
@@ -33,7 +33,7 @@ def second_reader_command(
     run: RunOption,
 ) -> None:
     """A segmenter that asks another one where T1, T1 post-contrast and FLAIR are all shown."""
-    from training.combine import second_reader
+    from training.bundle.combine import second_reader
 
     try:
         second_reader(first, second, run)

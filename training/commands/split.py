@@ -11,10 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from training.audit.duplicates import CORRELATION
+from training.audit.splitting import split_data_set, split_shares
 from training.data.layouts import own_data_set
 from training.data.own import is_own
 from training.data.samples import SPLITS, SPLITS_FILE, Sample, write_splits
-from training.splitting import split_data_set, split_shares
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Your data, in any known layout.", exists=True, file_okay=False)

@@ -36,7 +36,7 @@ def trust_command(
     limit: LimitOption = None,
 ) -> None:
     """Measure input check, calibration, prediction sets and heat maps of a bundle; fits nothing."""
-    from training.trust import measure_trust
+    from training.evaluation.trust import measure_trust
 
     if variant not in ("reference", "int8"):
         raise typer.BadParameter("reference or int8", param_hint="--variant")

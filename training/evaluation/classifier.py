@@ -16,11 +16,11 @@ from training.evaluation.classification import (
     mean_of_defined,
     one_vs_rest_areas,
 )
+from training.evaluation.inputs import LabelledInputs
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.predictions import ClassPredictions
 from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss
 from training.evaluation.subject import View
-from training.inputs import LabelledInputs
 
 SLICES = "four-source slices"
 # A user's folder in place of the published sets.

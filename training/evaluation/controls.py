@@ -21,6 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric
+from training.classification.label_sets import LABEL_SETS
 from training.data.archives import UInt8Array, cached, to_uint8
 from training.data.multisequence import SequenceSlice
 from training.data.own import is_own, own_key
@@ -31,7 +32,6 @@ from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
 from training.evaluation.segmenter import outlined_split
-from training.label_sets import LABEL_SETS
 from training.records import Record
 
 IntArray = npt.NDArray[np.int64]

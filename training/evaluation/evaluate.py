@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from core.contracts.manifest import Metric, Variant
+from training.bundle.onnx_files import OnnxModel
 from training.data.own import is_own
 from training.evaluation.classifier import OWN_SLICES, SLICES, answers, class_metrics, confusion_rows
 from training.evaluation.failures import class_failures, mask_failures
+from training.evaluation.inputs import labelled_inputs
 from training.evaluation.mask_figures import mask_metrics
 from training.evaluation.predictions import outlines_path, predictions_path
 from training.evaluation.segmenter import mask_answers, outline_answers
 from training.evaluation.subject import Subject, subject_of
 from training.evaluation.volumes import region_metrics, volume_answers
-from training.inputs import labelled_inputs
-from training.onnx_files import OnnxModel
 from training.records import Evaluate, Failure
 
 

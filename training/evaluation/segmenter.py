@@ -8,6 +8,7 @@ from typing import Final
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification
+from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.healthy import healthy_rows, healthy_slices
 from training.data.lgg import PANELS, lgg_rows, lgg_slices
@@ -15,10 +16,9 @@ from training.data.multisequence import SequenceSlice
 from training.data.outlined import SEQUENCE as OUTLINED_SEQUENCE
 from training.data.outlined import outlined_rows, outlined_slices
 from training.data.own import is_own
+from training.evaluation.inputs import alone, outlined_inputs, pick
 from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks
 from training.evaluation.predictions import MaskPredictions
-from training.inputs import alone, outlined_inputs, pick
-from training.onnx_files import OnnxModel
 
 OUTLINE: Final = "outline of the classifier"
 # Where a classifier draws an outline as well, a pixel is tumour from this probability on (the paper's).

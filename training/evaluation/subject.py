@@ -9,8 +9,8 @@ from typing import Final
 
 from core.contracts.manifest import Manifest, Variant, VolumePreprocessing
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
+from training.classification.label_sets import LABEL_SETS, LabelSet, LabelSets
 from training.evaluation.volumes import OperatingPoint
-from training.label_sets import LABEL_SETS, LabelSet, LabelSets
 from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind
 
 # Where the figures of a bundle go by default: its own folder is as shipped.

@@ -14,6 +14,7 @@ from scipy import ndimage
 from core.contracts.manifest import Metric, VolumePreprocessing
 from core.imaging.preparation.geometry import WorkingSpace
 from core.runtime.sliding import Forward
+from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
@@ -21,8 +22,7 @@ from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import volume_metrics
 from training.evaluation.predictions import MaskPredictions
 from training.evaluation.surface import hausdorff95
-from training.onnx_files import OnnxModel
-from training.volume_inputs import ScanInput, predict_volume, scan_input
+from training.volumes.inputs import ScanInput, predict_volume, scan_input
 
 BoolArray = npt.NDArray[np.bool_]
 

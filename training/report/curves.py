@@ -10,9 +10,9 @@ from typing import Any, Final
 import torch
 
 from core.contracts.manifest import Manifest
+from training.loop.trainer import CHECKPOINT
 from training.report.scored import made_from
 from training.report.style import GREY, PALETTE, figure
-from training.trainer import CHECKPOINT
 
 # What a history holds beside the figures on validation.
 _OF_THE_LOOP: Final = frozenset({"images", "size", "speed", "loss", "minutes"})

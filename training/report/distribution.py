@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from training.classification.label_sets import LABEL_SETS
 from training.data.archives import read_rows
 from training.data.lgg import TABLE as LGG_TABLE
 from training.data.samples import SPLITS
 from training.data.slices import slice_rows
-from training.label_sets import LABEL_SETS
 from training.report.style import GREY, PALETTE, figure
 
 # (label, source) and how many slices, by split.

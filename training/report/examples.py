@@ -11,18 +11,18 @@ import numpy as np
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.preparation.transforms import prepare_classification
 from core.runtime.bundle import load_bundle
+from training.bundle.onnx_files import OnnxModel
 from training.config import Augmentation, ClassifierConfig
 from training.data.archives import TarImages
 from training.data.brats_nifti import BratsCases
 from training.data.lgg import ARCHIVE, PANELS, lgg_rows, read_lgg
 from training.data.multisequence import SequenceSlice
 from training.data.volumes import Volume, read_volume
+from training.evaluation.inputs import outlined_inputs, pick
 from training.evaluation.mask_figures import LGG
 from training.evaluation.masks import dice
 from training.evaluation.predictions import MaskPredictions, predictions_path
-from training.inputs import outlined_inputs, pick
-from training.onnx_files import OnnxModel
-from training.presets import paper_classifier
+from training.paper.presets import paper_classifier
 from training.report.pictures import Outlined, draw_augmented, draw_planes, draw_sequences, largest_cut
 from training.report.scored import Scored
 

@@ -17,10 +17,10 @@ pytest.importorskip("monai")
 
 from benchmarks.volumes_torch import choose, infer, random_network  # noqa: E402
 from core.contracts.manifest import VolumePreprocessing  # noqa: E402
+from training.bundle.onnx_files import OnnxModel  # noqa: E402
 from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
-from training.models.slices_in_volume import SlicesInVolume  # noqa: E402
-from training.onnx_files import OnnxModel  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
+from training.loop.trainer import CHECKPOINT  # noqa: E402
+from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
 
 ROOT = Path(__file__).parents[3]
 WINDOW = (32, 48, 16)

@@ -16,9 +16,7 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from training.checkpoints import make_classifier, make_segmenter  # noqa: E402
-from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
-from training.graphs import (  # noqa: E402
+from training.bundle.graphs import (  # noqa: E402
     CLASSIFIER_OUTPUTS,
     MULTITASK_OUTPUTS,
     SEGMENTER_OUTPUTS,
@@ -27,11 +25,18 @@ from training.graphs import (  # noqa: E402
     MultiTaskGraph,
     SegmenterGraph,
 )
-from training.models.attention import AttentionGate  # noqa: E402
-from training.models.fcn import FCN8s, bilinear_upsampling  # noqa: E402
-from training.models.pooled import Classifier  # noqa: E402
-from training.models.pspnet import PSPNet, pooling_matrix  # noqa: E402
-from training.models.registry import (  # noqa: E402
+from training.bundle.onnx_files import (  # noqa: E402
+    OnnxModel,
+    export_graph,
+    fold_normalisation,
+    half_weights,
+    largest_difference,
+)
+from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
+from training.loop.checkpoints import make_classifier, make_segmenter  # noqa: E402
+from training.networks.attention import AttentionGate  # noqa: E402
+from training.networks.pooled import Classifier  # noqa: E402
+from training.networks.registry import (  # noqa: E402
     CLASSIFIERS,
     SEGMENTERS,
     TITLES,
@@ -39,14 +44,9 @@ from training.models.registry import (  # noqa: E402
     build_classifier,
     title,
 )
-from training.models.unet import UNet  # noqa: E402
-from training.onnx_files import (  # noqa: E402
-    OnnxModel,
-    export_graph,
-    fold_normalisation,
-    half_weights,
-    largest_difference,
-)
+from training.networks.unet import UNet  # noqa: E402
+from training.paper.fcn import FCN8s, bilinear_upsampling  # noqa: E402
+from training.paper.pspnet import PSPNet, pooling_matrix  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -10,8 +10,8 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor  # noqa: E402
 
-from training.augment import augment, bias_field, black_border, change_greys, resample  # noqa: E402
 from training.config import Augmentation  # noqa: E402
+from training.loop.augment import augment, bias_field, black_border, change_greys, resample  # noqa: E402
 
 STILL = Augmentation(rotation_deg=0, zoom=(1, 1), shift=0, flip=0, gamma=0, brightness=0, noise=0)
 

@@ -9,9 +9,9 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
 
 from tests.support.runs import write_run  # noqa: E402
-from training.averaging import average  # noqa: E402
-from training.checkpoints import load_trained  # noqa: E402
 from training.config import SegmenterConfig  # noqa: E402
+from training.loop.averaging import average  # noqa: E402
+from training.loop.checkpoints import load_trained  # noqa: E402
 
 SMALL = SegmenterConfig(width=4)
 

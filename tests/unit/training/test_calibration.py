@@ -10,7 +10,7 @@ pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt"
 
 from scipy.special import softmax
 
-from training.calibration import (
+from training.classification.calibration import (
     acceptance_threshold,
     calibrate,
     conformal_quantile,

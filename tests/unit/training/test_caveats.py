@@ -7,7 +7,7 @@ import pytest
 pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
 
 from core.contracts.manifest import Metric
-from training.bundle import caveats
+from training.bundle.bundle import caveats
 from training.records import Evaluate, Export
 
 LABELS = ("whole_tumor", "tumor_core")

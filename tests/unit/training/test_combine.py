@@ -18,14 +18,14 @@ from torch import nn  # noqa: E402
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
 from tests.support.runs import write_run  # noqa: E402
-from training.checkpoints import load_trained, make_classifier  # noqa: E402
-from training.combine import combine, load_member  # noqa: E402
+from training.bundle.combine import combine, load_member  # noqa: E402
+from training.bundle.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.bundle.quantize import NothingToGainError, all_float, float_parts, quantise_run  # noqa: E402
 from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
-from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
-from training.models.pooled import Classifier  # noqa: E402
-from training.models.side_by_side import SideBySide  # noqa: E402
-from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.quantize import NothingToGainError, all_float, float_parts, quantise_run  # noqa: E402
+from training.loop.checkpoints import load_trained, make_classifier  # noqa: E402
+from training.networks.pooled import Classifier  # noqa: E402
+from training.networks.side_by_side import SideBySide  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Export  # noqa: E402
 
 SIZE = 64
@@ -86,7 +86,7 @@ def write_bundle(folder: Path, network: nn.Module, architecture: str) -> Manifes
 
 @torch.no_grad()
 def test_a_bundle_of_several_goes_in_as_it_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
+    monkeypatch.setattr("training.bundle.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
     torch.manual_seed(0)
     names: tuple[ClassifierName, ...] = ("resnet50", "resnet50v2")
     members = [make_classifier(dataclasses.asdict(config_of(name))) for name in names]
@@ -105,7 +105,7 @@ def test_a_bundle_of_several_goes_in_as_it_answers(tmp_path: Path, monkeypatch: 
 
 @torch.no_grad()
 def test_a_member_may_be_a_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("training.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
+    monkeypatch.setattr("training.bundle.combine.ClassifierConfig", partial(ClassifierConfig, width=8))
     torch.manual_seed(0)
     network = make_classifier(dataclasses.asdict(config_of("resnet50"))).eval()
     manifest = write_bundle(tmp_path, network, "resnet50")

@@ -13,8 +13,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from tests.unit.training.test_trainer import SCHEDULE, BrightHalf  # noqa: E402
 from training.config import ScheduleConfig  # noqa: E402
-from training.models.depthwise import depthwise_in_float32  # noqa: E402
-from training.trainer import Trainer  # noqa: E402
+from training.loop.trainer import Trainer  # noqa: E402
+from training.networks.depthwise import depthwise_in_float32  # noqa: E402
 
 
 class Seen(nn.Module):

@@ -32,13 +32,14 @@ from typer.testing import CliRunner  # noqa: E402
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing  # noqa: E402
 from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification, prepare_segmentation  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
-from training import cli, quantize  # noqa: E402
-from training.checkpoints import load_trained  # noqa: E402
+from training import cli  # noqa: E402
+from training.bundle import quantize  # noqa: E402
+from training.bundle.onnx_files import OnnxModel  # noqa: E402
 from training.data.outlined import outlined_rows  # noqa: E402
 from training.data.slices import open_slices  # noqa: E402
-from training.onnx_files import OnnxModel  # noqa: E402
+from training.loop.checkpoints import load_trained  # noqa: E402
+from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

@@ -19,17 +19,17 @@ from scipy.special import softmax
 from core.contracts.manifest import Metric
 from tests.fixtures.models import LABELS, SIX_LABELS, classifier_network, write_label_sets, write_models
 from tests.unit.training.conftest import draw
+from training.bundle.onnx_files import OnnxModel
+from training.classification.label_sets import calibrate_label_sets
 from training.data.lgg import lgg_slices
 from training.data.slices import SliceRow
 from training.evaluation.classification import balanced_accuracy
 from training.evaluation.classifier import answers, prediction_sets
 from training.evaluation.evaluate import evaluate_run
+from training.evaluation.inputs import LabelledInputs, labelled_inputs, outlined_inputs, pick
 from training.evaluation.masks import dice, volumetric_dice
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
 from training.evaluation.subject import View, subject_of
-from training.inputs import LabelledInputs, labelled_inputs, outlined_inputs, pick
-from training.label_sets import calibrate_label_sets
-from training.onnx_files import OnnxModel
 from training.records import Evaluate, Export
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor  # noqa: E402
 
-from training.losses import evidence_loss  # noqa: E402
+from training.loop.losses import evidence_loss  # noqa: E402
 
 LABELS = torch.tensor([[0.0, 1.0]])
 

@@ -11,8 +11,8 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 
 import torch
 
-from training.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace
-from training.models.resnet import ResNetClassifier
+from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace
+from training.networks.resnet import ResNetClassifier
 
 WIDTH = 8
 COUNT = 32 * WIDTH

@@ -14,10 +14,10 @@ from scipy.special import softmax
 
 from core.runtime.bundle import find_bundles
 from tests.fixtures.models import SIX_LABELS, classifier_network
-from training.bundle import bundle_run
-from training.inputs import labelled_inputs
-from training.label_sets import LabelSets, calibrate_label_sets
-from training.onnx_files import OnnxModel
+from training.bundle.bundle import bundle_run
+from training.bundle.onnx_files import OnnxModel
+from training.classification.label_sets import LabelSets, calibrate_label_sets
+from training.evaluation.inputs import labelled_inputs
 from training.records import Evaluate, Export
 
 

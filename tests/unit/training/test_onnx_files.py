@@ -13,7 +13,7 @@ onnx = pytest.importorskip("onnx")
 
 from torch import nn  # noqa: E402
 
-from training.graphs import (  # noqa: E402
+from training.bundle.graphs import (  # noqa: E402
     CLASSIFIER_OUTPUTS,
     SEGMENTER_OUTPUTS,
     WHITENED_DIMENSIONS,
@@ -21,9 +21,7 @@ from training.graphs import (  # noqa: E402
     FeatureSpace,
     SegmenterGraph,
 )
-from training.models.resnet import FEATURES, ResNetClassifier  # noqa: E402
-from training.models.unet import UNet  # noqa: E402
-from training.onnx_files import (  # noqa: E402
+from training.bundle.onnx_files import (  # noqa: E402
     OnnxModel,
     export_graph,
     fold_normalisation,
@@ -31,6 +29,8 @@ from training.onnx_files import (  # noqa: E402
     largest_difference,
     store_bytes,
 )
+from training.networks.resnet import FEATURES, ResNetClassifier  # noqa: E402
+from training.networks.unet import UNet  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 TEMPERATURE = 1.7

@@ -15,9 +15,10 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from typer.testing import CliRunner
 
 from core.runtime.bundle import load_bundle
-from training import cli, quantize
-from training.checkpoints import load_trained
+from training import cli
+from training.bundle import quantize
 from training.config import Phase, ScheduleConfig
+from training.loop.checkpoints import load_trained
 from training.records import Evaluate, Export, Quantize
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")

@@ -12,10 +12,10 @@ pytest.importorskip("efficientnet_lite_pytorch")
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
-from training.models.lite_unet import LiteUNet  # noqa: E402
-from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.quantize import ATTEMPTS, float_nodes, float_parts, passes, quantise  # noqa: E402
+from training.bundle.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.bundle.quantize import ATTEMPTS, float_nodes, float_parts, passes, quantise  # noqa: E402
+from training.networks.lite_unet import LiteUNet  # noqa: E402
 
 SIZE = 64
 

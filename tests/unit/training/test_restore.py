@@ -11,11 +11,11 @@ torch = pytest.importorskip("torch")
 
 from torch import Tensor, nn  # noqa: E402
 
-from training.graphs import SegmenterGraph  # noqa: E402
-from training.models.resnet import ResNetClassifier  # noqa: E402
-from training.models.restore import restore  # noqa: E402
-from training.models.unet import UNet  # noqa: E402
-from training.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.bundle.graphs import SegmenterGraph  # noqa: E402
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.networks.resnet import ResNetClassifier  # noqa: E402
+from training.networks.restore import restore  # noqa: E402
+from training.networks.unet import UNet  # noqa: E402
 
 
 def used(model: nn.Module, images: Tensor) -> nn.Module:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig
-from training.schedule import learning_rate_at, phase_at, progress_at
+from training.loop.schedule import learning_rate_at, phase_at, progress_at
 
 SCHEDULE = ScheduleConfig(phases=(Phase(64, 4000), Phase(128, 1000)))
 

@@ -17,14 +17,14 @@ from torch import Tensor, nn  # noqa: E402
 from core.contracts.manifest import Manifest  # noqa: E402
 from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
 from tests.support.runs import write_run  # noqa: E402
-from training.checkpoints import load_trained  # noqa: E402
-from training.combine import second_reader  # noqa: E402
+from training.bundle.combine import second_reader  # noqa: E402
+from training.bundle.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.bundle.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights  # noqa: E402
+from training.bundle.quantize import ATTEMPTS, quantise  # noqa: E402
 from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
-from training.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
-from training.models.second_reader import SecondReader, shows_all  # noqa: E402
-from training.models.unet import UNet  # noqa: E402
-from training.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights  # noqa: E402
-from training.quantize import ATTEMPTS, quantise  # noqa: E402
+from training.loop.checkpoints import load_trained  # noqa: E402
+from training.networks.second_reader import SecondReader, shows_all  # noqa: E402
+from training.networks.unet import UNet  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -117,7 +117,7 @@ def test_in_int8_both_are_int8(pair: SecondReader, tmp_path: Path) -> None:
 @torch.no_grad()
 def test_it_is_made_of_runs_and_bundles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = partial(SegmenterConfig, width=4, schedule=SCHEDULE)
-    monkeypatch.setattr("training.combine.SegmenterConfig", small)
+    monkeypatch.setattr("training.bundle.combine.SegmenterConfig", small)
     first = write_run(tmp_path / "first", "segmenter", small(architecture="residual-unet"))
     torch.manual_seed(0)
     network, bundle = lively(), tmp_path / "bundle"

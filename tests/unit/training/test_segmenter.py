@@ -13,8 +13,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from training.config import Mixture, Phase, SegmenterConfig, SequenceDropout  # noqa: E402
 from training.data.multisequence import SequenceSlices  # noqa: E402
-from training.losses import mask_loss, soft_dice_loss  # noqa: E402
-from training.segmenter import Pool, SegmenterTask, drop_sequences, show  # noqa: E402
+from training.loop.losses import mask_loss, soft_dice_loss  # noqa: E402
+from training.segmentation.task import Pool, SegmenterTask, drop_sequences, show  # noqa: E402
 
 THREE = np.array([True, True, False, True])
 

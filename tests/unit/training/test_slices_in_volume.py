@@ -10,12 +10,12 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor, nn  # noqa: E402
 
-from training.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph  # noqa: E402
-from training.models.restore import restore  # noqa: E402
-from training.models.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
-from training.models.stacked import SlicesInColumn, unstacked  # noqa: E402
-from training.models.unet import UNet  # noqa: E402
-from training.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.bundle.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph  # noqa: E402
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
+from training.networks.restore import restore  # noqa: E402
+from training.networks.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
+from training.networks.stacked import SlicesInColumn, unstacked  # noqa: E402
+from training.networks.unet import UNet  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

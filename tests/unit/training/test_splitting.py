@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from tests.support.layouts import head, save
 from training.audit.report import audit
+from training.audit.splitting import split_groups, split_shares
 from training.commands.split import split_command
-from training.splitting import split_groups, split_shares
 
 SHARES = split_shares(0.1, 0.2)
 # Sizes of the groups of each label.

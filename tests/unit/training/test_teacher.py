@@ -15,25 +15,25 @@ from efficientnet_lite_pytorch import EfficientNet  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import MapGeometry  # noqa: E402
-from training.classifier import ClassifierTask  # noqa: E402
-from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig  # noqa: E402
-from training.export import PARITY  # noqa: E402
-from training.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
-from training.losses import distillation_loss, mask_loss  # noqa: E402
-from training.map_geometry import map_geometry  # noqa: E402
-from training.models.ensemble import Ensemble  # noqa: E402
-from training.models.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, LiteClassifier, encode  # noqa: E402
-from training.models.lite_unet import LiteUNet  # noqa: E402
-from training.models.pooled import Classifier  # noqa: E402
-from training.models.resnet import ClassifierOutput  # noqa: E402
-from training.onnx_files import (  # noqa: E402
+from training.bundle.export import PARITY  # noqa: E402
+from training.bundle.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
+from training.bundle.map_geometry import map_geometry  # noqa: E402
+from training.bundle.onnx_files import (  # noqa: E402
     OnnxModel,
     export_graph,
     fold_normalisation,
     half_weights,
     largest_difference,
 )
-from training.segmenter import SegmenterTask  # noqa: E402
+from training.classification.task import ClassifierTask  # noqa: E402
+from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig  # noqa: E402
+from training.loop.losses import distillation_loss, mask_loss  # noqa: E402
+from training.networks.ensemble import Ensemble  # noqa: E402
+from training.networks.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, LiteClassifier, encode  # noqa: E402
+from training.networks.lite_unet import LiteUNet  # noqa: E402
+from training.networks.pooled import Classifier  # noqa: E402
+from training.networks.resnet import ClassifierOutput  # noqa: E402
+from training.segmentation.task import SegmenterTask  # noqa: E402
 
 
 class Echo(nn.Module):

@@ -13,7 +13,7 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 from torch import Tensor, nn  # noqa: E402
 
 from training.config import Phase, ScheduleConfig  # noqa: E402
-from training.trainer import CHECKPOINT, AveragedModel, Trainer, parameter_groups  # noqa: E402
+from training.loop.trainer import CHECKPOINT, AveragedModel, Trainer, parameter_groups  # noqa: E402
 
 SCHEDULE = ScheduleConfig(phases=(Phase(8, 256, 16), Phase(16, 128, 16)), learning_rate=0.02, epoch_images=64)
 

@@ -19,14 +19,14 @@ from typer.testing import CliRunner
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, Manifest, MapGeometry
 from core.imaging.preparation.transforms import Box, Placement
 from tests.fixtures.models import classifier_manifest, classifier_network, write_bundle
+from training.bundle.map_geometry import map_geometry
+from training.bundle.onnx_files import OnnxModel, export_graph
+from training.classification.input_check import checked_slices, evenly
 from training.commands.trust import trust_command
 from training.data.slices import LABELS
-from training.input_check import checked_slices, evenly
-from training.map_geometry import map_geometry
-from training.onnx_files import OnnxModel, export_graph
-from training.pointing import hit, randomise_weights, strongest_point
-from training.strange_pictures import CT_HEADS, load_pictures
-from training.trust import Trust, answer_metrics, area_under_curve
+from training.evaluation.pointing import hit, randomise_weights, strongest_point
+from training.evaluation.strange_pictures import CT_HEADS, load_pictures
+from training.evaluation.trust import Trust, answer_metrics, area_under_curve
 
 SPEC = ClassificationPreprocessing(size=64)
 

@@ -14,8 +14,8 @@ onnx = pytest.importorskip("onnx", reason="onnx comes with training/requirements
 
 from torch import nn  # noqa: E402
 
-from training.onnx_files import OnnxModel, export_graph  # noqa: E402
-from training.upsampling import shuffle_pixels  # noqa: E402
+from training.bundle.onnx_files import OnnxModel, export_graph  # noqa: E402
+from training.bundle.upsampling import shuffle_pixels  # noqa: E402
 
 
 def written(layer: nn.Module, path: Path) -> Any:

@@ -20,18 +20,18 @@ from typer.testing import CliRunner  # noqa: E402
 from core.contracts.manifest import VolumePreprocessing  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
+from training.bundle.onnx_files import OnnxModel  # noqa: E402
 from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
 from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
-from training.models.slices_in_volume import SlicesInVolume  # noqa: E402
-from training.models.unet3d import ResidualAttentionUNet3d  # noqa: E402
-from training.onnx_files import OnnxModel  # noqa: E402
+from training.loop.trainer import CHECKPOINT  # noqa: E402
+from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
+from training.networks.unet3d import ResidualAttentionUNet3d  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.trainer import CHECKPOINT  # noqa: E402
-from training.volume_export import served_graph, write_graph  # noqa: E402
-from training.volume_inputs import preprocessing_of  # noqa: E402
-from training.volume_quantize import reads_slices  # noqa: E402
-from training.volume_segmenter import VolumeSegmenterTask  # noqa: E402
+from training.volumes.export import served_graph, write_graph  # noqa: E402
+from training.volumes.inputs import preprocessing_of  # noqa: E402
+from training.volumes.quantize import reads_slices  # noqa: E402
+from training.volumes.task import VolumeSegmenterTask  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

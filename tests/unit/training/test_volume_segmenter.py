@@ -14,8 +14,6 @@ from torch import Tensor, nn  # noqa: E402
 
 from core.imaging.preparation.geometry import Reorientation, WorkingSpace  # noqa: E402
 from core.imaging.volume import Grid, Volume  # noqa: E402
-from training import volume_segmenter  # noqa: E402
-from training.augment import change_greys  # noqa: E402
 from training.config import (  # noqa: E402
     ISOTROPIC_VOLUMES,
     Phase,
@@ -33,12 +31,14 @@ from training.data.scans import (  # noqa: E402
     stacked,
 )
 from training.evaluation.volumes import OperatingPoint, views_of, without_specks  # noqa: E402
-from training.losses import mask_loss, partial_mask_loss  # noqa: E402
-from training.trainer import Trainer, fast_layout  # noqa: E402
-from training.volume_augment import block_shape, resample  # noqa: E402
-from training.volume_export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
-from training.volume_inputs import predict_volume, preprocessing_of  # noqa: E402
-from training.volume_segmenter import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402
+from training.loop.augment import change_greys  # noqa: E402
+from training.loop.losses import mask_loss, partial_mask_loss  # noqa: E402
+from training.loop.trainer import Trainer, fast_layout  # noqa: E402
+from training.volumes import task as volume_segmenter  # noqa: E402
+from training.volumes.augment import block_shape, resample  # noqa: E402
+from training.volumes.export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
+from training.volumes.inputs import predict_volume, preprocessing_of  # noqa: E402
+from training.volumes.task import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402
 
 STILL = VolumeAugmentation(
     rotation_deg=0, tilt_deg=0, zoom=(1, 1), stretch=(1, 1), flip=0, gamma=0, brightness=0, noise=0, bias_field=0

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.models.resnet import ResNetClassifier  # noqa: E402
-from training.models.widen import widened  # noqa: E402
+from training.networks.resnet import ResNetClassifier  # noqa: E402
+from training.networks.widen import widened  # noqa: E402
 
 
 def trained_like(width: int) -> ResNetClassifier:

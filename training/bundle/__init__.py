@@ -1,0 +1,1 @@
+"""From a trained run to a served bundle: graphs, ONNX files, int8, manifest, card."""

@@ -1,0 +1,1 @@
+"""What is trained, calibrated and exported as a classifier of slices."""

@@ -1,0 +1,89 @@
+"""Several label sets on one graph: for each its logits, temperature, conformal quantile and acceptance thresholds.
+
+The graph of a six-class run answers four-class questions as well: softmax over the logits of the four labels is the
+network's probability given that one of them is true. Weights are so stored and loaded once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict
+
+from core.contracts.manifest import Calibration, ClassificationPreprocessing, InputCheck
+from training.bundle.onnx_files import OnnxModel
+from training.classification.calibration import COVERAGE, calibrate
+from training.classification.input_check import CheckedInputs, checked_slices, fit_input_check
+from training.data.slices import LABELS
+from training.records import REFERENCE_FILE, Export, Record
+
+FloatArray = npt.NDArray[np.float32]
+
+# By name of the bundle; the first one of a run holds the files.
+LABEL_SETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tumor-classifier": LABELS,
+    "tumor-classifier-6": (*LABELS, "neurocytoma", "schwannoma"),
+}
+
+
+class LabelSet(BaseModel):
+    """One bundle's view of the graph. ``label_indices``: the logit of each of ``labels``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    labels: tuple[str, ...]
+    label_indices: tuple[int, ...]
+    calibration: Calibration
+    input_check: InputCheck
+
+
+class LabelSets(Record):
+    """Made by ``export`` where a graph serves more than its own labels: one entry a bundle."""
+
+    sets: tuple[LabelSet, ...]
+
+
+def calibrate_label_sets(run: Path, data: Path) -> LabelSets:
+    """Fit every label set that the exported graph of ``run`` covers, on validation; writes ``labelsets.json``.
+
+    CT heads are left out: they are what the input check must refuse. Raises ValueError where the graph covers no label
+    set.
+    """
+    export = Export.read(run)
+    covered = {name: labels for name, labels in LABEL_SETS.items() if set(labels) <= set(export.labels)}
+    if not covered:
+        raise ValueError(f"{run} knows {', '.join(export.labels)}: that covers no label set")
+    inputs = checked_slices(data, "val", ClassificationPreprocessing(size=export.size), export.labels)
+    outputs = OnnxModel(run / REFERENCE_FILE).run_all(inputs.images)
+    record = LabelSets(
+        sets=tuple(_calibrate(name, labels, export, inputs, outputs) for name, labels in covered.items())
+    )
+    record.write(run)
+    return record
+
+
+def _calibrate(
+    name: str, labels: tuple[str, ...], export: Export, inputs: CheckedInputs, outputs: Mapping[str, FloatArray]
+) -> LabelSet:
+    indices = tuple(export.labels.index(label) for label in labels)
+    rows = np.array([row.label in labels for row in inputs.rows])
+    logits = outputs["logits"][rows][:, indices]
+    truth = np.array([labels.index(row.label) for row in inputs.rows if row.label in labels], np.int64)
+    temperature, quantile = calibrate(logits, truth, [row.group for row in inputs.rows if row.label in labels])
+    return LabelSet(
+        name=name,
+        labels=labels,
+        label_indices=indices,
+        calibration=Calibration(
+            temperature=temperature,
+            temperature_in_graph=False,
+            conformal_quantile=quantile,
+            coverage=COVERAGE,
+        ),
+        input_check=fit_input_check(outputs["distance"][rows], inputs.pixels[rows]),
+    )

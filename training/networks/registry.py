@@ -1,0 +1,80 @@
+"""Every network that can be trained, exported and served, by the name that the command line takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from torch import nn
+
+from training.networks.multitask import MultiTaskClassifier
+from training.networks.pooled import Classifier
+from training.networks.resnet import ResNetClassifier
+from training.networks.slices_in_volume import SlicesInVolume
+from training.networks.unet import UNet
+from training.networks.unet3d import ResidualAttentionUNet3d
+from training.paper.densenet import densenet121
+from training.paper.efficientnet import efficientnet_b0
+from training.paper.fcn import FCN8s
+from training.paper.inception import inception_v3
+from training.paper.pspnet import PSPNet
+from training.paper.resnet_v2 import resnet50_v2
+from training.paper.unet_variants import AttentionUNet, ResidualUNet
+from training.paper.vgg import vgg16
+
+# Called with the number of classes and a width: 64 is the published network, others have channels in proportion.
+CLASSIFIERS: Final[Mapping[str, Callable[[int, int], Classifier]]] = {
+    "resnet50": ResNetClassifier,
+    "resnet50v2": resnet50_v2,
+    "densenet121": densenet121,
+    "efficientnet-b0": efficientnet_b0,
+    "inception-v3": inception_v3,
+    "vgg16": vgg16,
+}
+# Called with the number of sequences and the channels of the first level.
+SEGMENTERS: Final[Mapping[str, Callable[[int, int], nn.Module]]] = {
+    "unet": UNet,
+    "residual-unet": ResidualUNet,
+    "attention-unet": AttentionUNet,
+    "fcn-8s": FCN8s,
+    "pspnet": PSPNet,
+}
+# Called with the number of sequences, of regions, and the channels of the first level.
+VOLUME_SEGMENTERS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
+    "residual-attention-unet-3d": ResidualAttentionUNet3d,
+    "slices-in-volume": SlicesInVolume,
+}
+# As people write them.
+TITLES: Final[Mapping[str, str]] = {
+    "resnet50": "ResNet50",
+    "resnet50v2": "ResNet50V2",
+    "densenet121": "DenseNet121",
+    "efficientnet-b0": "EfficientNetB0",
+    "inception-v3": "InceptionV3",
+    "vgg16": "VGG16",
+    "efficientnet-lite0": "EfficientNet-Lite0",
+    "efficientnet-lite2": "EfficientNet-Lite2",
+    "unet": "classic U-Net",
+    "efficientnet-lite0-unet": "U-Net with an EfficientNet-Lite0 encoder",
+    "efficientnet-lite2-unet": "U-Net with an EfficientNet-Lite2 encoder",
+    "residual-unet": "residual U-Net",
+    "attention-unet": "attention U-Net",
+    "fcn-8s": "FCN-8s",
+    "pspnet": "PSPNet",
+    "residual-attention-unet-3d": "3D U-Net with residual blocks and attention",
+    "slices-in-volume": "3D U-Net with residual blocks and attention over a U-Net of slices",
+}
+
+
+def title(architecture: str) -> str:
+    """A network's name as people write it; of several side by side their names. Raises KeyError for another name."""
+    names = Counter(TITLES[name] for name in architecture.split("+"))
+    *others, last = (name if count == 1 else f"{count} x {name}" for name, count in names.items())
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def build_classifier(architecture: str, classes: int, width: int, *, multitask: bool = False) -> Classifier:
+    """A classifier by name; with ``multitask`` it outlines the tumour as well. Raises KeyError for another name."""
+    network = CLASSIFIERS[architecture](classes, width)
+    return MultiTaskClassifier(network) if multitask else network

@@ -1,0 +1,1 @@
+"""What is trained, exported and quantised as a segmenter of volumes."""

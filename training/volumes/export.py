@@ -1,0 +1,171 @@
+"""A volume segmenter's run as ``model.onnx``; thresholds and the smallest piece of tumour are chosen on validation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from core.contracts.manifest import VolumePreprocessing
+from core.runtime.sliding import BLOCK
+from training.bundle.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
+from training.data.archives import FloatArray
+from training.data.scans import REGIONS, scans
+from training.evaluation.masks import dice
+from training.evaluation.volumes import OperatingPoint, views_of, without_specks
+from training.loop.checkpoints import Trained
+from training.networks.slices_in_volume import SlicesInVolume
+from training.records import REFERENCE_FILE, Export
+from training.volumes.inputs import preprocessing_of, scan_input
+
+BoolArray = npt.NDArray[np.bool_]
+
+INPUT: Final = "volumes"
+# Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
+_IN_PLANE: Final = (2, 3)
+_ALONG_COLUMN: Final = 4
+THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
+# Where no validation scan knows a region.
+USUAL_THRESHOLD: Final = 0.5
+SMALLEST_ML: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """One scan in one view on its own grid: ``probabilities`` float16 and ``true`` bool, both (r, i, j, k)."""
+
+    probabilities: npt.NDArray[np.float16]
+    true: BoolArray
+    voxel_ml: float
+
+
+def validation_answers(model: nn.Module, point: OperatingPoint, data: Path) -> list[Answer]:
+    """Every validation scan in every view, for the regions that it knows."""
+
+    @torch.no_grad()
+    def forward(windows: FloatArray) -> FloatArray:
+        return np.asarray(model(torch.from_numpy(windows)).numpy())
+
+    answers = []
+    for scan in scans(data, "val"):
+        labelled = scan.read()
+        for names in views_of(labelled.sequences).values():
+            item = scan_input(labelled, names, point.preprocessing)
+            probabilities = point.probabilities(forward, item.volume.tensor)[: len(item.regions)]
+            restored = np.stack([item.space.restore(p).astype(np.float16) for p in probabilities])
+            answers.append(Answer(restored, item.regions, item.space.source.voxel_mm3 / 1000))
+    return answers
+
+
+def mean_dice(answers: Sequence[Answer], region: int, threshold: float, smallest_ml: float = 0.0) -> float:
+    """Mean over the answers that know the region, which must be some."""
+    scores = []
+    for answer in answers:
+        if region < len(answer.true):
+            mask = answer.probabilities[region] > threshold
+            cleaned = without_specks(mask, smallest_ml, answer.voxel_ml) if smallest_ml else mask
+            scores.append(dice(cleaned, answer.true[region]))
+    return float(np.mean(scores))
+
+
+def choose_thresholds(answers: Sequence[Answer]) -> tuple[float, ...]:
+    """For each region the one with the best mean Dice."""
+    chosen = []
+    for region in range(len(REGIONS)):
+        if any(region < len(answer.true) for answer in answers):
+            scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
+            chosen.append(max(scores, key=lambda threshold: scores[threshold]))
+        else:
+            chosen.append(USUAL_THRESHOLD)
+    return tuple(chosen)
+
+
+def choose_smallest(answers: Sequence[Answer], threshold: float) -> dict[float, float]:
+    """Mean Dice of the whole tumour for each least volume in ml of a piece that is kept."""
+    return {smallest: mean_dice(answers, 0, threshold, smallest) for smallest in SMALLEST_ML}
+
+
+def served_graph(network: nn.Module, preprocessing: VolumePreprocessing) -> nn.Module:
+    """The network as its file runs it: on windows, or on columns of them."""
+    if isinstance(network, SlicesInVolume):
+        i, j, k = preprocessing.window
+        return ColumnGraph(network, (i, j, k))
+    return SegmenterGraph(network)
+
+
+def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path) -> None:
+    """The graph as a file; free is the number of windows, by themselves or in a column."""
+    example = torch.zeros(_several(preprocessing))
+    if not preprocessing.columns:
+        export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS)
+        return
+    halves = torch.export.Dim("halves", min=2, max=1024)
+    free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
+    for axis, side in zip(_IN_PLANE, preprocessing.window, strict=False):
+        # Of a window of two blocks none can be left out: as many are on either side.
+        if side > 2 * BLOCK:
+            free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
+    export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
+
+
+def _several(preprocessing: VolumePreprocessing) -> tuple[int, ...]:
+    """Shape of the input that shows two windows: more than one, so that the exporter leaves their number free."""
+    i, j, k = preprocessing.window
+    channels = len(preprocessing.sequences)
+    return (1, channels, i, j, k + k // 2) if preprocessing.columns else (2, channels, i, j, k)
+
+
+def _example(data: Path, point: OperatingPoint) -> FloatArray:
+    """Two windows of a validation scan, that parity is measured on."""
+    (scan, *_) = scans(data, "val")
+    labelled = scan.read()
+    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).volume.tensor
+    example = np.zeros(_several(point.preprocessing), np.float32)
+    for block, share in zip(example, (0, 4), strict=False):
+        starts = [side // share if share else 0 for side in block.shape[1:]]
+        cut = tuple(slice(start, start + side) for start, side in zip(starts, block.shape[1:], strict=True))
+        part = tensor[(slice(None), *cut)]
+        block[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
+    return example
+
+
+def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
+    """Write ``model.onnx``; the record of what was chosen. Raises ValueError where there is no validation scan."""
+    preprocessing = preprocessing_of(trained.config)
+    side = preprocessing.window[-1]
+    undecided = OperatingPoint(preprocessing, trained.labels, (USUAL_THRESHOLD,) * len(trained.labels), 0.0)
+    if not scans(data, "val"):
+        raise ValueError(f"{data} has no scan of split val to choose thresholds on")
+    folded = fold_normalisation(trained.model)
+    graph = served_graph(half_weights(folded), preprocessing).eval()
+    windows = _example(data, undecided)
+    path = run / REFERENCE_FILE
+    write_graph(graph, preprocessing, path)
+    answers = validation_answers(graph, undecided, data)
+    thresholds = choose_thresholds(answers)
+    by_smallest = choose_smallest(answers, thresholds[0])
+    smallest = max(by_smallest, key=lambda size: by_smallest[size])
+    with torch.no_grad():
+        images = torch.from_numpy(windows)
+        rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
+    return Export(
+        kind="volume-segmenter",
+        architecture=trained.architecture,
+        preset=trained.config.get("preset", "falx"),
+        size=side,
+        labels=trained.labels,
+        parity=largest_difference(graph, path, windows),
+        rounding=rounding,
+        images_seen=trained.images_seen,
+        sizes={str(side): by_smallest[smallest]},
+        volume=preprocessing,
+        thresholds=thresholds,
+        smallest_component_ml=smallest,
+    )
