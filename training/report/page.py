@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -14,6 +15,8 @@ from training.report.distribution import Counts
 from training.report.examples import AUGMENTED, PLANES, SEQUENCES
 from training.report.paper import TITLE, markdown_table, shown
 from training.report.scored import Scored
+
+LINE: Final = 120
 
 _PHANTOM: Final = (
     "The head is synthetic (`training/report/phantom.py`). What may be passed on differs between the data sets, and "
@@ -42,8 +45,20 @@ near-duplicates). Every figure of a bundle, and its limits, are in its `CARD.md`
     ]
     for section in sections:
         images = "\n\n".join(f"![{alt}]({name})" for name, alt in section.images.items())
-        parts.append("\n\n".join(part for part in (f"## {section.title}", images, section.text) if part))
+        parts.append("\n\n".join(part for part in (f"## {section.title}", images, wrapped(section.text)) if part))
     return "\n\n".join(parts) + "\n"
+
+
+def wrapped(text: str) -> str:
+    """Markdown whose lines are paragraphs, items or rows, in lines of at most ``LINE`` characters but for the rows."""
+    return "\n".join(_wrapped_line(line) for line in text.split("\n"))
+
+
+def _wrapped_line(line: str) -> str:
+    if line.startswith("|"):
+        return line
+    indent = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, LINE, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def distribution_section(image: str, counts: Counts) -> Section:

@@ -310,6 +310,7 @@ def test_the_command_writes_every_figure_and_its_page(data: Path, tmp_path: Path
     right = int(np.sum(answers.predicted == answers.labels))
     assert f"12 slices: accuracy {right / 12:.3f} (" in text
     assert "a run that is no shipped bundle by itself; at the end accuracy 0.900" in text
+    assert max(len(line) for line in text.splitlines() if not line.startswith(("|", "!"))) <= 120
     assert "none shipped" in paper.read_text()
     before = {name: (out / name).read_bytes() for name in linked}
     again = CliRunner().invoke(app, [str(argument) for argument in arguments])
