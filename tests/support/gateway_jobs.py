@@ -115,7 +115,7 @@ def volumes(folder: Path, upstream: str, **settings: str) -> Iterator[Volumes]:
             "FALX_REDIS_URL": valkey.start(),
             "FALX_BLOBS_URL": str(folder / "blobs"),
             "FALX_BLOBS_MIN_FREE_BYTES": "0",
-            "FALX_TEST_FOLDER": str(folder),
+            "JOBS_TEST_FOLDER": str(folder),
             "FALX_JOB_TYPES": TYPES,
             "FALX_JOB_LEASE_S": str(LEASE_S),
             "FALX_JOB_RETRY_DELAY_S": "0.1",
