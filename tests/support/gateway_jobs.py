@@ -136,5 +136,5 @@ def digest(data: bytes) -> str:
 
 def unfinished(data: bytes, length: int) -> bytes:
     """The head and the beginning of a request whose multipart body is ``length`` bytes longer than ``data``."""
-    head = f"POST {JOBS} HTTP/1.1\r\nHost: falx\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+    head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
     return head.encode() + f"Content-Length: {len(data) + length}\r\n\r\n".encode() + data
