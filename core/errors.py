@@ -26,12 +26,14 @@
     │   ├── IdempotencyKeyReuse      422  the key came with another body before
     │   ├── JobCrashed               422  processing died on every attempt
     │   ├── JobTimedOut              422  processing took longer than a job may
+    │   ├── UploadStalled            408  the body came too slowly, or not at all
     │   ├── MethodNotAllowed         405
     │   ├── Unauthorized             401
     │   ├── Forbidden                403
     │   └── RateLimited              429
     ├── CapacityError                the same request may succeed later
     │   ├── QueueFull                429
+    │   ├── UploadsBusy              503  as many uploads as are taken in at once
     │   ├── QueueUnavailable         503  the job queue cannot be reached
     │   ├── StorageUnavailable       503  the store of inputs and results cannot be reached
     │   ├── StorageFull              507  no room for inputs or results
@@ -191,6 +193,10 @@ class JobTimedOut(RequestError):
     code, status, title = "job-timed-out", 422, "The job took too long"
 
 
+class UploadStalled(RequestError):
+    code, status, title = "upload-stalled", 408, "The upload came to a standstill"
+
+
 class MethodNotAllowed(RequestError):
     code, status, title = "method-not-allowed", 405, "The method is not allowed"
 
@@ -215,6 +221,10 @@ class CapacityError(FalxError):
 
 class QueueFull(CapacityError):
     code, status, title = "queue-full", 429, "The queue is full"
+
+
+class UploadsBusy(CapacityError):
+    code, status, title = "uploads-busy", 503, "Too many uploads at once"
 
 
 class QueueUnavailable(CapacityError):

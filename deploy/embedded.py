@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from core.contracts.base import DISCLAIMER
 from core.errors import StartupError
+from core.http.known_settings import unknown_settings
 from deploy.plan import EmbeddedSettings, Service, Tier, plan, port_faults, volumes_fault
 from deploy.queue_server import QueueServer
 from deploy.supervisor import Supervisor
@@ -27,6 +29,9 @@ Volumes are jobs; name what you have of t1, t1ce, t2 and flair:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run until Ctrl-C; the exit code is 0 after a clean drain and 1 after any failure."""
     options = _parser().parse_args(arguments)
+    if unknown := unknown_settings(os.environ):
+        _say("\n".join(unknown))
+        return 1
     try:
         settings = EmbeddedSettings()
     except ValidationError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fastapi import FastAPI
+from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,6 +15,7 @@ from core.http.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
 from gateway.auth import Authenticator, authenticator
 from gateway.body import BodyLimits
+from gateway.browsers import LocalCallersOnly
 from gateway.catalogue import Catalogue
 from gateway.circuit import Circuit
 from gateway.forward import Policy, client_address
@@ -92,6 +94,11 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         _add_openapi(app)
     add_pages(app, settings.problems_file, reference=settings.openapi)
     _allow_origins(app, settings.cors_origins)
+    if not auth.needs_key:
+        # Innermost, so that a refusal has its request id, its line in the log and its count like any other.
+        app.user_middleware.append(
+            Middleware(LocalCallersOnly, hosts=settings.allowed_hosts, origins=settings.cors_origins, metrics=metrics)
+        )
     return app
 
 

@@ -59,6 +59,13 @@ class GatewaySettings(QueueSettings, BlobSettings, ServingSettings):
         "commas; empty switches CORS off. The page served at / needs none.",
     )
 
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Names besides those of this machine (localhost, 127.0.0.1, [::1]) under which a gateway without "
+        "keys answers, separated by commas; * is any. With keys every name is answered. A page could otherwise reach "
+        "the gateway through a name of its own that leads to this machine.",
+    )
+
     max_request_bytes: int = Field(
         default=176 * MIB,
         ge=1024,
@@ -80,6 +87,24 @@ class GatewaySettings(QueueSettings, BlobSettings, ServingSettings):
         default=16,
         ge=1,
         description="Jobs whose bodies are taken in at once; more wait for their turn. Memory: up to 24 MiB each.",
+    )
+    upload_wait_s: float = Field(
+        default=10.0,
+        gt=0,
+        le=600,
+        description="Seconds that an upload waits for its turn; then it gets 503 with Retry-After.",
+    )
+    upload_idle_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds without a byte after which an upload is given up with 408, so that silent ones do not "
+        "keep everybody else's out. It gets as long to come up to its least rate.",
+    )
+    upload_least_rate: int = Field(
+        default=4096,
+        ge=0,
+        description="Bytes a second that an upload must come to on average after its first upload_idle_s; slower it is "
+        "given up with 408.",
     )
     upload_timeout_s: float = Field(
         default=3600.0,
@@ -137,7 +162,7 @@ class GatewaySettings(QueueSettings, BlobSettings, ServingSettings):
         default=None, description="Markdown source of /docs/problems; unset is docs/problems.md of the installation."
     )
 
-    @field_validator("cors_origins", "job_types", mode="before")
+    @field_validator("allowed_hosts", "cors_origins", "job_types", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

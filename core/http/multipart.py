@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Collection
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from core.errors import FieldError, InputTooLarge, InvalidRequest
 
+# What stands before the first boundary is for readers that know no MIME, and ignored (RFC 2046, 5.1.1).
+_MOST_PREAMBLE_BYTES: Final = 16 * 1024
 # Binary is what RFC 7578 sends; the other two change no byte either.
 _PLAIN_ENCODINGS = (b"", b"binary", b"7bit", b"8bit")
 
@@ -68,6 +71,9 @@ class MultipartFeed:
         self._header_name = b""
         self._header_value = b""
         self._ended = False
+        # Held until the first boundary is found; None from then on.
+        self._preamble: bytes | None = b""
+        self._first = re.compile(rb"(?:\A|\r\n)(?=--" + re.escape(boundary) + rb"(?:--|[ \t]*\r\n))")
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -87,13 +93,28 @@ class MultipartFeed:
 
     def feed(self, chunk: bytes) -> None:
         """Read on."""
+        if self._preamble is not None:
+            chunk = self._after_preamble(self._preamble + chunk)
         try:
             self._parser.write(chunk)
         except FormParserError as error:
             raise _malformed(error) from error
 
+    def _after_preamble(self, held: bytes) -> bytes:
+        """``held`` from its first boundary on; nothing as long as there is none."""
+        found = self._first.search(held)
+        if found is not None:
+            self._preamble = None
+            return held[found.end() :]
+        if len(held) > _MOST_PREAMBLE_BYTES:
+            raise _without_boundary()
+        self._preamble = held
+        return b""
+
     def close(self) -> None:
         """Note the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
+        if self._preamble is not None:
+            raise _without_boundary()
         if not self._ended:
             raise InvalidRequest(
                 "The multipart body ends before its closing boundary: it was cut off, or its boundary is not the one "
@@ -263,6 +284,10 @@ def check_part_size(name: str, size: int, max_bytes: int) -> None:
 
 def _fault(detail: str, pointer: str) -> InvalidRequest:
     return InvalidRequest(detail, errors=[FieldError(pointer, detail)])
+
+
+def _without_boundary() -> InvalidRequest:
+    return InvalidRequest("The multipart body is malformed: the boundary named in Content-Type does not begin a line.")
 
 
 def _malformed(error: FormParserError) -> InvalidRequest:

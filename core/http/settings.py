@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+
+from core.http.known_settings import unknown_settings
 
 MIB = 1024 * 1024
 
@@ -78,7 +81,12 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def load_settings(kind: type[Settings]) -> Settings:
-    """``kind`` from the environment; ends the process with one line per wrong variable. Values are not repeated."""
+    """``kind`` from the environment; ends the process with one line per wrong variable. Values are not repeated.
+
+    Wrong is a value that breaks a rule, and a variable with the prefix that is a setting of no part of Falx.
+    """
+    if unknown := unknown_settings(os.environ):
+        sys.exit("\n".join(f"falx: {fault}" for fault in unknown))
     try:
         return kind()
     except ValidationError as error:

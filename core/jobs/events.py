@@ -13,7 +13,9 @@ from core.jobs.connection import reaching
 from core.jobs.store import JobStore
 
 _FIRST: Final = "0-0"
-_EVENT_ID: Final = re.compile(r"\d{1,20}-\d{1,20}")
+_EVENT_ID: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+# Both halves of a stream's id are unsigned numbers of 64 bits.
+_LARGEST_ID: Final = 2**64 - 1
 _BATCH: Final = 100
 
 # How redis-py hands over a read of one stream.
@@ -24,7 +26,7 @@ def check_event_id(after: str | None) -> str:
     """Where to begin reading: after the event called ``after``. Raises ``InvalidRequest`` for what is no event's id."""
     if after is None:
         return _FIRST
-    if not _EVENT_ID.fullmatch(after):
+    if not _EVENT_ID.fullmatch(after) or max(map(int, after.split("-"))) > _LARGEST_ID:
         raise InvalidRequest("Last-Event-ID is none of this job's.")
     return after
 

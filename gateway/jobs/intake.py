@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from core.blobs.retention import input_name
 from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
-from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType
+from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
 from gateway.body import content_length, too_large
@@ -63,8 +64,8 @@ class Receiver:
 
         Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``InputTooLarge``, what the first
         bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``, ``StorageUnavailable``,
-        ``DeadlineExceeded``, and ``ClientDisconnect`` when the client hangs up. What was stored by then is for the
-        caller to erase.
+        ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs up. What was stored by
+        then is for the caller to erase.
         """
         boundary = _boundary(request)
         async for part in StreamedParts(self._body(request), boundary, _NAMES):
@@ -81,9 +82,10 @@ class Receiver:
         limit = self._settings.max_job_bytes + _ENVELOPE_BYTES
         content_length(request.headers, limit)
         stream = request.stream()
-        size = 0
+        size, began_s = 0, time.monotonic()
         while (chunk := await self._next(stream)) is not None:
             size += len(chunk)
+            self._check_rate(size, time.monotonic() - began_s)
             if size > limit:
                 raise too_large(limit)
             if chunk:
@@ -91,11 +93,19 @@ class Receiver:
 
     async def _next(self, stream: AsyncGenerator[bytes, None]) -> bytes | None:
         # The store reads from a task of its own, which a timeout around the whole would leave behind.
+        left_s, idle_s = self._deadline.remaining_s, self._settings.upload_idle_s
         try:
-            async with asyncio.timeout(self._deadline.remaining_s):
+            async with asyncio.timeout(min(left_s, idle_s)):
                 return await anext(stream, None)
         except TimeoutError:
-            raise deadline_exceeded() from None
+            if left_s <= idle_s:
+                raise deadline_exceeded() from None
+            raise UploadStalled(f"Nothing of the body came for {idle_s:g} seconds.") from None
+
+    def _check_rate(self, size: int, seconds: float) -> None:
+        least = self._settings.upload_least_rate
+        if size < least * (seconds - self._settings.upload_idle_s):
+            raise UploadStalled(f"The body comes more slowly than {least} bytes a second.")
 
     async def _take(self, part: StreamedPart) -> None:
         if part.name == DESCRIPTION:

@@ -16,7 +16,15 @@ from starlette.responses import Response
 from core.blobs.retention import job_prefix
 from core.contracts.base import Contract
 from core.contracts.jobs import JobList, JobRecord, ResultList
-from core.errors import FalxError, IdempotencyConflict, IdempotencyKeyReuse, NotFound, QueueFull, QueueUnavailable
+from core.errors import (
+    FalxError,
+    IdempotencyConflict,
+    IdempotencyKeyReuse,
+    NotFound,
+    QueueFull,
+    QueueUnavailable,
+    UploadsBusy,
+)
 from core.http.draining import Drain
 from core.http.requests import (
     ClientGone,
@@ -101,12 +109,21 @@ class JobRoutes:
 
     @asynccontextmanager
     async def _turn(self, deadline: Deadline) -> AsyncIterator[None]:
-        """One of the uploads that are taken in at once. Raises ``DeadlineExceeded`` where none becomes free in time."""
+        """One of the uploads that are taken in at once.
+
+        Raises ``UploadsBusy``, or ``DeadlineExceeded``, where none becomes free in time.
+        """
+        left_s, wait_s = deadline.remaining_s, self._settings.upload_wait_s
         try:
-            async with asyncio.timeout(deadline.remaining_s):
+            async with asyncio.timeout(min(left_s, wait_s)):
                 await self._uploads.acquire()
         except TimeoutError:
-            raise deadline_exceeded() from None
+            if left_s <= wait_s:
+                raise deadline_exceeded() from None
+            raise UploadsBusy(
+                f"{self._settings.max_uploads} jobs are being uploaded, as many as are taken in at once.",
+                retry_after_s=wait_s,
+            ) from None
         try:
             yield
         finally:

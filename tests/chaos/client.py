@@ -140,7 +140,7 @@ class Caller:
     def _cut(self, how: Cut, body: bytes, headers: dict[str, str], rng: random.Random) -> None:
         """Send the request, or the first part of it, and hang up without a look at the answer."""
         address = urlsplit(self._site.base_url)
-        lines = [f"POST {JOBS} HTTP/1.1", "Host: falx", f"Content-Length: {len(body)}"]
+        lines = [f"POST {JOBS} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
         head = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())]) + "\r\n\r\n"
         length = rng.randrange(len(body)) if how == "half" else len(body)
         try:

@@ -55,7 +55,7 @@ def post(gateway: Server, body: bytes = b"pixels", path: str = PATH, **headers: 
 def chunked(gateway: Server, sizes: list[int]) -> bytes:
     """The head of the answer to an upload without Content-Length."""
     with gateway.connect() as connection:
-        connection.sendall(b"POST %s HTTP/1.1\r\nHost: falx\r\nContent-Type: image/png\r\n" % PATH.encode())
+        connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n" % PATH.encode())
         connection.sendall(b"Transfer-Encoding: chunked\r\n\r\n")
         try:
             for size in sizes:
@@ -218,7 +218,7 @@ class TestRefuses:
 
     def test_declared_oversize(self, gateway: Server, upstream: ScriptedUpstream) -> None:
         with gateway.connect() as connection:
-            connection.sendall(b"POST %s HTTP/1.1\r\nHost: falx\r\n" % PATH.encode())
+            connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\n" % PATH.encode())
             connection.sendall(b"Content-Length: %d\r\n\r\n" % (MAX_BODY + 1))
             answer = read_answer(connection)
         assert answer.startswith(b"HTTP/1.1 413")
@@ -289,7 +289,7 @@ class TestHangUp:
 
         upstream.script = hang
         with gateway.connect() as connection:
-            connection.sendall(b"POST %s HTTP/1.1\r\nHost: falx\r\nContent-Length: 1\r\n\r\nx" % PATH.encode())
+            connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx" % PATH.encode())
             assert arrived.wait(5)
         assert dropped.wait(2)
         metrics = gateway.request("GET", "/metrics").body.decode()
@@ -304,7 +304,9 @@ class TestHangUp:
 
         upstream.script = read_on
         with gateway.connect() as connection:
-            connection.sendall(b"POST %s HTTP/1.1\r\nHost: falx\r\nContent-Length: 4000000\r\n\r\n" % PATH.encode())
+            connection.sendall(
+                b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4000000\r\n\r\n" % PATH.encode()
+            )
             connection.sendall(b"x" * 2 * MIB)
             deadline = time.monotonic() + 5
             while not upstream.seen and time.monotonic() < deadline:

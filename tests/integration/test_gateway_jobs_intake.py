@@ -230,7 +230,7 @@ def begun(served: Volumes, headers: str = "") -> socket.socket:
     data, _ = body(None, t1=volume(), flair=volume(compress=False) + bytes(MIB))
     half = unfinished(data[: -MIB // 2], MIB // 2)
     connection = served.gateway.connect(LIMIT_S)
-    connection.sendall(half.replace(b"Host: falx\r\n", b"Host: falx\r\n" + headers.encode()))
+    connection.sendall(half.replace(b"Host: localhost\r\n", b"Host: localhost\r\n" + headers.encode()))
     until(lambda: any(path.name == "t1" for path in served.files()), "the first part in the store")
     return connection
 

@@ -191,7 +191,7 @@ def dropped(stack: Stack, reason: str) -> float:
 class TestGivingUp:
     def test_work_of_clients_that_hang_up_is_dropped(self, slow: Stack) -> None:
         before = dropped(slow, "cancelled")
-        head = b"POST %s HTTP/1.1\r\nHost: falx\r\nContent-Type: image/png\r\n" % CLASSIFY.encode()
+        head = b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n" % CLASSIFY.encode()
         sent = head + b"Content-Length: %d\r\n\r\n%s" % (len(IMAGE), IMAGE)
         connections = [slow.gateway.connect() for _ in range(12)]
         for connection in connections:

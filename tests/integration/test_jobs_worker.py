@@ -48,7 +48,7 @@ class Notes:
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerSettings]:
     """Settings with a server of this test's own."""
-    monkeypatch.setenv("FALX_TEST_FOLDER", str(tmp_path))
+    monkeypatch.setenv("JOBS_TEST_FOLDER", str(tmp_path))
     server = EmbeddedValkey(tmp_path / "valkey")
     yield WorkerSettings(
         redis_url=server.start(), job_lease_s=LEASE_S, job_retry_delay_s=0.1, job_max_attempts=2, redis_timeout_s=5

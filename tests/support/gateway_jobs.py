@@ -115,7 +115,7 @@ def volumes(folder: Path, upstream: str, **settings: str) -> Iterator[Volumes]:
             "FALX_REDIS_URL": valkey.start(),
             "FALX_BLOBS_URL": str(folder / "blobs"),
             "FALX_BLOBS_MIN_FREE_BYTES": "0",
-            "FALX_TEST_FOLDER": str(folder),
+            "JOBS_TEST_FOLDER": str(folder),
             "FALX_JOB_TYPES": TYPES,
             "FALX_JOB_LEASE_S": str(LEASE_S),
             "FALX_JOB_RETRY_DELAY_S": "0.1",
@@ -136,5 +136,5 @@ def digest(data: bytes) -> str:
 
 def unfinished(data: bytes, length: int) -> bytes:
     """The head and the beginning of a request whose multipart body is ``length`` bytes longer than ``data``."""
-    head = f"POST {JOBS} HTTP/1.1\r\nHost: falx\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
+    head = f"POST {JOBS} HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
     return head.encode() + f"Content-Length: {len(data) + length}\r\n\r\n".encode() + data

@@ -31,7 +31,7 @@ class Workers:
         self.environment = {
             **os.environ,
             "FALX_REDIS_URL": url,
-            "FALX_TEST_FOLDER": str(folder),
+            "JOBS_TEST_FOLDER": str(folder),
             "FALX_JOB_LEASE_S": str(LEASE_S),
             "FALX_JOB_RETRY_DELAY_S": "0.1",
             **{f"FALX_{name.upper()}": str(value) for name, value in settings.items()},

@@ -17,7 +17,7 @@ from core.jobs.handler import Work
 
 def folder() -> Path:
     """Where jobs leave their traces."""
-    return Path(os.environ["FALX_TEST_FOLDER"])
+    return Path(os.environ["JOBS_TEST_FOLDER"])
 
 
 def trace(work: Work, text: str) -> None:

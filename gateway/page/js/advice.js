@@ -50,6 +50,8 @@ const ADVICE = {
   "rate-limited": ["Too many requests in a short time", LATER],
   "queue-full": ["The server has all the work it can take",
     "Nothing is lost: try again when the time is up."],
+  "upload-stalled": ["The upload came to a standstill", "Check the connection, then send it again."],
+  "uploads-busy": ["Others are uploading just now", LATER],
   "queue-unavailable": ["Volumes cannot be taken in now",
     "Try again in a moment. Jobs that were accepted before are kept."],
   "storage-unavailable": ["The store for results is away", LATER],

@@ -27,7 +27,7 @@ WIRE_ERRORS = sorted(
 def test_each_error_has_a_code_a_status_and_a_documented_section(cls: type[errors.FalxError]) -> None:
     assert re.fullmatch(r"[a-z]+(-[a-z]+)*", cls.code)
     assert cls.code != errors.FalxError.code
-    assert cls.status in {400, 401, 403, 404, 405, 406, 409, 410, 413, 415, 416, 422, 429, 502, 503, 504, 507}
+    assert cls.status in {400, 401, 403, 404, 405, 406, 408, 409, 410, 413, 415, 416, 422, 429, 502, 503, 504, 507}
     sections = re.findall(r"^## `?([a-z-]+)`?\s*$", (ROOT / "docs" / "problems.md").read_text(), flags=re.MULTILINE)
     assert cls.code in sections
 
@@ -42,6 +42,7 @@ def test_only_capacity_and_rate_errors_invite_a_retry() -> None:
     assert retryable == {
         "queue-full",
         "queue-unavailable",
+        "uploads-busy",
         "storage-full",
         "storage-unavailable",
         "rate-limited",

@@ -37,6 +37,13 @@ def test_a_wrong_setting_names_its_variable(tmp_path: Path) -> None:
     assert "Traceback" not in run.stdout + run.stderr
 
 
+def test_an_unknown_setting_is_named_and_nothing_is_started(tmp_path: Path) -> None:
+    run = embedded(FALX_MODLES_DIR="models", FALX_DATA_DIR=str(tmp_path))
+    assert run.returncode == 1
+    assert run.stdout == "FALX_MODLES_DIR: There is no such setting; perhaps FALX_MODELS_DIR was meant.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_welcome_has_the_addresses_and_a_curl_line_for_a_file_that_is_there() -> None:
     _, (gateway,) = plan(EmbeddedSettings(port=8123))
     text = welcome(gateway)

@@ -184,3 +184,64 @@ def test_after_its_answer_a_client_may_send_on_but_not_without_end(
     connection.sendall(b"x" * 500_000)
     with pytest.raises(OSError, match=r"."):
         keep_sending(connection, b"x" * 65_536, times=200)
+
+
+UPGRADE = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAEAAEAAAAIAAAABAAMAAABk\r\n"
+SIZE = b"POST /size HTTP/1.1\r\nHost: x\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["at once", "head and body apart"])
+@pytest.mark.parametrize("chunked", [False, True], ids=["with a length", "chunked"])
+def test_an_offer_to_upgrade_is_ignored(connection: socket.socket, apart: bool, chunked: bool) -> None:
+    """RFC 9110, 7.8. Java's HttpClient, Spring and ``curl --http2`` offer h2c with every POST over plain HTTP."""
+    head, body = (CHUNKED, b"5\r\nabcde\r\n0\r\n\r\n") if chunked else (b"Content-Length: 5\r\n\r\n", b"abcde")
+    for _ in range(2):  # the connection goes on after it
+        connection.sendall(SIZE + UPGRADE + head + (b"" if apart else body))
+        if apart:
+            time.sleep(0.1)
+            connection.sendall(body)
+        assert answer(connection) == (200, b"5")
+
+
+def test_an_offer_to_upgrade_without_a_body_is_ignored(connection: socket.socket) -> None:
+    for _ in range(2):
+        connection.sendall(HEAD + UPGRADE + b"\r\n")
+        assert answer(connection)[0] == 200
+
+
+def test_a_client_that_is_done_with_sending_gets_its_answer(connection: socket.socket) -> None:
+    connection.sendall(b"POST /slow HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde")
+    connection.shutdown(socket.SHUT_WR)
+    assert answer(connection) == (200, b"late")
+    assert closed(connection)
+
+
+def test_fields_after_the_last_chunk_are_dropped(connection: socket.socket) -> None:
+    connection.sendall(SIZE + CHUNKED + b"5\r\nabcde\r\n0\r\nX-Late: 1\r\n\r\n")
+    assert answer(connection) == (200, b"5")
+
+
+@pytest.mark.parametrize(
+    "beside", [b"0\r\nX-Late: " + b"a" * 256, b"1;" + b"a" * 256], ids=["fields", "extension of a chunk"]
+)
+def test_what_stands_beside_the_bytes_of_a_body_is_bounded(connection: socket.socket, beside: bytes) -> None:
+    connection.sendall(SIZE + CHUNKED + b"5\r\nabcde\r\n" + beside)
+    time.sleep(0.3)  # or what follows may come in the same read as the body, which is not counted
+    keep_sending(connection, b"a" * 256, MAX_HEADER_BYTES // 256 + 1, 0.002)
+    status, body = answer(connection)
+    assert status == 431
+    assert str(MAX_HEADER_BYTES) in json.loads(body)["detail"]
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n"], ids=["none", "two"])
+def test_a_request_names_one_host(connection: socket.socket, hosts: bytes) -> None:
+    """RFC 9112, 3.2."""
+    connection.sendall(b"GET /livez HTTP/1.1\r\n" + hosts + b"\r\n")
+    assert answer(connection)[0] == 400
+    assert closed(connection)
+
+
+def test_http_1_0_needs_no_host(connection: socket.socket) -> None:
+    connection.sendall(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert answer(connection)[0] == 200

@@ -7,6 +7,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
+from core.http.known_settings import COMPOSE, SERVICES
 from core.http.settings import ServingSettings, load_settings
 from core.serving.settings import ModelServingSettings
 from tests.fixtures.servers import ROOT
@@ -97,3 +98,42 @@ def test_every_setting_is_explained_where_it_is_defined_and_in_the_documentation
     default = FIELDS[name].default
     shown = str(default).lower() if isinstance(default, bool) else str(default)
     assert row.group(1) == ("unset" if default is None or default == () else f"`{shown}`")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"), [("FALX_MODLES_DIR", "FALX_MODELS_DIR"), ("FALX_XYZZY", None), ("falx_prot", "FALX_PORT")]
+)
+def test_an_unknown_setting_stops_the_start_by_name(
+    monkeypatch: pytest.MonkeyPatch, name: str, meant: str | None
+) -> None:
+    monkeypatch.setenv(name, "secret")
+    with pytest.raises(SystemExit) as caught:
+        load_settings(ServingSettings)
+    message = str(caught.value.code)
+    assert message.startswith(f"falx: {name}: There is no such setting")
+    assert (f"perhaps {meant} was meant" in message) if meant else ("perhaps" not in message)
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("name", ["FALX_VOLUME_MODEL", "FALX_CLASSIFIER_MEMORY", "FALX_URL", "FALX_OLD", "falx_port"])
+def test_settings_of_others_and_of_clients_are_known(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    load_settings(ServingSettings)
+
+
+def test_the_list_of_settings_is_what_the_services_define() -> None:
+    from classifier_service.settings import ClassifierSettings
+    from core.jobs.settings import WorkerSettings
+    from deploy.plan import EmbeddedSettings
+    from gateway.settings import GatewaySettings
+    from segmenter_service.slices.settings import SegmenterSettings
+    from segmenter_service.volumes.settings import VolumeSettings
+
+    kinds = (ClassifierSettings, SegmenterSettings, VolumeSettings, GatewaySettings, WorkerSettings, EmbeddedSettings)
+    assert {name for kind in kinds for name in kind.model_fields} == SERVICES
+
+
+def test_the_list_of_settings_is_what_the_compose_files_ask_for() -> None:
+    files = [ROOT / "docker-compose.yml", *(ROOT / "deploy").glob("*.yml")]
+    asked = {name for file in files for name in re.findall(r"\$\{FALX_(\w+)", file.read_text())}
+    assert {name.lower() for name in asked} - SERVICES == COMPOSE

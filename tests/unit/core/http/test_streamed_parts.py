@@ -77,3 +77,16 @@ async def test_a_body_that_ends_too_soon() -> None:
     for length in range(len(data) - 4):
         with pytest.raises(InvalidRequest):
             await read(data[:length], 64)
+
+
+@pytest.mark.parametrize("step", [1, 7, 10_000])
+@pytest.mark.parametrize("preamble", [b"\r\n", b"A message in MIME format.\r\n", b"--" + b"x" * 5000 + b"\r\n--\r\n"])
+async def test_what_stands_before_the_first_boundary_is_passed_over(preamble: bytes, step: int) -> None:
+    data, _ = in_multipart({"t1": b"a" * 50, "job": b"c"})
+    assert await read(preamble + data, step) == {"t1": b"a" * 50, "job": b"c"}
+
+
+@pytest.mark.parametrize("size", [100, 20_000])
+async def test_a_body_without_its_boundary_is_refused(size: int) -> None:
+    with pytest.raises(InvalidRequest, match="boundary"):
+        await read(b"-" * size, 100)

@@ -26,7 +26,7 @@ HANDLER = "tests.support.jobs_handlers:work"
 
 @pytest.fixture(autouse=True)
 def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FALX_TEST_FOLDER", str(tmp_path))
+    monkeypatch.setenv("JOBS_TEST_FOLDER", str(tmp_path))
 
 
 def request_of(kind: str, handler: str = HANDLER) -> ChildRequest:
