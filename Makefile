@@ -66,7 +66,10 @@ bench-volumes: $(DEV_STAMP)
 	$(PY) -m benchmarks.volumes $(ARGS)
 
 chaos: $(DEV_STAMP)
-	@$(PY) -m tests.chaos $(ARGS)
+	@$(PY) -m drills.chaos $(ARGS)
+
+drills: $(DEV_STAMP)
+	@$(PY) -m drills $(ARGS)
 
 COMPOSE = $(shell if docker compose version >/dev/null 2>&1; then echo docker compose; else echo docker-compose; fi)
 
