@@ -1,8 +1,7 @@
 """``python -m drills.restarts``: each service of ``make run`` is killed in turn while people send slices.
 
 Exits with 1 unless each one is started again by the supervisor and answers as before. While it is away callers get a
-right answer, a 503 or 504 that they may try again, or a broken connection; while a model server is away, the other one's
-answers go on.
+right answer, a 503 or 504 that they may try again, or a broken connection; the other model server's answers go on.
 """
 
 from __future__ import annotations
