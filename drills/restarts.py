@@ -56,7 +56,7 @@ def main() -> int:
                 _wait_for_answers(site, callers, PATHS, time.monotonic(), _QUIET_CALLS)
                 deaths.append(_kill(site, callers, service))
         _wait_for_answers(site, callers, PATHS, time.monotonic(), _QUIET_CALLS)
-    faults = _faults(callers.calls, deaths)
+    faults = faults_of(callers.calls, deaths)
     sys.stdout.write("\n".join([*_report(callers, deaths), *_said(faults)]) + "\n")
     return 1 if faults else 0
 
@@ -78,7 +78,7 @@ def _wait_for_answers(site: Embedded, callers: Callers, paths: tuple[str, ...], 
     site.wait_until(answered, f"{count} answers on {', '.join(paths)}")
 
 
-def _faults(calls: list[Call], deaths: list[Death]) -> list[str]:
+def faults_of(calls: list[Call], deaths: list[Death]) -> list[str]:
     faults = []
     for call in calls:
         death = next((one for one in deaths if call.ended > one.at and call.ended - call.took_s < one.back), None)

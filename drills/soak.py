@@ -46,7 +46,7 @@ def main() -> int:
         began = site.services()
         with calling(site, _CALLERS) as callers:
             footprints = _watch(began, seconds)
-        faults = _faults(callers, footprints) + _restarted(began, site)
+        faults = faults_of(callers, footprints) + _restarted(began, site)
         site.process.send_signal(signal.SIGINT)
         if (code := site.process.wait(_START_LIMIT_S)) != 0:
             faults.append(f"after Ctrl-C the exit code is {code}")
@@ -70,7 +70,7 @@ def _there_all_along(footprints: list[Footprint]) -> list[str]:
     return [name for name in footprints[0] if all(name in one for one in footprints)]
 
 
-def _growth(footprints: list[Footprint], name: str) -> tuple[float, int]:
+def growth(footprints: list[Footprint], name: str) -> tuple[float, int]:
     """How many MiB and files a service has gained since it was warm; medians over a tenth of the time each."""
     warm = int(len(footprints) * _WARM_SHARE)
     tenth = max(1, len(footprints) // 10)
@@ -80,10 +80,10 @@ def _growth(footprints: list[Footprint], name: str) -> tuple[float, int]:
     return memory, int(files)
 
 
-def _faults(callers: Callers, footprints: list[Footprint]) -> list[str]:
+def faults_of(callers: Callers, footprints: list[Footprint]) -> list[str]:
     faults = [f"{count} answers: {outcome}" for outcome, count in callers.outcomes().items() if outcome != 200]
     for name in _there_all_along(footprints):
-        memory, files = _growth(footprints, name)
+        memory, files = growth(footprints, name)
         if memory > _MORE_MIB:
             faults.append(f"{name} has {memory:.0f} MiB more than when it was warm")
         if files > _MORE_FILES:
@@ -103,7 +103,7 @@ def _report(callers: Callers, footprints: list[Footprint], seconds: float) -> li
         f"milliseconds        median {1e3 * statistics.median(times):.0f}, longest {1e3 * times[-1]:.0f}",
     ]
     for name in _there_all_along(footprints):
-        memory, files = _growth(footprints, name)
+        memory, files = growth(footprints, name)
         resident, open_files = footprints[-1][name]
         lines.append(f"{name:<20}{resident:.0f} MiB ({memory:+.0f} since warm), {open_files} open files ({files:+d})")
     return lines
