@@ -131,7 +131,7 @@ def page(results: list[Result]) -> str:
         said = [line for line in result.said if not line.startswith("[")][-_MOST_LINES:]
         lines += [
             f"\n## {result.drill.name}: {outcome}\n",
-            f"{result.drill.shows} `python -m {' '.join(result.command)}` took {result.took_s:.0f} s:\n",
+            f"{result.drill.shows}\n\n`python -m {' '.join(result.command)}` took {result.took_s:.0f} s:\n",
             "```text",
             *said,
             "```",
