@@ -2,12 +2,13 @@
 
 The services' tests run here, training's with ``PYTHON``, whose environment has torch. Both begin at once: training's
 compute on one core and wait for nothing, the others mostly wait, so training's stand back by their niceness. The
-services' half is shown as it goes, training's when both are done. Arguments are for both halves; paths below ``tests/``
+services' half is shown as it goes, training's when both are done (or as it goes where it is the only one). Arguments are for both halves; paths below ``tests/``
 go where they belong, and a half that none of them names is left out.
 """
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 import subprocess
@@ -26,12 +27,16 @@ NO_TESTS: Final = int(pytest.ExitCode.NO_TESTS_COLLECTED)
 
 def main(arguments: list[str]) -> int:
     """The first exit code that tells of a failure, or 0. A half in which ``-k`` selects nothing has not failed."""
-    _, python, *rest = arguments
+    parser = argparse.ArgumentParser(prog="python -m tests", add_help=False, allow_abbrev=False)
+    parser.add_argument("--training", metavar="PYTHON", required=True)
+    known, rest = parser.parse_known_args(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     services, training = halves(rest)
     codes: dict[str, int] = {}
     with tempfile.TemporaryFile() as log:
-        process = None if training is None else begin_training(python, training, log)
+        # Beside the services' half it would garble the screen.
+        output = None if services is None else log
+        process = None if training is None else begin_training(known.training, training, output)
         try:
             if services is not None:
                 codes["services"] = subprocess.run([sys.executable, "-m", "pytest", *services], cwd=ROOT).returncode
@@ -62,12 +67,12 @@ def halves(arguments: list[str]) -> tuple[list[str] | None, list[str] | None]:
     )
 
 
-def begin_training(python: str, arguments: list[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+def begin_training(python: str, arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
     """Start training's half, with a cache of its own: each half has its own last failures."""
     command = ["nice", "-n", "19", python, "-m", "pytest", "-o", "cache_dir=.pytest_cache/training", *arguments]
     # Threads that wait for each other busily cost the tests beside them more than they gain on networks this small.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def show(log: IO[bytes]) -> None:
