@@ -2,8 +2,8 @@
 
 The services' tests run here, training's with ``PYTHON``, whose environment has torch. Both begin at once: training's
 compute on one core and wait for nothing, the others mostly wait, so training's stand back by their niceness. The
-services' half is shown as it goes, training's when both are done (or as it goes where it is the only one). Arguments are for both halves; paths below ``tests/``
-go where they belong, and a half that none of them names is left out.
+services' half is shown as it goes, training's when both are done, or as it goes where it is the only one. Arguments are
+for both halves; paths below ``tests/`` go where they belong, and a half that none of them names is left out.
 """
 
 from __future__ import annotations
