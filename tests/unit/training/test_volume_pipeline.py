@@ -106,21 +106,6 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
     assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
 
 
-def check_graphs(folder: Path) -> None:
-    """Both graphs of a bundle answer with probabilities, and int8 is used where it should be."""
-    # A column of more windows than that which the graphs were exported with.
-    column = np.random.default_rng(0).random((1, 4, 32, 32, 32), np.float32)
-    for name in (REFERENCE_FILE, INT8_FILE):
-        probability = OnnxModel(folder / name).run(column)["probability"]
-        assert probability.shape == (3, 3, 32, 32, 16)
-        assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
-    assert int8_convolutions(folder / REFERENCE_FILE) == {}
-    # More than the slice network's: which stay float depends on what agrees with the reference.
-    ((rank, count),) = int8_convolutions(folder / INT8_FILE).items()
-    assert rank == 4
-    assert count > 19
-
-
 def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path) -> None:
     run, models = tmp_path / "run", tmp_path / "models"
     train = ("train", "volume-segmenter", "--data", volumes, "--run", run, "--train-slices")
@@ -168,7 +153,17 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert all(metric.name in card for metric in evaluated.reference)
 
     assert manifest.preprocessing.columns
-    check_graphs(folder)
+    # A column of more windows than that which the graphs were exported with.
+    column = np.random.default_rng(0).random((1, 4, 32, 32, 32), np.float32)
+    for name in (REFERENCE_FILE, INT8_FILE):
+        probability = OnnxModel(folder / name).run(column)["probability"]
+        assert probability.shape == (3, 3, 32, 32, 16)
+        assert 0 <= float(probability.min()) <= float(probability.max()) <= 1
+    assert int8_convolutions(folder / REFERENCE_FILE) == {}
+    # More than the slice network's: which stay float depends on what agrees with the reference.
+    ((rank, count),) = int8_convolutions(folder / INT8_FILE).items()
+    assert rank == 4
+    assert count > 19
 
     # The shipped bundle, and a run, are starts for further training.
     for start in (folder, run):
