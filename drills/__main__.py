@@ -10,6 +10,7 @@ import argparse
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,10 +87,14 @@ def main() -> int:
             print(f"{drill.name:<14}{drill.shows}")
         return 0
     chosen = [drill for drill in DRILLS if not arguments.names or drill.name in arguments.names]
-    results = [_run(drill, drill.short if arguments.short else drill.command) for drill in chosen]
-    arguments.output.write_text(page(results))
-    print(f"wrote {arguments.output}; {sum(result.code != 0 for result in results)} of {len(results)} failed")
-    return int(any(result.code for result in results))
+    failed = 0
+    for drill in chosen:
+        result = _run(drill, drill.short if arguments.short else drill.command)
+        failed += result.code != 0
+        output: Path = arguments.output
+        output.write_text(page(output.read_text() if output.exists() else "", [result]))
+    print(f"wrote {arguments.output}; {failed} of {len(chosen)} failed")
+    return int(failed > 0)
 
 
 def _arguments() -> argparse.Namespace:
@@ -116,27 +121,37 @@ def _run(drill: Drill, command: tuple[str, ...]) -> Result:
     return Result(drill, command, process.returncode, time.monotonic() - began, said)
 
 
-def page(results: list[Result]) -> str:
-    """The results as Markdown."""
-    git = ["git", "rev-parse", "--short", "HEAD"]
-    commit = subprocess.run(git, cwd=_ROOT, capture_output=True, text=True, check=False)
+def page(before: str, results: Sequence[Result]) -> str:
+    """The page that was ``before``, with the last result of each drill."""
+    sections = {text.partition(":")[0]: text.rstrip() for text in before.split("\n## ")[1:]}
+    sections |= {result.drill.name: _section(result) for result in results}
+    known = [sections[drill.name] for drill in DRILLS if drill.name in sections]
+    return _HEAD + "".join(f"\n## {section}\n" for section in known)
+
+
+def _section(result: Result) -> str:
+    outcome = "passed" if result.code == 0 else f"**failed, exit code {result.code}**"
+    # Progress stands in brackets with its time.
+    said = [line for line in result.said if not line.startswith("[")][-_MOST_LINES:]
     lines = [
-        _HEAD,
-        f"- Date: {datetime.now(UTC):%Y-%m-%d}; commit: {commit.stdout.strip() or 'unknown'}",
-        f"- Machine: {machine()}",
+        f"{result.drill.name}: {outcome}",
+        "",
+        result.drill.shows,
+        "",
+        f"- `python -m {' '.join(result.command)}`, {result.took_s:.0f} s",
+        f"- {datetime.now(UTC):%Y-%m-%d}, commit {_commit()}",
+        f"- {machine()}",
+        "",
+        "```text",
+        *said,
+        "```",
     ]
-    for result in results:
-        outcome = "passed" if result.code == 0 else f"**failed, exit code {result.code}**"
-        # Progress stands in brackets with its time.
-        said = [line for line in result.said if not line.startswith("[")][-_MOST_LINES:]
-        lines += [
-            f"\n## {result.drill.name}: {outcome}\n",
-            f"{result.drill.shows}\n\n`python -m {' '.join(result.command)}` took {result.took_s:.0f} s:\n",
-            "```text",
-            *said,
-            "```",
-        ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
+
+
+def _commit() -> str:
+    git = ["git", "rev-parse", "--short", "HEAD"]
+    return subprocess.run(git, cwd=_ROOT, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -73,11 +73,15 @@ def test_a_leak_and_a_wrong_answer_break_a_soak() -> None:
     assert soak_faults(callers, footprints([100.0] * 100, [10] * 100)) == ["1 answers: other answer"]
 
 
-def test_the_page_keeps_reports_and_names_what_failed() -> None:
+def test_the_page_keeps_the_last_report_of_each_drill() -> None:
     said = ["[   1.0 s] progress", "every promise was kept"]
-    kept = page([Result(DRILLS[0], DRILLS[0].command, 0, 12.3, said), Result(DRILLS[1], ("x",), 1, 4.5, ["BROKEN: y"])])
-    assert "every promise was kept" in kept
-    assert "progress" not in kept
-    assert f"## {DRILLS[0].name}: passed" in kept
-    assert f"## {DRILLS[1].name}: **failed, exit code 1**" in kept
-    assert max(map(len, kept.splitlines())) <= 120
+    first, second = (Result(drill, drill.command, 0, 12.3, said) for drill in DRILLS[:2])
+    before = page("", [second, first])
+    assert before.count("every promise was kept") == 2
+    assert before.index(f"## {DRILLS[0].name}: passed") < before.index(f"## {DRILLS[1].name}: passed")
+    assert "progress" not in before
+    after = page(before, [Result(DRILLS[0], ("x",), 1, 4.5, ["BROKEN: y"])])
+    assert f"## {DRILLS[0].name}: **failed, exit code 1**" in after
+    assert "BROKEN: y" in after
+    assert after.count("every promise was kept") == 1
+    assert max(map(len, after.splitlines())) <= 120
