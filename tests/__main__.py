@@ -68,8 +68,9 @@ def halves(arguments: list[str]) -> tuple[list[str] | None, list[str] | None]:
 
 
 def begin_training(python: str, arguments: list[str], output: IO[bytes] | None) -> subprocess.Popen[bytes]:
-    """Start training's half, with a cache of its own: each half has its own last failures."""
-    command = ["nice", "-n", "19", python, "-m", "pytest", "-o", "cache_dir=.pytest_cache/training", *arguments]
+    """Start training's half, with its own last failures, and with more time for a test: the cores are not its own."""
+    options = ["-o", "cache_dir=.pytest_cache/training", "-o", "timeout=600"]
+    command = ["nice", "-n", "19", python, "-m", "pytest", *options, *arguments]
     # Threads that wait for each other busily cost the tests beside them more than they gain on networks this small.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
