@@ -5,14 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import statistics
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-PACKAGES = ("core", "gateway", "classifier_service", "segmenter_service", "training", "benchmarks", "deploy")
+from tests.support.tracked import ROOT, tracked
+
+PACKAGES = ("core", "gateway", "classifier_service", "segmenter_service", "training", "benchmarks", "deploy", "drills")
+LONGEST_FUNCTION = 60
+LONGEST_FILE = 400
+# Files that lie in a folder itself and not in one of its rooms.
+MOST_LOOSE_MODULES = 14
+ROOMS = ("training", "core/imaging", "core/serving", "segmenter_service")
 DEFINITIONS = (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
@@ -27,16 +32,25 @@ def functions(path: Path) -> Iterator[tuple[str, int]]:
             yield f"{path.relative_to(ROOT)}:{node.name}", (node.end_lineno or node.lineno) - node.lineno + 1
 
 
-def test_functions_are_short() -> None:
-    lengths = dict(item for path in sources(*PACKAGES) for item in functions(path))
-    assert {name: lines for name, lines in lengths.items() if lines > 80} == {}
+@pytest.mark.parametrize("folders", [PACKAGES, ("tests",)], ids=["sources", "tests"])
+def test_functions_are_short(folders: tuple[str, ...]) -> None:
+    lengths = dict(item for path in sources(*folders) for item in functions(path))
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FUNCTION} == {}
     assert statistics.quantiles(lengths.values(), n=10)[-1] < 40
 
 
-def test_files_are_short() -> None:
-    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(*PACKAGES)}
-    assert {name: lines for name, lines in lengths.items() if lines > 500} == {}
+@pytest.mark.parametrize("folders", [PACKAGES, ("tests",)], ids=["sources", "tests"])
+def test_files_are_short(folders: tuple[str, ...]) -> None:
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources(*folders)}
+    assert {name: lines for name, lines in lengths.items() if lines > LONGEST_FILE} == {}
     assert statistics.quantiles(lengths.values(), n=10)[-1] < 300
+
+
+@pytest.mark.parametrize("folder", ROOMS)
+def test_big_folders_have_rooms(folder: str) -> None:
+    loose = sorted(path.name for path in (ROOT / folder).glob("*.py"))
+    assert loose, f"{folder} is not there any more"
+    assert len(loose) <= MOST_LOOSE_MODULES, loose
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -58,20 +72,10 @@ def test_public_names_of_core_are_documented() -> None:
     assert silent == []
 
 
-def tracked_text() -> list[Path]:
-    listing = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
-    if listing.returncode != 0:
-        pytest.skip("not a git checkout")
-    suffixes = {".py", ".md", ".toml", ".yml", ".yaml", ".cfg", ".html", ".css", ".js", ".json", ".sh", ""}
-    return [
-        ROOT / name
-        for name in listing.stdout.splitlines()
-        if Path(name).suffix in suffixes and not name.startswith(".ci/")
-    ]
-
-
 def test_the_project_stands_alone() -> None:
     """No file may lean on a folder beside the checkout or on a path of one machine."""
     foreign = re.compile(r"\.\./sh" r"ared|(?<![\w.])/(?:work|farm)/")
-    found = [path for path in tracked_text() if path.is_file() and foreign.search(path.read_text(errors="ignore"))]
+    suffixes = {".py", ".md", ".toml", ".yml", ".yaml", ".cfg", ".html", ".css", ".js", ".json", ".sh", ""}
+    files = [path for path in tracked() if path.suffix in suffixes and ROOT / ".ci" not in path.parents]
+    found = [path for path in files if foreign.search(path.read_text(errors="ignore"))]
     assert found == []

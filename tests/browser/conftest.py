@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
-import socket
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,24 +11,11 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.fixtures.servers import ROOT, Server, running
-
-CHROMIUM = shutil.which("chromium")
-PICTURES = ROOT / "docs" / "images" / "page"
-SWITCHES = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# WebGL 2 in software, for the viewer of volumes on a machine without a GPU.
-WEBGL = "--enable-unsafe-swiftshader"
-PATIENCE_MS = 60_000
+from tests.support.browser import CHROMIUM, PATIENCE_MS, PICTURES, SWITCHES, WEBGL, OpenTab, Tab
+from tests.support.volume_site import Site, at_work
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,41 +47,6 @@ def browser(switches: list[str]) -> Iterator[Browser]:
         chromium = play.chromium.launch(executable_path=CHROMIUM, args=switches, chromium_sandbox=False)
         yield chromium
         chromium.close()
-
-
-def wait_for_port(server: Server) -> None:
-    """Return once it listens: a gateway whose model servers are away on purpose never says that it is ready."""
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", server.port)) == 0:
-                return
-        time.sleep(0.1)
-    raise AssertionError(server.log)
-
-
-class Tab:
-    """A page and what went wrong in it."""
-
-    def __init__(self, page: Page, base_url: str) -> None:
-        self.page = page
-        self.base_url = base_url
-        self.faults: list[str] = []
-        self.foreign: list[str] = []
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("console", self._listen)
-        page.on("request", self._watch)
-
-    def _listen(self, message: ConsoleMessage) -> None:
-        # A refused request is logged by Chromium itself; a breach of the policy is, too, but must not happen.
-        if message.type == "error" and "Failed to load resource" not in message.text:
-            self.faults.append(message.text)
-
-    def _watch(self, request: Request) -> None:
-        if not request.url.startswith((self.base_url, "blob:", "data:")):
-            self.foreign.append(request.url)
-
-
-OpenTab = Callable[..., Page]
 
 
 @pytest.fixture
@@ -141,7 +90,8 @@ def picture(request: pytest.FixtureRequest) -> Callable[[Page, str], None]:
     return keep
 
 
-@pytest.fixture(scope="module")
+# Services live as long as the session: nothing here changes them, and each start takes seconds of all cores.
+@pytest.fixture(scope="session")
 def slices() -> Iterator[Server]:
     """The gateway before both model servers with the models that are shipped."""
     with ExitStack() as stack:
@@ -149,3 +99,10 @@ def slices() -> Iterator[Server]:
         segmenter = stack.enter_context(running("segmenter_service", wait_ready=False))
         urls = {"FALX_CLASSIFIER_URL": classifier.base_url, "FALX_SEGMENTER_URL": segmenter.base_url}
         yield stack.enter_context(running("gateway", urls, start_limit_s=240))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """Volumes with a worker."""
+    with at_work(tmp_path_factory.mktemp("site")) as site:
+        yield site

@@ -3,27 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import OpenTab
-from tests.browser.test_slices import CLASS, OUTLINE, file, upload
 from tests.fixtures.servers import Server
-
-Picture = Callable[[Page, str], None]
-RULES = {
-    "runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-}
-PHONE = {"width": 360, "height": 740}
-
-
-def violations(page: Page) -> list[str]:
-    """What axe finds, one line a place."""
-    found = Axe().run(page, options=RULES).response["violations"]
-    return [f"{one['id']}: {node['html']} {node['failureSummary']}" for one in found for node in one["nodes"]]
+from tests.support.browser import CLASS, OUTLINE, PHONE, OpenTab, Picture, file, upload, violations
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import OpenTab
 from tests.fixtures.servers import ROOT, Server
+from tests.support.browser import OpenTab
 
 CARDS = sorted((ROOT / "models").glob("*/*/CARD.md"))
 RENDER = """([text, lower]) => import("/page/js/service/markdown.js").then(({ render }) => {

@@ -12,9 +12,9 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from core.imaging.dicom.sequence import Acquisition, guess
-from tests.browser.conftest import OpenTab, wait_for_port
 from tests.fixtures.images import make_dicom
 from tests.fixtures.servers import Server, free_port, running
+from tests.support.browser import OpenTab, wait_for_port
 
 
 @pytest.fixture(scope="module")

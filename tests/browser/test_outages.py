@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from gateway.keys import digest
-from tests.browser.conftest import OpenTab, wait_for_port
-from tests.browser.test_slices import CLASS, OUTLINE, file, upload
 from tests.fixtures.images import make_png
 from tests.fixtures.servers import Server, free_port, running
 from tests.fixtures.slow_models import write_slow_classifier
-
-Picture = Callable[[Page, str], None]
+from tests.support.browser import CLASS, OUTLINE, OpenTab, Picture, file, upload, wait_for_port
 
 
 @pytest.fixture(scope="module")

@@ -5,31 +5,18 @@ from __future__ import annotations
 import io
 import json
 from base64 import b64decode
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Download, FilePayload, Page, expect
+from playwright.sync_api import Download, Page, expect
 
-from tests.browser.conftest import OpenTab
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.images import ByteArray, make_dicom, make_head_slice, make_png, to_jpeg, to_png, to_tiff
 from tests.fixtures.servers import ROOT, Server
+from tests.support.browser import CLASS, OUTLINE, OpenTab, Picture, file, upload
 from tests.support.draw_samples import PICTURES, SAMPLES, bright_spot
-
-Picture = Callable[[Page, str], None]
-CLASS = "[data-part=class] .verdict"
-OUTLINE = "[data-part=outline] .verdict"
-
-
-def upload(page: Page, *files: FilePayload) -> None:
-    page.locator("#view-slices input[type=file]").set_input_files(list(files))
-
-
-def file(name: str, data: bytes, media_type: str = "image/png") -> FilePayload:
-    return {"name": name, "mimeType": media_type, "buffer": data}
 
 
 def canvas(page: Page) -> ByteArray:

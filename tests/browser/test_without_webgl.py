@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack
-
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SWITCHES, OpenTab
-from tests.browser.test_volumes import Picture, Site, choose, nifti, phantom
+from tests.support.browser import SWITCHES, OpenTab, Picture
+from tests.support.volume_site import Site, choose, nifti, phantom
 
 
 @pytest.fixture(scope="module")
 def switches() -> list[str]:
     return [*SWITCHES, "--disable-3d-apis"]
-
-
-@pytest.fixture
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with ExitStack() as stack:
-        site = Site(stack, tmp_path_factory.mktemp("site"))
-        site.start_worker()
-        yield site
 
 
 def test_the_planes_stand_in_for_the_viewer(site: Site, open_tab: OpenTab, picture: Picture) -> None:

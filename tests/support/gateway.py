@@ -11,12 +11,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.fixtures.servers import Server, free_port, running
+from tests.fixtures.servers import Reply, Server, free_port, running
 
 JSON = "application/json"
 PROBLEM = "application/problem+json"
 ANSWER = b'{"label": "glioma",  "probability": 0.93}'
 WAIT_S = 10.0
+MIB = 2**20
+# What a gateway of ``patient_pair`` takes.
+MAX_BODY = 8 * MIB
+PATH = "/v1/classifications"
 
 
 @dataclass
@@ -191,3 +195,20 @@ def gateway_before(*upstreams: str, env: Mapping[str, str] | None = None, wait_r
     }
     with running("gateway", settings, wait_ready=wait_ready) as server:
         yield server
+
+
+Pair = tuple[Server, ScriptedUpstream]
+
+
+@contextmanager
+def patient_pair() -> Iterator[Pair]:
+    """A gateway before a scripted upstream. Its circuit has tests of its own: a row of bad answers must not open it."""
+    env = {"FALX_MAX_REQUEST_BYTES": str(MAX_BODY), "FALX_CIRCUIT_FAILURES": "1000"}
+    with scripted_upstream() as upstream, gateway_before(upstream.url, env=env) as server:
+        yield server, upstream
+
+
+def post(gateway: Server, body: bytes = b"pixels", path: str = PATH, **headers: str) -> Reply:
+    """Send a picture; underscores in the names of ``headers`` stand for hyphens."""
+    sent = {"Content-Type": "image/png", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return gateway.request("POST", path, body, sent)

@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor, nn  # noqa: E402
 
-from tests.unit.training.test_trainer import SCHEDULE, BrightHalf  # noqa: E402
+from tests.support.bright_half import SCHEDULE, BrightHalf  # noqa: E402
 from training.config import ScheduleConfig  # noqa: E402
 from training.loop.trainer import Trainer  # noqa: E402
 from training.networks.depthwise import depthwise_in_float32  # noqa: E402

@@ -18,7 +18,7 @@ from scipy.special import softmax
 
 from core.contracts.manifest import Metric
 from tests.fixtures.models import LABELS, SIX_LABELS, classifier_network, write_label_sets, write_models
-from tests.unit.training.conftest import draw
+from tests.support.miniature import draw
 from training.bundle.onnx_files import OnnxModel
 from training.classification.label_sets import calibrate_label_sets
 from training.data.lgg import lgg_slices

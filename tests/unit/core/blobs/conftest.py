@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import urllib.request
 import uuid
 from collections.abc import Iterator
@@ -13,8 +12,7 @@ from moto.server import ThreadedMotoServer
 
 from core.blobs.settings import BlobSettings
 from core.blobs.store import BlobStore, open_store
-
-BUCKET = "falx-test"
+from tests.support.blobs import BUCKET
 
 
 @pytest.fixture(scope="session")
@@ -51,14 +49,6 @@ def settings(request: pytest.FixtureRequest) -> BlobSettings:
     settings = request.getfixturevalue(f"{request.param}_settings")
     assert isinstance(settings, BlobSettings)
     return settings
-
-
-def unfinished(settings: BlobSettings) -> list[str]:
-    """What uploads that have not ended have left: staged files, or multipart uploads."""
-    if settings.blobs_endpoint is None:
-        return [path.name for path in Path(settings.blobs_url).rglob("*#*")]
-    with urllib.request.urlopen(f"{settings.blobs_endpoint}/{BUCKET}?uploads") as answer:
-        return re.findall(r"<Key>([^<]*)</Key>", answer.read().decode())
 
 
 @pytest.fixture

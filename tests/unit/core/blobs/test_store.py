@@ -25,7 +25,7 @@ from core.errors import (
     StoredDataCorrupt,
     UnsafeConfiguration,
 )
-from tests.unit.core.blobs.conftest import unfinished
+from tests.support.blobs import unfinished
 
 MIB = 1024 * 1024
 

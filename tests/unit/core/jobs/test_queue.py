@@ -1,18 +1,15 @@
-"""The front of the queue on a real server, without workers: taking in, limits, keys, lists, cancel, delete."""
+"""The front of the queue on a real server, without workers: taking in, limits, lists, cancel, delete, events."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from datetime import timedelta
-from hashlib import sha256
 
 import pytest
 
-from core.contracts.jobs import JobRecord, JobRequest, JobStatus, Priority, Progress
+from core.contracts.jobs import JobRecord, JobRequest, JobStatus, Progress
 from core.errors import (
-    IdempotencyConflict,
-    IdempotencyKeyReuse,
     InvalidRequest,
     JobNotCancellable,
     NotFound,
@@ -20,36 +17,10 @@ from core.errors import (
     QueueUnavailable,
     ResultExpired,
 )
-from core.jobs import idempotency
 from core.jobs.presence import announce, withdraw
 from core.jobs.queue import JobQueue, Submission, new_job_id
-from core.jobs.settings import QueueSettings
 from core.jobs.store import JobStore, ended, now
-from core.jobs.upkeep import Upkeep
-
-DIGEST = sha256(b"body").hexdigest()
-
-
-async def submit(queue: JobQueue, priority: Priority = "routine", job_id: str | None = None) -> JobRecord:
-    return (await queue.submit(JobRequest(priority=priority), (), job_id=job_id)).record
-
-
-async def start(store: JobStore, job_id: str) -> JobRecord | None:
-    fields = {"status": "running", "started_at": now(), "attempts": 1}
-    return await store.change(job_id, lambda record: record.model_copy(update=fields))
-
-
-async def advance(store: JobStore, job_id: str, progress: Progress) -> None:
-    await store.change(job_id, lambda record: record.model_copy(update={"progress": progress}))
-
-
-async def succeed(store: JobStore, job_id: str, retention_s: float = 60) -> None:
-    await start(store, job_id)
-    await store.change(job_id, lambda record: ended(record, "succeeded", retention_s))
-
-
-async def docket_length(store: JobStore, priority: Priority) -> int:
-    return int(await store.client.xlen(f"{store.keys.docket(priority)}:stream"))
+from tests.support.queue import advance, docket_length, start, submit, succeed
 
 
 async def test_a_job_is_kept_and_enqueued_once(queue: JobQueue, store: JobStore) -> None:
@@ -304,136 +275,6 @@ async def test_waiting_ends_with_the_job_or_the_time(queue: JobQueue, store: Job
     await asyncio.sleep(0.1)
     await succeed(store, job.id)
     assert (await waiting).status == "succeeded"
-
-
-async def test_a_key_replays_its_job(queue: JobQueue) -> None:
-    async with queue.taking_in("caller:key") as intake:
-        assert intake.known is None
-        first = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    async with queue.taking_in("caller:key") as intake:
-        assert intake.known == first.record.id
-        again = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    assert again == Submission(first.record, replayed=True)
-    async with queue.taking_in("caller:key") as intake:
-        with pytest.raises(IdempotencyKeyReuse):
-            await queue.submit(JobRequest(), (), intake=intake, digest=sha256(b"other").hexdigest())
-    async with queue.taking_in("another:key") as intake:
-        other = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    assert other.record.id != first.record.id
-
-
-async def test_a_key_is_held_while_its_body_comes_in(queue: JobQueue) -> None:
-    async with queue.taking_in("key"):
-        with pytest.raises(IdempotencyConflict):
-            async with queue.taking_in("key"):
-                pass
-    # No job came of it: the key is free again.
-    async with queue.taking_in("key") as intake:
-        assert intake.known is None
-
-
-async def test_of_many_with_one_key_one_makes_the_job(queue: JobQueue) -> None:
-    async def request() -> str | None:
-        try:
-            async with queue.taking_in("key") as intake:
-                await asyncio.sleep(0.02)
-                return (await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)).record.id
-        except IdempotencyConflict:
-            return None
-
-    answers = await asyncio.gather(*(request() for _ in range(10)))
-    assert len({answer for answer in answers if answer is not None}) == 1
-    assert (await queue.counts())["queued"] == 1
-
-
-async def test_a_key_outlives_a_slow_body_and_not_a_dead_gateway(
-    queue: JobQueue, store: JobStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(idempotency, "HOLD_S", 0.6)
-    async with queue.taking_in("key") as intake:
-        await asyncio.sleep(1.2)
-        with pytest.raises(IdempotencyConflict):
-            async with queue.taking_in("key"):
-                pass
-        await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    name = store.keys.idempotency("abandoned")
-    await store.client.set(name, '{"intake":"of a gateway that was killed"}', px=200)
-    with pytest.raises(IdempotencyConflict):
-        async with queue.taking_in("abandoned"):
-            pass
-    await asyncio.sleep(0.4)
-    async with queue.taking_in("abandoned") as intake:
-        assert intake.known is None
-
-
-async def test_a_key_that_was_lost_makes_no_second_job(queue: JobQueue, store: JobStore) -> None:
-    async with queue.taking_in("key") as intake:
-        await store.client.delete(store.keys.idempotency("key"))
-        with pytest.raises(IdempotencyConflict):
-            await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    assert (await queue.counts())["queued"] == 0
-
-
-async def test_the_key_of_a_deleted_job_says_so(queue: JobQueue) -> None:
-    async with queue.taking_in("key") as intake:
-        first = await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-    await queue.delete(first.record.id)
-    async with queue.taking_in("key") as intake:
-        with pytest.raises(ResultExpired):
-            await queue.submit(JobRequest(), (), intake=intake, digest=DIGEST)
-
-
-def upkeep(queue: JobQueue, store: JobStore, settings: QueueSettings, erased: list[str] | None = None) -> Upkeep:
-    async def erase(job_id: str) -> None:
-        if erased is not None:
-            erased.append(job_id)
-
-    return Upkeep(queue._dockets, store, settings, 0.1, erase, "test")
-
-
-async def test_a_job_that_never_reached_the_docket_is_found(
-    queue: JobQueue, store: JobStore, settings: QueueSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As when a gateway is killed between the record and the docket."""
-    record = JobRecord(id=new_job_id(), request=JobRequest(), created_at=now())
-    assert await store.create(record, 5, None) == "OK"
-    tidy = upkeep(queue, store, settings)
-    await tidy.recover()
-    assert await docket_length(store, "routine") == 0  # young enough to be on its way
-    monkeypatch.setattr("core.jobs.upkeep._GRACE_S", -1.0)
-    await tidy.recover()
-    await tidy.recover()
-    assert await docket_length(store, "routine") == 1
-
-
-async def test_a_running_job_without_a_worker_is_found(
-    queue: JobQueue, store: JobStore, settings: QueueSettings
-) -> None:
-    lost, alive = await submit(queue), await submit(queue)
-    for job in (lost, alive):
-        await start(store, job.id)
-        await queue._dockets["routine"].cancel(job.id)
-    await store.hold(alive.id, "token", 60)
-    tidy = upkeep(queue, store, settings)
-    await tidy.recover()
-    assert await docket_length(store, "routine") == 0
-    await asyncio.sleep(0.3)
-    await tidy.recover()
-    assert await docket_length(store, "routine") == 1
-
-
-async def test_what_is_past_its_time_is_erased(queue: JobQueue, store: JobStore, settings: QueueSettings) -> None:
-    old, new, waiting = [await submit(queue) for _ in range(3)]
-    await succeed(store, old.id, retention_s=-1)
-    await succeed(store, new.id, retention_s=60)
-    erased: list[str] = []
-    tidy = upkeep(queue, store, settings, erased)
-    await tidy.run(10.0)
-    await tidy.run(10.0)
-    assert erased == [old.id]
-    with pytest.raises(ResultExpired):
-        await queue.get(old.id)
-    assert {record.id for record in (await queue.page())[0]} == {new.id, waiting.id}
 
 
 async def test_a_record_of_newer_code_is_left_alone(queue: JobQueue, store: JobStore) -> None:

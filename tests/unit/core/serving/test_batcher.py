@@ -5,102 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from core.errors import DeadlineExceeded, InvalidRequest, NotReady, QueueFull
 from core.serving.batcher import Batcher, Outcome
-from core.serving.schedule import DropReason, Limits
-
-Array = npt.NDArray[Any]
-
-
-class Network:
-    """Doubles its input; records every batch; can be held shut; fails on a row that holds -13."""
-
-    def __init__(self, *, seconds: float = 0.0) -> None:
-        self.batches: list[Array] = []
-        self.open = threading.Event()
-        self.open.set()
-        self.entered = threading.Semaphore(0)
-        self.seconds = seconds
-
-    def __call__(self, rows: Array) -> list[float]:
-        self.entered.release()
-        assert self.open.wait(10)
-        time.sleep(self.seconds)
-        self.batches.append(rows.copy())
-        if (rows == -13).any():
-            raise RuntimeError("thirteen")
-        return [2.0 * float(row.flat[0]) for row in rows]
-
-    @property
-    def values(self) -> list[float]:
-        """First value of every row that ran, in order."""
-        return [float(row.flat[0]) for batch in self.batches for row in batch]
-
-
-class Watch:
-    """Counts what the batcher tells."""
-
-    def __init__(self) -> None:
-        self.rows: list[int] = []
-        self.drops: Counter[str] = Counter()
-
-    def ran(self, *, rows: int, queue_s: Sequence[float], inference_s: float) -> None:
-        assert all(wait >= 0 for wait in queue_s)
-        assert inference_s >= 0
-        self.rows.append(rows)
-
-    def dropped(self, reason: DropReason) -> None:
-        self.drops[reason] += 1
-
-
-@asynccontextmanager
-async def serving(batcher: Batcher[float]) -> AsyncIterator[Batcher[float]]:
-    batcher.start()
-    try:
-        yield batcher
-    finally:
-        await batcher.drain()
-
-
-def make_batcher(
-    network: Network, *, max_queue: int = 64, max_rows: int = 4, runners: int = 1, **options: Any
-) -> Batcher[float]:
-    return Batcher(network, Limits(max_queue=max_queue, max_rows=max_rows), runners=runners, **options)
-
-
-def item(value: float, *, size: int = 3) -> Array:
-    return np.full((size,), value, np.float32)
-
-
-async def ask(batcher: Batcher[float], value: float, *, timeout_s: float | None = None, size: int = 3) -> float:
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with batcher.admit(deadline) as ticket:
-        return (await ticket.submit_rows(item(value, size=size)[None])).value[0]
-
-
-async def block(batcher: Batcher[float], network: Network) -> asyncio.Task[float]:
-    """Keep the only runner busy until ``network.open`` is set."""
-    network.open.clear()
-    task = asyncio.create_task(ask(batcher, 0.0))
-    assert await asyncio.to_thread(network.entered.acquire, timeout=10)
-    return task
-
-
-async def until_waiting(batcher: Batcher[float], rows: int) -> None:
-    async with asyncio.timeout(5):
-        while batcher.waiting != rows:  # noqa: ASYNC110 - what is waited for has no event of its own
-            await asyncio.sleep(0.001)
+from core.serving.schedule import Limits
+from tests.support.batching import Array, Network, Watch, ask, block, item, make_batcher, serving, until_waiting
 
 
 async def test_one_item_gets_its_result_and_its_times() -> None:
@@ -231,92 +143,6 @@ async def test_ticket_left_unsubmitted_gives_its_place_back() -> None:
             with pytest.raises(ValueError, match="cannot decode"), batcher.admit():
                 raise ValueError("cannot decode")
         assert batcher.waiting == 0
-
-
-async def make_and_ask(
-    batcher: Batcher[float], pool: ThreadPoolExecutor, make: Callable[[], float], *, timeout_s: float | None = None
-) -> tuple[str, float]:
-    def task() -> tuple[str, Array]:
-        return "made", item(make())
-
-    deadline = None if timeout_s is None else time.monotonic() + timeout_s
-    with batcher.admit(deadline) as ticket:
-        made, outcome = await ticket.submit_made(pool, task)
-    return made, outcome.value
-
-
-async def test_what_a_thread_makes_runs_right_from_there() -> None:
-    network = Network()
-    with ThreadPoolExecutor(2) as pool:
-        async with serving(make_batcher(network)) as batcher:
-            answers = await asyncio.gather(*(make_and_ask(batcher, pool, partial(float, v)) for v in range(20)))
-    assert answers == [("made", 2.0 * value) for value in range(20)]
-    assert sorted(network.values) == list(range(20))
-
-
-class Panic(BaseException):
-    """As native code raises it."""
-
-
-@pytest.mark.parametrize("kind", [InvalidRequest, Panic])
-async def test_what_cannot_be_made_is_told_and_gives_its_place_back(kind: type[BaseException]) -> None:
-    def broken() -> float:
-        raise kind("cannot decode")
-
-    with ThreadPoolExecutor(1) as pool:
-        async with serving(make_batcher(Network(), max_queue=1)) as batcher:
-            for _ in range(3):
-                with pytest.raises(kind, match="cannot decode"):
-                    await make_and_ask(batcher, pool, broken)
-            assert batcher.waiting == 0
-            assert await make_and_ask(batcher, pool, lambda: 4) == ("made", 8.0)
-
-
-@pytest.mark.parametrize("how", ["client", "deadline"])
-async def test_nothing_runs_for_whom_nobody_waits_any_more_once_it_is_made(how: str) -> None:
-    network, go, begun = Network(), threading.Event(), threading.Event()
-
-    def slow() -> float:
-        begun.set()
-        assert go.wait(10)
-        return 9
-
-    with ThreadPoolExecutor(1) as pool:
-        async with serving(make_batcher(network, max_queue=2)) as batcher:
-            timeout_s = 0.05 if how == "deadline" else None
-            task = asyncio.create_task(make_and_ask(batcher, pool, slow, timeout_s=timeout_s))
-            # Behind it in the pool: never begun, so it is not even made.
-            behind = asyncio.create_task(make_and_ask(batcher, pool, lambda: 10))
-            assert await asyncio.to_thread(begun.wait, 10)
-            behind.cancel()
-            if how == "client":
-                task.cancel()
-            with pytest.raises(asyncio.CancelledError if how == "client" else DeadlineExceeded):
-                await task
-            await asyncio.wait([behind])
-            assert batcher.waiting == 0
-            go.set()
-            assert await make_and_ask(batcher, pool, lambda: 3) == ("made", 6.0)
-    assert network.values == [3.0]
-
-
-async def test_drain_waits_for_what_is_being_made() -> None:
-    network, go = Network(), threading.Event()
-
-    def slow() -> float:
-        assert go.wait(10)
-        return 5
-
-    with ThreadPoolExecutor(1) as pool:
-        batcher = make_batcher(network).start()
-        task = asyncio.create_task(make_and_ask(batcher, pool, slow))
-        await until_waiting(batcher, 1)
-        drain = asyncio.create_task(batcher.drain())
-        await asyncio.sleep(0.02)
-        assert not drain.done()
-        go.set()
-        assert await task == ("made", 10.0)
-        await asyncio.wait_for(drain, 5)
 
 
 async def test_large_request_runs_alone_in_pieces_of_the_limit() -> None:

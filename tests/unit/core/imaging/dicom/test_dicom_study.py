@@ -18,33 +18,17 @@ from core.errors import (
     DecompressionBomb,
     InconsistentGeometry,
     InvalidDicom,
-    MissingSequence,
     NotMr,
     RequestError,
     TooFewSlices,
 )
-from core.imaging.dicom.study import Study, read_study
+from core.imaging.dicom.study import read_study
 from core.imaging.dicom.study_zip import StudyLimits
 from core.imaging.preparation.resample import NEAREST, resample_to
-from core.imaging.volume import Volume
 from core.imaging.volume_limits import VolumeLimits
 from tests.fixtures.images import make_dicom
-from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_head, make_series, to_zip
-
-SHAPE = (20, 24, 10)
-SPACING = (1.0, 1.2, 5.0)
-
-
-def head(orientation: str = "LPS", tilt: float = 0.0, seed: int = 0) -> Volume:
-    made = make_head(SHAPE, make_affine(orientation, SPACING, SHAPE, tilt), seed=seed)
-    return Volume(made.voxels.round(), made.affine)
-
-
-FLAIR = make_series(head(), number=3, description="AX T2 FLAIR")
-
-
-def read(files: Any, **options: Any) -> Study:
-    return read_study(to_zip(files), **options)
+from tests.fixtures.volumes import ORIENTATIONS, make_series, to_zip
+from tests.support.studies import FLAIR, SHAPE, SPACING, head, place, placed, read, study
 
 
 @pytest.mark.parametrize("orientation", ORIENTATIONS[::3])
@@ -62,38 +46,12 @@ def test_a_series_becomes_the_volume_it_was_made_from(orientation: str, tilt: fl
 
 def test_the_order_is_that_of_positions_not_of_names_or_numbers() -> None:
     files = [
-        make_dicom(np.full((20, 24), 100 + index, np.int16), elements=_place(index, InstanceNumber=50 - index))
+        make_dicom(np.full((20, 24), 100 + index, np.int16), elements=place(index, InstanceNumber=50 - index))
         for index in range(10)
     ]
     named = {f"IM{(7 * index) % 10}": data for index, data in enumerate(files)}
     means = read(named).volumes["flair"].voxels.mean(axis=(0, 1))
     assert np.all(np.diff(means) == 1)
-
-
-def _place(z: float, **elements: Any) -> dict[str, Any]:
-    return {
-        "SOPInstanceUID": f"1.2.9.{int(z * 100) + 1}",
-        "StudyInstanceUID": "1.2",
-        "SeriesInstanceUID": "1.2.9",
-        "SeriesNumber": 4,
-        "SeriesDescription": "flair",
-        "PixelSpacing": [1.0, 1.0],
-        "ImagePositionPatient": [0.0, 0.0, float(z)],
-        "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
-        **elements,
-    }
-
-
-def placed(places: Any, elements: Mapping[int, Mapping[str, Any]] | None = None) -> list[bytes]:
-    """Slices of 20 x 24 voxels at the given heights in mm, with further elements by index."""
-    rng = np.random.default_rng(0)
-    return [
-        make_dicom(
-            rng.integers(0, 500, (20, 24)).astype(np.int16),
-            elements=_place(z, SOPInstanceUID=f"1.2.9.{index + 1}", **(elements or {}).get(index, {})),
-        )
-        for index, z in enumerate(places)
-    ]
 
 
 def test_slices_with_gaps_between_them_lie_where_they_say() -> None:
@@ -135,7 +93,7 @@ def test_one_slice_that_does_not_fit_is_refused_by_name(elements: Mapping[str, A
 
 
 def test_a_slice_of_another_size_is_refused() -> None:
-    other = make_dicom(np.zeros((24, 24), np.int16), elements=_place(50))
+    other = make_dicom(np.zeros((24, 24), np.int16), elements=place(50))
     with pytest.raises(InconsistentGeometry, match="size"):
         read([*placed(range(0, 50, 5)), other])
 
@@ -177,7 +135,7 @@ def test_slices_sent_twice_are_taken_once() -> None:
 
 def test_rescaling_may_differ_by_slice() -> None:
     files = [
-        make_dicom(np.full((20, 24), 100 + z, np.int16), elements=_place(z, RescaleSlope=2.0, RescaleIntercept=-z))
+        make_dicom(np.full((20, 24), 100 + z, np.int16), elements=place(z, RescaleSlope=2.0, RescaleIntercept=-z))
         for z in range(10)
     ]
     assert read(files).volumes["flair"].voxels[0, 0].tolist() == [200 + z for z in range(10)]
@@ -187,11 +145,11 @@ def test_padding_and_inverted_grey() -> None:
     pixels = np.full((20, 24), 10, np.uint16)
     pixels[0, 0], pixels[5, 5] = 60_000, 4_000
     options = {"PixelPaddingValue": 60_000}
-    files = [make_dicom(pixels, elements=_place(z, **options)) for z in range(10)]
+    files = [make_dicom(pixels, elements=place(z, **options)) for z in range(10)]
     plain = read(files).volumes["flair"].voxels
     assert plain[0, 0, 0] == 0
     assert plain[5, 5, 0] == 4_000
-    inverted = [make_dicom(pixels, photometric="MONOCHROME1", elements=_place(z)) for z in range(10)]
+    inverted = [make_dicom(pixels, photometric="MONOCHROME1", elements=place(z)) for z in range(10)]
     assert read(inverted).volumes["flair"].voxels[5, 5, 0] == 65_535 - 4_000
 
 
@@ -199,7 +157,7 @@ def test_padding_and_inverted_grey() -> None:
 def test_compressed_slices(syntax: str) -> None:
     rng = np.random.default_rng(2)
     slices = rng.integers(0, 4_000, (10, 20, 24)).astype(np.uint16)
-    files = [make_dicom(slices[z], transfer_syntax=syntax, elements=_place(z)) for z in range(10)]
+    files = [make_dicom(slices[z], transfer_syntax=syntax, elements=place(z)) for z in range(10)]
     assert np.array_equal(read(files).volumes["flair"].voxels, slices.transpose(2, 1, 0))
 
 
@@ -264,117 +222,6 @@ def test_a_zip_without_dicom_and_an_empty_one_are_refused() -> None:
 def test_two_studies_are_refused() -> None:
     with pytest.raises(InvalidDicom, match="2 studies"):
         read([*FLAIR, *make_series(head(), number=4, description="t1", study="9.9.9")])
-
-
-def study(*series: tuple[int, str, dict[str, Any]]) -> list[bytes]:
-    return [
-        file
-        for number, description, elements in series
-        for file in make_series(head(seed=number), number=number, description=description, elements=elements)
-    ]
-
-
-def test_a_whole_study_is_sorted_into_sequences_and_the_guess_is_told() -> None:
-    files = study(
-        (1, "Localizer", {}),
-        (2, "t1_se_ax", {}),
-        (3, "t2_tse_ax", {}),
-        (4, "ax flair", {}),
-        (5, "t1_se_ax", {"ContrastBolusAgent": "Gadovist"}),
-        (6, "ep2d_diff_ADC", {}),
-    )
-    random.Random(2).shuffle(files)
-    found = read(files)
-    assert list(found.volumes) == ["t1", "t1ce", "t2", "flair"]
-    for sequence, number in (("t1", 2), ("t2", 3), ("flair", 4), ("t1ce", 5)):
-        assert found.volumes[sequence].voxels.sum() == head(seed=number).voxels.sum()
-        assert f"Series {number} (10 slices) is taken as {sequence}: a guess from its description." in found.warnings
-
-
-def test_timings_serve_where_descriptions_are_silent() -> None:
-    timings = {"ScanningSequence": ["SE"], "EchoTime": 95, "RepetitionTime": 5_000}
-    found = read(study((7, "brain axial", timings)))
-    assert found.warnings == ("Series 7 (10 slices) is taken as t2: a guess from its timings.",)
-
-
-def test_two_echoes_in_one_series_are_two_volumes() -> None:
-    late = {"ScanningSequence": ["SE"], "EchoTime": 95, "RepetitionTime": 5_000}
-    early = {**late, "EchoTime": 12, "SOPInstanceUID": ""}
-    first = make_series(head(), number=7, description="dual echo", elements=late)
-    second = make_series(head(seed=8), number=7, description="dual echo", elements=early)
-    assert read([*second, *first]).volumes["t2"].voxels.sum() == head().voxels.sum()
-
-
-def test_two_series_for_one_sequence_are_refused_by_their_numbers() -> None:
-    files = study((3, "flair ax", {}), (8, "flair cor", {}))
-    with pytest.raises(MissingSequence, match=r"2 series look like flair: series 3, series 8\. Name the series"):
-        read(files)
-    assert read(files, series={"1.2.3.8": "flair"}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
-
-
-def test_a_reformatted_series_gives_way_to_what_was_measured() -> None:
-    files = study(
-        (3, "flair", {"ImageType": ["ORIGINAL", "PRIMARY"]}), (8, "flair", {"ImageType": ["DERIVED", "SECONDARY"]})
-    )
-    assert "Series 3 (10 slices)" in read(files).warnings[0]
-
-
-def test_nothing_recognised_asks_for_names_or_nifti() -> None:
-    files = study((3, "brain", {}))
-    with pytest.raises(MissingSequence, match="NIfTI"):
-        read(files)
-    found = read(files, series={"1.2.3.3": "t2"})
-    assert set(found.volumes) == {"t2"}
-    assert found.warnings == ()
-    with pytest.raises(MissingSequence, match=r"UID 1\.2\.3\.99"):
-        read(files, series={"1.2.3.99": "t2"})
-
-
-UNTOLD = study((3, "brain", {}), (4, "brain", {}), (5, "ax flair", {}))
-
-
-def test_series_that_are_named_are_taken_whatever_their_headers_say() -> None:
-    found = read(UNTOLD, series={"1.2.3.3": "t1ce", "1.2.3.5": "t2"})
-    assert list(found.volumes) == ["t1ce", "t2"]
-    assert found.volumes["t1ce"].voxels.sum() == head(seed=3).voxels.sum()
-    assert found.volumes["t2"].voxels.sum() == head(seed=5).voxels.sum()
-    assert found.warnings == ()
-
-
-def test_series_that_are_not_named_are_guessed_for_the_sequences_still_free() -> None:
-    found = read(UNTOLD, series={"1.2.3.3": "t1"})
-    assert list(found.volumes) == ["t1", "flair"]
-    assert found.warnings == ("Series 5 (10 slices) is taken as flair: a guess from its description.",)
-    found = read(UNTOLD, series={"1.2.3.3": "flair"})
-    assert {name: volume.voxels.sum() for name, volume in found.volumes.items()} == {"flair": head(seed=3).voxels.sum()}
-
-
-def test_series_are_left_out_on_request() -> None:
-    twice = study((3, "flair ax", {}), (8, "flair cor", {}))
-    assert read(twice, series={"1.2.3.3": None}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
-    with pytest.raises(MissingSequence, match="No series can be told"):
-        read(twice, series={"1.2.3.3": None, "1.2.3.8": None})
-
-
-@pytest.mark.parametrize("sequence", ["t2", None])
-def test_a_series_that_the_study_does_not_hold_is_named(sequence: str | None) -> None:
-    with pytest.raises(MissingSequence, match=r"no MR series with the UID 1\.2\.3\.9\.") as caught:
-        read(FLAIR, series={"1.2.3.9": sequence})
-    assert [fault.pointer for fault in caught.value.errors] == ["part/job#/series"]
-
-
-def test_of_several_echoes_in_a_named_series_the_one_that_looks_like_it_is_taken() -> None:
-    late = {"ScanningSequence": ["SE"], "EchoTime": 95, "RepetitionTime": 5_000}
-    early = {**late, "EchoTime": 12, "SOPInstanceUID": ""}
-    files = make_series(head(), number=7, elements=late) + make_series(head(seed=8), number=7, elements=early)
-    assert read(files, series={"1.2.3.7": "t2"}).volumes["t2"].voxels.sum() == head().voxels.sum()
-    with pytest.raises(MissingSequence, match="Which volume of series 7 is t1 cannot be told"):
-        read(files, series={"1.2.3.7": "t1"})
-
-
-def test_a_fault_of_a_named_series_is_told() -> None:
-    with pytest.raises(InvalidDicom, match="series 4"):
-        read(placed(range(0, 50, 5), {3: {"PixelSpacing": None}}), series={"1.2.9": "t2"})
 
 
 def test_different_frames_of_reference_are_told() -> None:

@@ -13,8 +13,8 @@ from http.client import HTTPException
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
-from tests.chaos.bundle import ENDLESS, GOOD
-from tests.chaos.site import Site
+from drills.chaos.bundle import ENDLESS, GOOD
+from drills.chaos.site import Site
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.servers import Reply
 

@@ -12,11 +12,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any, Final
 
-from tests.chaos.adversary import Adversary, Deed
-from tests.chaos.bundle import GOOD, make_phantoms
-from tests.chaos.client import TERMINAL, Caller, Case, Diary, Late, listed, make_cases, results_of, watch
-from tests.chaos.judge import Story, broken_rules, comparable, report
-from tests.chaos.site import Site, open_site
+from drills.chaos.adversary import Adversary, Deed
+from drills.chaos.bundle import GOOD, make_phantoms
+from drills.chaos.client import TERMINAL, Caller, Case, Diary, Late, listed, make_cases, results_of, watch
+from drills.chaos.judge import Story, broken_rules, comparable, report
+from drills.chaos.site import Site, open_site
 
 _CALLERS: Final = 6
 # Cases that are kept until the damage is done and mended.

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from tests.chaos.client import Diary
-from tests.chaos.site import Service, Site
+from drills.chaos.client import Diary
+from drills.chaos.site import Service, Site
 
 Deed = Literal["worker", "gateway", "valkey", "disk"]
 

@@ -20,7 +20,7 @@ import psutil
 
 from core.jobs.embedded import EmbeddedValkey
 from deploy.queue_server import QueueServer
-from tests.chaos.bundle import write_trapped_bundle
+from drills.chaos.bundle import write_trapped_bundle
 from tests.fixtures.servers import ROOT, Reply, free_port, request
 
 LEASE_S: Final = 4.0

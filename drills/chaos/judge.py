@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from core.jobs.queue import open_queue
 from core.jobs.settings import QueueSettings
-from tests.chaos.adversary import Damage
-from tests.chaos.client import JOBS, TERMINAL, Case, Diary, results_of
-from tests.chaos.site import LEASE_S, MAX_ATTEMPTS, Site
+from drills.chaos.adversary import Damage
+from drills.chaos.client import JOBS, TERMINAL, Case, Diary, results_of
+from drills.chaos.site import LEASE_S, MAX_ATTEMPTS, Site
 
 Job = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""``python -m tests.chaos``: jobs through real processes that are killed, starved and cut off meanwhile.
+"""``python -m drills.chaos``: jobs through real processes that are killed, starved and cut off meanwhile.
 
 Exits with 1 where a promise about accepted jobs is broken. Two runs with one seed send the same jobs and do the same
 damage in the same order; which job it hits is up to the machine. This process makes a folder, with a small file system
@@ -25,13 +25,13 @@ def main() -> int:
     arguments = _arguments()
     if arguments.folder is not None:
         # Numerical libraries take long to load, and the process outside needs none of them.
-        from tests.chaos.play import run
+        from drills.chaos.play import run
 
         return run(arguments)
     # Short: the path of Valkey's socket must fit.
     with tempfile.TemporaryDirectory(prefix="falx-chaos-") as name:
         (Path(name) / "disk").mkdir()
-        command = [sys.executable, "-m", "tests.chaos", *sys.argv[1:], "--folder", name]
+        command = [sys.executable, "-m", "drills.chaos", *sys.argv[1:], "--folder", name]
         if _can_mount(name):
             script = f'{_MOUNT} && shift && exec "$@"'
             command = [*_NAMESPACE, script, "sh", f"{name}/disk", *command, "--small-disk"]

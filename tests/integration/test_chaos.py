@@ -20,7 +20,7 @@ OPTIONS = ["--jobs", "12", "--deeds", "5", "--seed", "3", "--pause-s", "1", "--c
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 400)
 def test_no_accepted_job_is_lost_whatever_is_killed() -> None:
-    command = [sys.executable, "-m", "tests.chaos", *OPTIONS, "--limit-s", str(LIMIT_S)]
+    command = [sys.executable, "-m", "drills.chaos", *OPTIONS, "--limit-s", str(LIMIT_S)]
     # A session of its own, so that nothing is left of it where the time runs out.
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.client import Cancel, Case, Diary, Kind, make_cases
-from tests.chaos.judge import Story, comparable, lost, wrong_end
-from tests.chaos.site import MAX_ATTEMPTS
+from drills.chaos.client import Cancel, Case, Diary, Kind, make_cases
+from drills.chaos.judge import Story, comparable, lost, wrong_end
+from drills.chaos.site import MAX_ATTEMPTS
 
 
 def job(status: str, code: str | None = None, attempts: int = 1, name: str = "a") -> dict[str, Any]:
