@@ -13,5 +13,5 @@ from core.serving.model_app import create_model_app
 def create_app(settings: ClassifierSettings) -> FastAPI:
     """The service as an ASGI application; models are loaded and warmed up when it starts."""
     return create_model_app(
-        "classifier", "classification", settings, CLASSIFY, lambda registry: classification_router(registry, settings)
+        "classifier", "classification", settings, lambda registry: classification_router(registry, settings), CLASSIFY
     )

@@ -23,10 +23,10 @@ def create_model_app(
     name: str,
     task: Task,
     settings: ModelServingSettings,
-    operation: Operation,
     make_routes: Callable[[ModelRegistry], APIRouter],
+    *operations: Operation,
 ) -> FastAPI:
-    """The service ``name`` for all bundles of one task, whose ``operation`` is served by the router of ``make_routes``.
+    """The service ``name`` for all bundles of one task, with ``operations`` of its own on top of those of every one.
 
     ``make_routes`` gets the registry, which is filled when the application starts: every model is then loaded and
     warmed up before the port is listened on. A bundle that is not sound ends the start with a ``StartupError``.
@@ -48,7 +48,7 @@ def create_model_app(
         on_start=load,
         on_stop=registry.drain,
         openapi=settings.openapi,
-        operations=(operation, *MODELS),
+        operations=(*operations, *MODELS),
     )
     app.include_router(make_routes(registry))
     app.include_router(models_router(registry))

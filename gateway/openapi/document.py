@@ -5,7 +5,7 @@ from __future__ import annotations
 import orjson
 
 from core.contracts.base import DISCLAIMER
-from core.contracts.operations.operation import Json, Operation
+from core.contracts.operations.operation import Json
 from core.errors import Unauthorized
 from core.http.openapi import render
 from gateway.openapi.public import PUBLIC
@@ -36,7 +36,9 @@ def openapi_document(version: str) -> bytes:
     """The OpenAPI document in JSON."""
     rendered = render(PUBLIC)
     for operation in PUBLIC:
-        rendered["paths"][operation.path][operation.method.lower()]["security"] = _security(operation)
+        asks = any(isinstance(error, Unauthorized) for error in operation.refusals)
+        security = _KEY_OR_LOOPBACK if asks else []
+        rendered["paths"][operation.path][operation.method.lower()]["security"] = security
     return orjson.dumps(
         {
             "openapi": "3.1.0",
@@ -53,8 +55,3 @@ def openapi_document(version: str) -> bytes:
             "components": {**rendered["components"], "securitySchemes": _SECURITY_SCHEMES},
         }
     )
-
-
-def _security(operation: Operation) -> list[Json]:
-    asks = any(isinstance(error, Unauthorized) for error in operation.refusals)
-    return _KEY_OR_LOOPBACK if asks else []

@@ -111,7 +111,7 @@ PUBLIC: Final = (
     _published(
         is_ready(_READY, _NOT_READY),
         scope=None,
-        note="Here: each model server with its models; the queue and the store of volumes, where they are configured.",
+        note="Of the gateway: each model server with its models; the queue and the store of volumes, where configured.",
     ),
     _published(
         READ_METRICS,

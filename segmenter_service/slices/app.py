@@ -13,5 +13,5 @@ from segmenter_service.slices.settings import SegmenterSettings
 def create_app(settings: SegmenterSettings) -> FastAPI:
     """The service as an ASGI application; models are loaded and warmed up when it starts."""
     return create_model_app(
-        "segmenter", "segmentation", settings, SEGMENT, lambda registry: segmentation_router(registry, settings)
+        "segmenter", "segmentation", settings, lambda registry: segmentation_router(registry, settings), SEGMENT
     )

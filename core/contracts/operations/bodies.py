@@ -21,8 +21,6 @@ SEQUENCES: Final = get_args(SequenceName)
 _BASE64: Final[Json] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 # The smallest image that is read, 16 x 16 and black, so that the example can be sent as it stands.
 _EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAABEAABoJMRpQAAAABJRU5ErkJggg=="
-
-
 _OUTPUTS: Final = (
     "Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. `backdrop`: "
     "`backdrop.nii.gz`, the sequence that the pictures show (the first there is of flair, t1ce, t2, t1) in 256 greys "
@@ -32,11 +30,7 @@ _SERIES: Final = (
     f"With the part `{STUDY_PART}`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. The "
     "sequences that are not named are guessed from the series that are not named. No sequence twice."
 )
-_SERIES_EXAMPLE: Final[Json] = {
-    "1.2.840.113619.2.5.1": "flair",
-    "1.2.840.113619.2.5.2": "t1ce",
-    "1.2.840.113619.2.5.3": None,
-}
+_SERIES_EXAMPLE: Json = {"1.2.840.113619.2.5.1": "flair", "1.2.840.113619.2.5.2": "t1ce", "1.2.840.113619.2.5.3": None}
 
 
 def image_body(sequences: Sequence[str] = ()) -> Mapping[str, Content]:
