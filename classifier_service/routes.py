@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
-from classifier_service import openapi
 from classifier_service.model import finish, prepare
 from classifier_service.settings import ClassifierSettings
 from core.contracts.classification import Classification
 from core.contracts.manifest import ClassificationPreprocessing
+from core.contracts.operations.bodies import IMAGE_PART
+from core.contracts.operations.slices import CLASSIFY, ClassificationQuery
 from core.http.bodies import Upload
-from core.http.openapi import MODEL_DESCRIPTION, query_parameters
 from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
 from core.serving.slice_requests import PlainRoute, answer_slices, image_limits, read_query
-
-PART = "file"
-
-
-class ClassificationQuery(BaseModel):
-    """The query of a classification; anything else in it is refused, so that a typo never passes silently."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str | None = Field(default=None, description=MODEL_DESCRIPTION, examples=["tumor-classifier"])
-    explain: Literal["cam"] | None = Field(
-        default=None, description="Add the evidence for the predicted class as a heat map over the image."
-    )
 
 
 def classification_router(registry: ModelRegistry, settings: ClassifierSettings) -> APIRouter:
@@ -42,24 +27,23 @@ def classification_router(registry: ModelRegistry, settings: ClassifierSettings)
     router = APIRouter(route_class=PlainRoute)
     limits = image_limits(settings)
 
-    @router.post(
-        "/v1/classifications",
-        tags=["slices"],
-        summary=openapi.SUMMARY,
-        description=openapi.DESCRIPTION,
-        responses=openapi.RESPONSES,
-        openapi_extra={"requestBody": openapi.BODY, "parameters": query_parameters(ClassificationQuery)},
-    )
+    @router.post(CLASSIFY.path, include_in_schema=False)
     async def classify(request: Request) -> Response:
         query = read_query(ClassificationQuery, request)
         served = registry.resolve(query.model)
 
         async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Classification:
             return await _classify(
-                registry, served, limits, uploads[PART], ticket, request_id_of(request), explain=query.explain == "cam"
+                registry,
+                served,
+                limits,
+                uploads[IMAGE_PART],
+                ticket,
+                request_id_of(request),
+                explain=query.explain == "cam",
             )
 
-        answer = await answer_slices(request, served.batcher, settings, (PART,), work)
+        answer = await answer_slices(request, served.batcher, settings, (IMAGE_PART,), work)
         # Already validated by its type: writing it out here spares FastAPI's second validation and its encoder.
         hidden = {"explanation"} if answer.explanation is None else None
         return Response(answer.model_dump_json(exclude=hidden), media_type="application/json")

@@ -11,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.base import Contract
+from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_METRICS, READ_MODEL_CARD
+from core.http.openapi import all_answers
 from core.http.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
 from gateway.auth import Authenticator, authenticator
@@ -23,6 +25,7 @@ from gateway.jobs.backend import JobBackend
 from gateway.jobs.routes import JobRoutes
 from gateway.keys import Scope
 from gateway.openapi.document import openapi_document
+from gateway.openapi.public import PUBLIC
 from gateway.pages import add_pages
 from gateway.rates import rate_limit
 from gateway.settings import GatewaySettings
@@ -30,30 +33,8 @@ from gateway.slices import CLASSIFIER, SEGMENTER, slice_routes
 from gateway.upstream import Connections, Upstream
 from gateway.watch import Watch
 
-# What scripts of another origin may send and read, once that origin is allowed at all.
-CORS_REQUEST_HEADERS = (
-    "Authorization",
-    "Content-Type",
-    "Idempotency-Key",
-    "If-None-Match",
-    "Last-Event-ID",
-    "Prefer",
-    "Range",
-    "X-API-Key",
-    "X-Request-ID",
-    "X-Request-Timeout-Ms",
-    "traceparent",
-)
-CORS_ANSWER_HEADERS = (
-    "Content-Range",
-    "ETag",
-    "Link",
-    "Location",
-    "Preference-Applied",
-    "Repr-Digest",
-    "Retry-After",
-    "X-Request-ID",
-)
+# Keys are a scheme and no parameter in a document; the body says its own type.
+_UNLISTED_HEADERS = ("Authorization", "Content-Type", "X-API-Key")
 
 
 def create_app(settings: GatewaySettings) -> FastAPI:
@@ -132,7 +113,7 @@ def _require(auth: Authenticator, request: Request, scope: Scope) -> None:
 
 
 def _guard_metrics(app: FastAPI, auth: Authenticator, metrics: UpstreamMetrics) -> None:
-    @app.get("/metrics", include_in_schema=False)
+    @app.get(READ_METRICS.path, include_in_schema=False)
     async def guarded_metrics(request: Request) -> Response:
         _require(auth, request, Scope.ADMIN)
         return Response(metrics.render(), media_type=METRICS_MEDIA_TYPE)
@@ -146,17 +127,17 @@ def _to_the_front(app: FastAPI) -> None:
 
 
 def _add_models(app: FastAPI, auth: Authenticator, catalogue: Catalogue) -> None:
-    @app.get("/v1/models", include_in_schema=False)
+    @app.get(LIST_MODELS.path, include_in_schema=False)
     async def list_models(request: Request) -> Response:
         _require(auth, request, Scope.INFER)
         return _json(await catalogue.models())
 
-    @app.get("/v1/models/{name}", include_in_schema=False)
+    @app.get(DESCRIBE_MODEL.path, include_in_schema=False)
     async def describe_model(request: Request, name: str) -> Response:
         _require(auth, request, Scope.INFER)
         return _json(await catalogue.model(name))
 
-    @app.get("/v1/models/{name}/card", include_in_schema=False)
+    @app.get(READ_MODEL_CARD.path, include_in_schema=False)
     async def model_card(request: Request, name: str) -> Response:
         _require(auth, request, Scope.INFER)
         return Response(await catalogue.card(name), media_type="text/markdown")
@@ -175,12 +156,15 @@ def _add_openapi(app: FastAPI) -> None:
 
 
 def _allow_origins(app: FastAPI, origins: tuple[str, ...]) -> None:
+    """Let scripts of ``origins`` send and read every header that the document has; of others they do not know."""
     if not origins:
         return
+    parameters = (parameter for operation in PUBLIC for parameter in operation.parameters)
+    answers = (answer for operation in PUBLIC for answer in all_answers(operation).values())
     app.add_middleware(
         CORSMiddleware,
         allow_origins=origins,
         allow_methods=["GET", "POST", "DELETE"],
-        allow_headers=CORS_REQUEST_HEADERS,
-        expose_headers=CORS_ANSWER_HEADERS,
+        allow_headers=[*_UNLISTED_HEADERS, *{found.name for found in parameters if found.place == "header"}],
+        expose_headers=sorted({header.name for answer in answers for header in answer.all_headers}),
     )

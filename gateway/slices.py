@@ -6,37 +6,26 @@ from collections.abc import Mapping
 
 from starlette.routing import Route
 
+from core.contracts.operations.operation import Operation
+from core.contracts.operations.slices import CLASSIFY, SEGMENT
 from gateway.forward import Forwarder, Policy, SliceRoute
+from gateway.openapi.public import PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION
 from gateway.upstream import Upstream
 
 CLASSIFIER = "classifier"
 SEGMENTER = "segmenter"
 
-CLASSIFICATIONS = SliceRoute(
-    path="/v1/classifications",
-    upstream=CLASSIFIER,
-    target="/v1/classifications",
-    parameters=frozenset({"model", "explain"}),
-    media_types=frozenset({"application/json"}),
+
+def _route(operation: Operation, upstream: str, target: Operation) -> SliceRoute:
+    return SliceRoute(operation.path, upstream, target.path, operation.query, frozenset(operation.answers[200].content))
+
+
+SLICE_ROUTES = (
+    _route(CLASSIFY, CLASSIFIER, CLASSIFY),
+    _route(SEGMENT, SEGMENTER, SEGMENT),
+    _route(PREDICT_CLASSIFICATION, CLASSIFIER, CLASSIFY),
+    _route(PREDICT_SEGMENTATION, SEGMENTER, SEGMENT),
 )
-SEGMENTATIONS = SliceRoute(
-    path="/v1/segmentations",
-    upstream=SEGMENTER,
-    target="/v1/segmentations",
-    parameters=frozenset({"model", "threshold", "render"}),
-    media_types=frozenset({"application/json", "image/png"}),
-)
-
-
-def _alias(path: str, route: SliceRoute) -> SliceRoute:
-    return SliceRoute(path, route.upstream, route.target, route.parameters, route.media_types)
-
-
-# The routes of the paper, for the front ends that were written against them.
-PREDICT_CLASSIFICATION = _alias("/predict_classification", CLASSIFICATIONS)
-PREDICT_SEGMENTATION = _alias("/predict_segmentation", SEGMENTATIONS)
-
-SLICE_ROUTES = (CLASSIFICATIONS, SEGMENTATIONS, PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION)
 
 
 def slice_routes(upstreams: Mapping[str, Upstream], policy: Policy) -> list[Route]:

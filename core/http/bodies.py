@@ -16,9 +16,10 @@ from typing import Protocol
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
+from core.contracts.operations.bodies import IMAGE_MEDIA_TYPES
 from core.errors import FieldError, InputTooLarge, InvalidRequest, MissingSequence, UnsupportedMediaType
 from core.http.multipart import MultipartReader, Part, boundary_of
-from core.http.problems import ACCEPT_POST, IMAGE_MEDIA_TYPES
+from core.http.problems import ACCEPT_POST
 from core.http.requests import ClientGone, Deadline, deadline_exceeded
 
 # Boundaries and part headers, or the braces and names of the JSON form: generous, and small beside any image.

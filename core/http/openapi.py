@@ -1,106 +1,158 @@
-"""Pieces of an OpenAPI document that the slice routes of every service share."""
+"""Renders ``core.contracts.operations`` as OpenAPI, for the services and for the gateway alike."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
 
+from fastapi import FastAPI
 from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
+from core.contracts.base import Contract
+from core.contracts.operations.operation import (
+    EXAMPLE_REQUEST_ID,
+    OF_REFUSALS,
+    Answer,
+    Content,
+    Header,
+    Json,
+    Operation,
+    Parameter,
+)
 from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 from core.errors import FalxError
-from core.http.problems import IMAGE_MEDIA_TYPES, problem_of
-
-Json = dict[str, Any]
-
-_BINARY: Json = {"type": "string", "format": "binary"}
-_BASE64: Json = {"type": "string", "contentEncoding": "base64", "minLength": 1}
-
-MODEL_DESCRIPTION = "NAME or NAME@VERSION; without a version the newest, without a name the default model."
-EXAMPLE_REQUEST_ID = "4b2f7c1d9e5a4f0c8d3b6a1e2f7c9d05"
-# The smallest image that is read, 16 x 16 and black, so that the example can be sent as it stands.
-_EXAMPLE_IMAGE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAABEAABoJMRpQAAAABJRU5ErkJggg=="
+from core.http.problems import problem_headers, problem_of
 
 
-def image_body(sequences: tuple[str, ...] = ()) -> Json:
-    """The request body that ``core.http.bodies.read_images`` takes; ``sequences`` are the further part names."""
-    content: Json = {
-        "multipart/form-data": {"schema": _multipart_schema(sequences)},
-        "application/json": {"schema": _json_schema(sequences), "example": {"image": _EXAMPLE_IMAGE}},
+class DescribedApp(FastAPI):
+    """An application whose document shows ``operations``, and what the framework knows of routes without one."""
+
+    def __init__(self, operations: Iterable[Operation], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._operations = tuple(operations)
+
+    def openapi(self) -> Json:
+        """The document."""
+        theirs, ours = super().openapi(), render(self._operations)
+        components = theirs.get("components", {})
+        return {
+            **theirs,
+            "paths": theirs["paths"] | ours["paths"],
+            "components": {kind: components.get(kind, {}) | found for kind, found in ours["components"].items()},
+        }
+
+
+def render(operations: Iterable[Operation]) -> Json:
+    """The members ``paths`` and ``components`` of a document on ``operations``."""
+    rendering = _Rendering()
+    paths: Json = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = rendering.operation(operation)
+    return {"paths": paths, "components": rendering.components()}
+
+
+def all_answers(operation: Operation) -> dict[int, Answer]:
+    """The answers of an operation by status, refusals included, each with all of its headers."""
+    answers = {
+        status: replace(answer, headers=(*operation.headers, *answer.headers))
+        for status, answer in operation.answers.items()
     }
-    for media_type in (*IMAGE_MEDIA_TYPES, "application/octet-stream"):
-        content[media_type] = {"schema": _BINARY}
-    return {"required": True, "content": content}
+    refusals = operation.all_refusals
+    for status in {error.status for error in refusals}:
+        answers[status] = _refusal(operation.headers, [error for error in refusals if error.status == status])
+    return dict(sorted(answers.items()))
 
 
-def query_parameters(query: type[BaseModel]) -> list[Json]:
-    """The fields of a query model as parameters; ``core.serving.slice_requests.read_query`` reads them."""
-    parameters = []
-    for name, schema in query.model_json_schema()["properties"].items():
-        description = schema.pop("description", "")
-        schema.pop("title", None)
-        parameters.append(
-            {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
-        )
-    return parameters
-
-
-def problem_responses(*examples: FalxError) -> dict[int | str, Json]:
-    """One documented response per status, with the examples of every code that it may carry."""
-    schema = _problem_schema()
-    responses: dict[int | str, Json] = {}
-    for error in examples:
-        response = responses.setdefault(
-            error.status,
-            {
-                "description": error.title,
-                "content": {PROBLEM_MEDIA_TYPE: {"schema": schema, "examples": {}}},
-            },
-        )
+def _refusal(headers: tuple[Header, ...], refusals: Sequence[FalxError]) -> Answer:
+    """The answer of one status: an example of each error, and the headers that all or some of them carry."""
+    examples: dict[str, object] = {}
+    for error in refusals:
+        name = error.code if error.code not in examples else f"{error.code}-{len(examples) + 1}"
         problem = problem_of(error, EXAMPLE_REQUEST_ID).model_dump(mode="json", exclude_none=True)
-        response["content"][PROBLEM_MEDIA_TYPE]["examples"][error.code] = {"value": problem}
-    return responses
+        examples[name] = {"value": problem}
+    carried = [problem_headers(error).keys() for error in refusals]
+    theirs = (
+        replace(header, required=all(header.name in names for names in carried))
+        for header in OF_REFUSALS
+        if any(header.name in names for names in carried)
+    )
+    return Answer(refusals[0].title, {PROBLEM_MEDIA_TYPE: Content(Problem, examples=examples)}, (*headers, *theirs))
 
 
-def _problem_schema() -> Json:
-    """The schema of a problem in one piece: references into ``$defs`` would lead nowhere inside a larger document."""
-    schema = Problem.model_json_schema()
-    definitions = schema.pop("$defs")
-    schema["properties"]["errors"]["items"] = definitions["ProblemError"]
-    return schema
+class _Rendering:
+    """Renders operations and keeps what they refer to."""
 
+    def __init__(self) -> None:
+        self._contracts: set[type[Contract]] = set()
+        self._shared: dict[str, Json] = {"headers": {}, "parameters": {}}
 
-def _multipart_schema(sequences: tuple[str, ...]) -> Json:
-    single: Json = {
-        "type": "object",
-        "required": ["file"],
-        "properties": {"file": _BINARY},
-        "additionalProperties": False,
-    }
-    if not sequences:
-        return single
-    named = {
-        "type": "object",
-        "minProperties": 1,
-        "properties": dict.fromkeys(sequences, _BINARY),
-        "additionalProperties": False,
-    }
-    return {"oneOf": [single, named]}
+    def components(self) -> Json:
+        """What has been referred to."""
+        models: list[tuple[type[BaseModel], Literal["validation"]]]
+        models = [(contract, "validation") for contract in sorted(self._contracts, key=str)]
+        _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+        return {"schemas": schemas["$defs"], **self._shared}
 
+    def operation(self, operation: Operation) -> Json:
+        """One method of a path."""
+        rendered: Json = {
+            "operationId": operation.id,
+            "summary": operation.summary,
+            "tags": [operation.tag],
+            "parameters": [self._parameter(parameter) for parameter in operation.parameters],
+            "responses": {str(status): self._answer(answer) for status, answer in all_answers(operation).items()},
+        }
+        if operation.description:
+            rendered["description"] = operation.description
+        if operation.body is not None:
+            rendered["requestBody"] = {"required": True, "content": self._contents(operation.body)}
+        return rendered
 
-def _json_schema(sequences: tuple[str, ...]) -> Json:
-    single: Json = {
-        "type": "object",
-        "required": ["image"],
-        "properties": {"image": _BASE64},
-        "additionalProperties": False,
-    }
-    if not sequences:
-        return single
-    images = {
-        "type": "object",
-        "minProperties": 1,
-        "properties": dict.fromkeys(sequences, _BASE64),
-        "additionalProperties": False,
-    }
-    named = {"type": "object", "required": ["images"], "properties": {"images": images}, "additionalProperties": False}
-    return {"oneOf": [single, named]}
+    def _parameter(self, parameter: Parameter) -> Json:
+        rendered: Json = {
+            "name": parameter.name,
+            "in": parameter.place,
+            "required": parameter.place == "path",
+            "description": parameter.description,
+            "schema": parameter.schema,
+        }
+        if len(parameter.examples) == 1:
+            rendered["example"] = parameter.examples[0]
+        elif parameter.examples:
+            rendered["examples"] = {str(example): {"value": example} for example in parameter.examples}
+        return self._refer("parameters", parameter.shared_as, rendered)
+
+    def _answer(self, answer: Answer) -> Json:
+        rendered: Json = {
+            "description": answer.description,
+            # A document has them by status, whatever the media type.
+            "headers": {header.name: self._header(header) for header in answer.all_headers},
+        }
+        if answer.content:
+            rendered["content"] = self._contents(answer.content)
+        return rendered
+
+    def _header(self, header: Header) -> Json:
+        rendered = {"description": header.description, "required": header.required, "schema": header.schema}
+        return self._refer("headers", header.shared_as, rendered)
+
+    def _contents(self, contents: Mapping[str, Content]) -> Json:
+        return {media_type: self._content(content) for media_type, content in contents.items()}
+
+    def _content(self, content: Content) -> Json:
+        rendered = {"example": content.example, "examples": content.examples, "encoding": content.encoding}
+        return {"schema": self._schema(content.schema), **{name: value for name, value in rendered.items() if value}}
+
+    def _schema(self, schema: type[Contract] | Json) -> Json:
+        if isinstance(schema, dict):
+            return schema
+        self._contracts.add(schema)
+        return {"$ref": f"#/components/schemas/{schema.__name__}"}
+
+    def _refer(self, kind: str, name: str | None, rendered: Json) -> Json:
+        """``rendered``, or a reference to it where it has a name and nothing else is kept under that."""
+        if name is None or self._shared[kind].setdefault(name, rendered) != rendered:
+            return rendered
+        return {"$ref": f"#/components/{kind}/{name}"}

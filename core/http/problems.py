@@ -15,6 +15,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
+from core.contracts.operations.bodies import image_body
 from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemError
 from core.errors import (
     FalxError,
@@ -35,9 +36,8 @@ from core.telemetry.metrics import Metrics
 
 logger = structlog.get_logger("falx.problems")
 
-IMAGE_MEDIA_TYPES = ("image/png", "image/jpeg", "image/tiff", "image/webp", "image/bmp", "application/dicom")
 # What the two slice routes take; a 415 raised elsewhere brings its own Accept-Post.
-ACCEPT_POST = ", ".join(("multipart/form-data", *IMAGE_MEDIA_TYPES, "application/octet-stream", "application/json"))
+ACCEPT_POST = ", ".join(image_body())
 
 PROBLEMS_PAGE = "/docs/problems"
 
@@ -117,7 +117,9 @@ def problem_response(
     state["problem"] = error.code
     request_id: str | None = state.get("request_id")
     body = problem_of(error, request_id, status).model_dump_json(exclude_none=True)
-    return Response(body, status_code=status or error.status, headers=_headers(error), media_type=PROBLEM_MEDIA_TYPE)
+    return Response(
+        body, status_code=status or error.status, headers=problem_headers(error), media_type=PROBLEM_MEDIA_TYPE
+    )
 
 
 def internal_error() -> InternalError:
@@ -125,7 +127,8 @@ def internal_error() -> InternalError:
     return InternalError("Something failed on our side. The operator finds the cause in the log under the request id.")
 
 
-def _headers(error: FalxError) -> dict[str, str]:
+def problem_headers(error: FalxError) -> dict[str, str]:
+    """The headers that the answer to ``error`` carries beside those of every answer."""
     headers = dict(error.headers)
     present = {name.lower() for name in headers}
     if error.retry_after_s is not None:

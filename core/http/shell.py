@@ -9,17 +9,19 @@ Typical use::
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
 
 from fastapi import FastAPI
 from starlette.responses import PlainTextResponse, Response
 
+from core.contracts.operations.operation import Operation
+from core.contracts.operations.service import IS_ALIVE, IS_READY, READ_METRICS, SERVICE
 from core.contracts.service import Readiness
 from core.errors import StartupError
 from core.http.draining import Drain
 from core.http.middleware import RequestShell, ShellState
+from core.http.openapi import DescribedApp
 from core.http.problems import install_problem_handlers
 from core.http.process import run
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, Metrics
@@ -41,16 +43,18 @@ def create_shell(
     on_stop: Hook | None = None,
     version: str = "0.1.0",
     openapi: bool = True,
+    operations: Iterable[Operation] = (),
 ) -> FastAPI:
     """An application with ``/livez``, ``/readyz``, ``/metrics``, problems for all errors, and nothing else.
 
     ``readiness`` is asked on each ``/readyz``: it must be cheap and must not block. While draining, its answer is
     overridden. ``on_start`` runs before the port is listened on; a ``StartupError`` from it ends the process with one
     line and exit code 1. ``on_stop`` runs once nothing is in flight any more. ``openapi`` switches ``/openapi.json``
-    and ``/docs``.
+    and ``/docs``, which show ``operations`` and those of the shell itself; whoever calls adds the routes of the former.
     """
     shell = ShellState(metrics if metrics is not None else Metrics())
-    app = FastAPI(
+    app = DescribedApp(
+        (*SERVICE, *operations),
         title=f"Falx {name}",
         version=version,
         openapi_url="/openapi.json" if openapi else None,
@@ -124,23 +128,7 @@ def _add_service_routes(app: FastAPI, shell: ShellState, readiness: Callable[[],
     async def metrics() -> Response:
         return Response(shell.metrics.render(), media_type=METRICS_MEDIA_TYPE)
 
-    text: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"example": "ok\n"}}}}
-    app.add_api_route("/livez", livez, tags=["service"], summary="Is the process alive?", responses=text)
-    app.add_api_route(
-        "/readyz",
-        readyz,
-        tags=["service"],
-        summary="Is every dependency ready?",
-        response_model=Readiness,
-        responses={503: {"model": Readiness, "description": "Starting, draining, or a dependency is away."}},
-    )
-    app.add_api_route(
-        "/metrics",
-        metrics,
-        tags=["service"],
-        summary="Metrics in the Prometheus text format.",
-        responses={200: {"content": {METRICS_MEDIA_TYPE: {"example": "falx_requests_total 1.0\n"}}}},
-    )
-    for path, endpoint in (("/livez", livez), ("/readyz", readyz)):
+    app.add_api_route(READ_METRICS.path, metrics, include_in_schema=False)
+    for operation, endpoint in ((IS_ALIVE, livez), (IS_READY, readyz)):
         # Some balancers probe with HEAD.
-        app.add_api_route(path, endpoint, methods=["HEAD"], include_in_schema=False)
+        app.add_api_route(operation.path, endpoint, methods=["GET", "HEAD"], include_in_schema=False)

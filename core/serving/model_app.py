@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
+from core.contracts.operations.operation import Operation
+from core.contracts.operations.service import MODELS
 from core.contracts.service import Readiness
 from core.contracts.tensors import Task
 from core.http.shell import create_shell, drain_of
@@ -18,9 +20,13 @@ from core.telemetry.metrics import ModelMetrics
 
 
 def create_model_app(
-    name: str, task: Task, settings: ModelServingSettings, make_routes: Callable[[ModelRegistry], APIRouter]
+    name: str,
+    task: Task,
+    settings: ModelServingSettings,
+    make_routes: Callable[[ModelRegistry], APIRouter],
+    *operations: Operation,
 ) -> FastAPI:
-    """The service ``name`` for all bundles of one task.
+    """The service ``name`` for all bundles of one task, with ``operations`` of its own on top of those of every one.
 
     ``make_routes`` gets the registry, which is filled when the application starts: every model is then loaded and
     warmed up before the port is listened on. A bundle that is not sound ends the start with a ``StartupError``.
@@ -42,6 +48,7 @@ def create_model_app(
         on_start=load,
         on_stop=registry.drain,
         openapi=settings.openapi,
+        operations=(*operations, *MODELS),
     )
     app.include_router(make_routes(registry))
     app.include_router(models_router(registry))

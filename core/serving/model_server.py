@@ -18,6 +18,7 @@ from fastapi import APIRouter, Response
 
 from core.contracts.common import TimingMs
 from core.contracts.manifest import BundleFile
+from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_MODEL_CARD
 from core.contracts.service import DependencyState, ModelList, ModelSummary
 from core.contracts.tensors import Task
 from core.errors import BundleCorrupt, NotReady, UnknownModel
@@ -74,12 +75,6 @@ class Answered(Generic[P]):
     prepared: P
     outputs: RowOutputs
     timing: TimingMs
-
-
-class Markdown(Response):
-    """UTF-8 Markdown."""
-
-    media_type = "text/markdown"
 
 
 class ModelRegistry:
@@ -276,22 +271,19 @@ class ModelRegistry:
 
 
 def models_router(registry: ModelRegistry) -> APIRouter:
-    """``GET /v1/models``, ``GET /v1/models/{name}`` and ``GET /v1/models/{name}/card``."""
-    router = APIRouter(prefix="/v1/models", tags=["models"])
+    """The routes of ``core.contracts.operations.models``."""
+    router = APIRouter()
 
-    @router.get("")
+    @router.get(LIST_MODELS.path, include_in_schema=False)
     async def list_models() -> ModelList:
-        """Every model served here."""
         return registry.summaries()
 
-    @router.get("/{name}")
+    @router.get(DESCRIBE_MODEL.path, include_in_schema=False)
     async def describe_model(name: str) -> ModelSummary:
-        """One model: ``NAME`` or ``NAME@VERSION``."""
         return registry.resolve(name).summary()
 
-    @router.get("/{name}/card", response_class=Markdown)
-    async def model_card(name: str) -> Markdown:
-        """The card of one model: ``NAME`` or ``NAME@VERSION``."""
-        return Markdown(await registry.offload(registry.card, name))
+    @router.get(READ_MODEL_CARD.path, include_in_schema=False)
+    async def model_card(name: str) -> Response:
+        return Response(await registry.offload(registry.card, name), media_type="text/markdown")
 
     return router

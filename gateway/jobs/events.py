@@ -11,12 +11,12 @@ import structlog
 from starlette.responses import Response, StreamingResponse
 
 from core.contracts.jobs import JobEvent
+from core.contracts.operations.jobs import EVENT_STREAM
 from core.errors import FalxError
 from core.http.draining import Drain
 
 log = structlog.get_logger(__name__)
 
-MEDIA_TYPE: Final = "text/event-stream"
 # Milliseconds that a browser waits before it comes back.
 _RETRY_MS: Final = 2_000
 _DRAIN_POLL_S: Final = 0.25
@@ -42,7 +42,7 @@ async def event_stream(events: AsyncIterator[JobEvent | None], drain: Drain, *, 
         first = await anext(events, None)
         if first is None:
             return Response(status_code=204)
-    headers = {"X-Accel-Buffering": "no", "Content-Type": MEDIA_TYPE}
+    headers = {"X-Accel-Buffering": "no", "Content-Type": EVENT_STREAM}
     return StreamingResponse(_lines(first, events, drain), headers=headers)
 
 

@@ -6,11 +6,10 @@ import re
 from typing import Final
 from urllib.parse import urlencode
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from starlette.datastructures import Headers, QueryParams
 
-from core.contracts.base import Contract
-from core.contracts.jobs import JobStatus
+from core.contracts.operations.jobs import LIST_JOBS, JobsQuery
 from core.errors import FieldError, InvalidRequest
 
 # RFC 7240: further preferences and parameters may stand beside it.
@@ -18,12 +17,8 @@ _WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])', 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class ListQuery(Contract):
-    """The query of ``GET /v1/jobs``."""
-
-    status: JobStatus | None = Field(default=None, description="Jobs in this status alone.")
-    limit: int = Field(default=50, ge=1, le=200, description="Jobs on one page.")
-    offset: int = Field(default=0, ge=0, le=1_000_000_000, description="Jobs to pass over, counted from the newest.")
+class ListQuery(JobsQuery):
+    """The query of ``GET /v1/jobs`` as it is read, and followed by the next."""
 
     @classmethod
     def of(cls, query: QueryParams) -> ListQuery:
@@ -40,7 +35,7 @@ class ListQuery(Contract):
         if not shown or self.offset + self.limit >= total:
             return None
         following = self.model_copy(update={"offset": self.offset + self.limit})
-        return f'</v1/jobs?{urlencode(following.model_dump(exclude_none=True))}>; rel="next"'
+        return f'<{LIST_JOBS.path}?{urlencode(following.model_dump(exclude_none=True))}>; rel="next"'
 
 
 def wait_preference(headers: Headers) -> int | None:

@@ -16,6 +16,7 @@ from starlette.requests import Request
 from core.blobs.retention import input_name
 from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
+from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, SEQUENCES, STUDY_PART
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
@@ -23,12 +24,7 @@ from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.settings import GatewaySettings
 
-SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
-STUDY: Final = "dicom"
-DESCRIPTION: Final = "job"
-MULTIPART: Final = "multipart/form-data"
-
-_NAMES: Final = (*SEQUENCES, STUDY, DESCRIPTION)
+_NAMES: Final = (*SEQUENCES, STUDY_PART, REQUEST_PART)
 _DESCRIPTION_BYTES: Final = 16 * 1024
 # Boundaries and the headers of parts.
 _ENVELOPE_BYTES: Final = 64 * 1024
@@ -72,9 +68,11 @@ class Receiver:
             await self._take(part)
         if not self._received.inputs:
             names = ", ".join(SEQUENCES)
-            raise MissingSequence(f"There is no volume: send at least one of {names}, or a zipped study as {STUDY}.")
-        if self._received.request.series and self._received.inputs[0].name != STUDY:
-            detail = f"The field series goes with the part {STUDY} only."
+            raise MissingSequence(
+                f"There is no volume: send at least one of {names}, or a zipped study as {STUDY_PART}."
+            )
+        if self._received.request.series and self._received.inputs[0].name != STUDY_PART:
+            detail = f"The field series goes with the part {STUDY_PART} only."
             raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
         return self._received
 
@@ -108,17 +106,17 @@ class Receiver:
             raise UploadStalled(f"The body comes more slowly than {least} bytes a second.")
 
     async def _take(self, part: StreamedPart) -> None:
-        if part.name == DESCRIPTION:
+        if part.name == REQUEST_PART:
             self._received.request = await self._description(part)
             return
         names = {file.name for file in self._received.inputs}
-        if names and (part.name == STUDY or STUDY in names):
-            detail = f"Send either sequences or one part {STUDY}, not both."
+        if names and (part.name == STUDY_PART or STUDY_PART in names):
+            detail = f"Send either sequences or one part {STUDY_PART}, not both."
             raise InvalidRequest(detail, errors=[FieldError(f"part/{part.name}", detail)])
         self._received.inputs.append(await self._keep(part))
 
     async def _keep(self, part: StreamedPart) -> StoredFile:
-        head: Head = ZipHead(part.name) if part.name == STUDY else NiftiHead(part.name)
+        head: Head = ZipHead(part.name) if part.name == STUDY_PART else NiftiHead(part.name)
         name = input_name(self._job_id, part.name)
         judged = _judged(part, head, self._settings.max_volume_bytes)
         if self._store is None:
@@ -188,4 +186,4 @@ def _description_fault(error: ValidationError) -> InvalidRequest:
             FieldError(f"part/job#{path}", f"has an unknown field; known: {known}" if unknown else fault["msg"])
         )
     pointers = ", ".join(dict.fromkeys(fault.pointer for fault in faults))
-    return InvalidRequest(f"The part {DESCRIPTION} does not match its description at: {pointers}.", errors=faults)
+    return InvalidRequest(f"The part {REQUEST_PART} does not match its description at: {pointers}.", errors=faults)

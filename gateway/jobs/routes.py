@@ -16,6 +16,16 @@ from starlette.responses import Response
 from core.blobs.retention import job_prefix
 from core.contracts.base import Contract
 from core.contracts.jobs import JobList, JobRecord, ResultList
+from core.contracts.operations.jobs import (
+    CANCEL_JOB,
+    DELETE_JOB,
+    FOLLOW_JOB,
+    LIST_JOBS,
+    LIST_RESULTS,
+    READ_JOB,
+    READ_RESULT,
+    SUBMIT_JOB,
+)
 from core.errors import (
     FalxError,
     IdempotencyConflict,
@@ -65,19 +75,18 @@ class JobRoutes:
 
     def add_to(self, app: FastAPI) -> None:
         """Serve the routes."""
-        job = "/v1/jobs/{job_id}"
-        for method, path, endpoint in (
-            ("POST", "/v1/jobs", self.submit),
-            ("GET", "/v1/jobs", self.page),
-            ("GET", job, self.read),
-            ("DELETE", job, self.delete),
-            ("POST", f"{job}/cancel", self.cancel),
-            ("GET", f"{job}/events", self.events),
-            ("GET", f"{job}/results", self.results),
-            ("GET", f"{job}/results/{{name}}", self.result),
-            ("HEAD", f"{job}/results/{{name}}", self.result),
+        for operation, endpoint in (
+            (SUBMIT_JOB, self.submit),
+            (LIST_JOBS, self.page),
+            (READ_JOB, self.read),
+            (DELETE_JOB, self.delete),
+            (CANCEL_JOB, self.cancel),
+            (FOLLOW_JOB, self.events),
+            (LIST_RESULTS, self.results),
+            (READ_RESULT, self.result),
         ):
-            app.add_api_route(path, endpoint, methods=[method], include_in_schema=False)
+            app.add_api_route(operation.path, endpoint, methods=[operation.method], include_in_schema=False)
+        app.add_api_route(READ_RESULT.path, self.result, methods=["HEAD"], include_in_schema=False)
 
     async def submit(self, request: Request) -> Response:
         """Take the volumes in and answer with their job: 202, or 200 if it ends while the caller prefers to wait."""
@@ -204,7 +213,7 @@ class JobRoutes:
 
     async def page(self, request: Request) -> Response:
         """The caller's jobs, newest first."""
-        caller = self._caller(request, known=frozenset(ListQuery.model_fields))
+        caller = self._caller(request, known=LIST_JOBS.query)
         query = ListQuery.of(request.query_params)
         queue = self._backend.queue
         records, total = await queue.page(query.status, owner=caller.owner, limit=query.limit, offset=query.offset)

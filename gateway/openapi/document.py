@@ -5,8 +5,10 @@ from __future__ import annotations
 import orjson
 
 from core.contracts.base import DISCLAIMER
-from gateway.openapi.operations import paths
-from gateway.openapi.parts import HEADERS, PARAMETERS, SECURITY_SCHEMES, schemas
+from core.contracts.operations.operation import Json
+from core.errors import Unauthorized
+from core.http.openapi import render
+from gateway.openapi.public import PUBLIC
 
 _DESCRIPTION = f"""Classifies slices of brain MRI and outlines tumours in slices and volumes. **{DISCLAIMER}**
 
@@ -22,8 +24,21 @@ _TAGS = [
 ]
 
 
+_SECURITY_SCHEMES: Json = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "API key, `falx_<id>_<secret>`."},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": "The same key in another header."},
+}
+# Without configured keys, which only a loopback listener allows, no key is asked for.
+_KEY_OR_LOOPBACK: list[Json] = [{"bearer": []}, {"apiKey": []}, {}]
+
+
 def openapi_document(version: str) -> bytes:
     """The OpenAPI document in JSON."""
+    rendered = render(PUBLIC)
+    for operation in PUBLIC:
+        asks = any(isinstance(error, Unauthorized) for error in operation.refusals)
+        security = _KEY_OR_LOOPBACK if asks else []
+        rendered["paths"][operation.path][operation.method.lower()]["security"] = security
     return orjson.dumps(
         {
             "openapi": "3.1.0",
@@ -36,12 +51,7 @@ def openapi_document(version: str) -> bytes:
             },
             "servers": [{"url": "/"}],
             "tags": _TAGS,
-            "paths": paths(),
-            "components": {
-                "schemas": schemas(),
-                "headers": HEADERS,
-                "parameters": PARAMETERS,
-                "securitySchemes": SECURITY_SCHEMES,
-            },
+            "paths": rendered["paths"],
+            "components": {**rendered["components"], "securitySchemes": _SECURITY_SCHEMES},
         }
     )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.segmentation import Segmentation
 from core.errors import FieldError, RequestError
 from core.imaging.decode import decode
@@ -32,9 +33,6 @@ from segmenter_service.slices.masks import (
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
-
-SINGLE_PART = "file"
-"""Name of the part that holds one grey image of unknown sequence."""
 
 # The sequence that overlays are drawn on when several are given: tumours stand out most on the first of these.
 _BACKDROP_ORDER = ("flair", "t1ce", "t2", "t1", ANY_SEQUENCE)
@@ -101,7 +99,7 @@ class Outlined:
 def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: SegmentationPreprocessing) -> Prepared:
     """Decodes one request's images; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
     slices = {
-        ANY_SEQUENCE if name == SINGLE_PART else name: _decode_named(name, upload, limits)
+        ANY_SEQUENCE if name == IMAGE_PART else name: _decode_named(name, upload, limits)
         for name, upload in uploads.items()
     }
     pixels = {name: image.pixels for name, image in slices.items()}
@@ -114,7 +112,7 @@ def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slic
         return decode(upload.data, upload.media_type, limits)
     except RequestError as error:
         # The decoder knows bytes, not parts: with several images the caller must learn which one is at fault.
-        if name != SINGLE_PART and not error.errors:
+        if name != IMAGE_PART and not error.errors:
             error.errors = (FieldError(f"part/{name}", error.detail),)
         raise
 

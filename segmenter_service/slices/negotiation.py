@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final, Literal
+from typing import Final
 
+from core.contracts.operations.slices import Rendered
 from core.errors import NotAcceptable
-
-Rendered = Literal["overlay", "image"]
-"""What the query's ``render`` may name."""
 
 
 class Representation(Enum):

@@ -7,47 +7,26 @@ from dataclasses import dataclass
 from typing import Final
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.operations.bodies import IMAGE_PART
+from core.contracts.operations.slices import SEGMENT, SegmentationQuery
 from core.contracts.tensors import PROBABILITY
 from core.http.bodies import Upload
-from core.http.openapi import MODEL_DESCRIPTION, query_parameters
 from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
 from core.serving.slice_requests import answer_slices, image_limits, read_query
-from segmenter_service.slices import openapi
 from segmenter_service.slices.answers import build_answer
-from segmenter_service.slices.model import SINGLE_PART, prepare
-from segmenter_service.slices.negotiation import Rendered, Representation, negotiate
+from segmenter_service.slices.model import prepare
+from segmenter_service.slices.negotiation import Representation, negotiate
 from segmenter_service.slices.settings import SegmenterSettings
 
 # For a bundle whose manifest names none.
 DEFAULT_THRESHOLD: Final = 0.5
-
-
-class SegmentationQuery(BaseModel):
-    """The query of a segmentation; anything else in it is refused, so that a typo never passes silently."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    model: str | None = Field(default=None, description=MODEL_DESCRIPTION, examples=["tumor-segmenter"])
-    threshold: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        allow_inf_nan=False,
-        description="Probability above which a pixel counts as tumour; by default the one from validation.",
-    )
-    render: Rendered | None = Field(
-        default=None,
-        description="Answer with the image and the tumour's border in red (`overlay`), or with the image alone "
-        "(`image`), whatever Accept says.",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +44,7 @@ def segmentation_router(registry: ModelRegistry, settings: SegmenterSettings) ->
     router = APIRouter()
     limits = image_limits(settings)
 
-    @router.post(
-        "/v1/segmentations",
-        tags=["slices"],
-        summary=openapi.SUMMARY,
-        description=openapi.DESCRIPTION,
-        responses=openapi.RESPONSES,
-        openapi_extra={"requestBody": openapi.BODY, "parameters": query_parameters(SegmentationQuery)},
-    )
+    @router.post(SEGMENT.path, include_in_schema=False)
     async def segment(request: Request) -> Response:
         query = read_query(SegmentationQuery, request)
         wish = _read_wish(request, query, registry)
@@ -80,7 +52,7 @@ def segmentation_router(registry: ModelRegistry, settings: SegmenterSettings) ->
         async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
             return await _segment(registry, wish, limits, uploads, ticket)
 
-        names = (SINGLE_PART, *_spec(wish.served).sequences)
+        names = (IMAGE_PART, *_spec(wish.served).sequences)
         return await answer_slices(request, wish.served.batcher, settings, names, work)
 
     return router

@@ -1,62 +1,149 @@
-"""The shared pieces of the OpenAPI documents, held against what really happens."""
+"""How descriptions are rendered, and what they say of bodies held against what really happens."""
 
 from __future__ import annotations
 
 import base64
+from typing import Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from core.contracts.classification import Classification
+from core.contracts.operations.bodies import image_body
+from core.contracts.operations.operation import (
+    OWN_REQUEST_ID,
+    REQUEST_ID,
+    Answer,
+    Content,
+    Header,
+    Operation,
+    query_parameters,
+)
 from core.contracts.problem import Problem
-from core.errors import InvalidImage, InvalidRequest, UnusableImage
-from core.http.openapi import image_body, problem_responses, query_parameters
+from core.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedMediaType, UnusableImage
+from core.http.openapi import DescribedApp, render
 from core.http.problems import ACCEPT_POST
 from core.imaging.decode import decode
 
+PATH = "/v1/things"
+
 
 class AQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+    model: str | None = Field(default=None, description="Which one.", examples=["a", "b"])
+    threshold: float | None = Field(default=None, gt=0, lt=1, description="Where to cut.", examples=[0.5])
+    limit: int = Field(default=50, description="How many.")
 
-    model: str | None = None
-    threshold: float | None = Field(default=None, gt=0, lt=1, description="Where to cut.")
+
+OPERATION = Operation(
+    id="doThings",
+    route=f"POST {PATH}",
+    tag="things",
+    summary="Do things",
+    answers={
+        200: Answer(
+            "Done.",
+            {
+                "application/json": Content(Classification),
+                "image/png": Content({"type": "string"}, headers=(Header("X-Of-Pictures", "Of pictures."),)),
+            },
+        )
+    },
+    parameters=(OWN_REQUEST_ID, *query_parameters(AQuery)),
+    refusals=(
+        InvalidImage("cut short"),
+        InvalidRequest("no body"),
+        UnusableImage("too small"),
+        UnsupportedMediaType("text"),
+        UnsupportedMediaType("gzip", headers={"Accept-Encoding": "identity"}),
+        QueueFull("full", retry_after_s=2),
+    ),
+    also=("GET",),
+)
+
+
+def rendered() -> Any:
+    return render([OPERATION])
+
+
+def responses() -> Any:
+    return rendered()["paths"][PATH]["post"]["responses"]
 
 
 def test_the_body_names_every_type_that_is_read() -> None:
-    assert set(image_body()["content"]) == set(ACCEPT_POST.split(", "))
+    assert set(image_body()) == set(ACCEPT_POST.split(", "))
 
 
 def test_the_example_is_an_image_that_can_be_sent() -> None:
-    example = image_body()["content"]["application/json"]["example"]
+    example: Any = image_body()["application/json"].example
     assert decode(base64.b64decode(example["image"])).shape == (16, 16)
 
 
 def test_sequences_are_an_alternative_to_the_single_image() -> None:
-    content = image_body(("t1", "flair"))["content"]
-    single, named = content["multipart/form-data"]["schema"]["oneOf"]
+    content: Any = image_body(("t1", "flair"))
+    single, named = content["multipart/form-data"].schema["oneOf"]
     assert set(single["properties"]) == {"file"}
     assert set(named["properties"]) == {"t1", "flair"}
-    single, named = content["application/json"]["schema"]["oneOf"]
+    single, named = content["application/json"].schema["oneOf"]
     assert set(named["properties"]["images"]["properties"]) == {"t1", "flair"}
 
 
 def test_problems_of_one_status_share_a_response() -> None:
-    responses = problem_responses(InvalidImage("cut short"), InvalidRequest("no body"), UnusableImage("too small"))
-    assert set(responses) == {400, 422}
-    content = responses[400]["content"]["application/problem+json"]
+    assert set(responses()) == {"200", "400", "405", "415", "422", "429"}
+    content = responses()["400"]["content"]["application/problem+json"]
     assert set(content["examples"]) == {"invalid-image", "invalid-request"}
     for shown in content["examples"].values():
         assert Problem.model_validate(shown["value"]).status == 400
 
 
-def test_the_schema_of_a_problem_leads_nowhere_else() -> None:
-    schema = problem_responses(InvalidImage("cut short"))[400]["content"]["application/problem+json"]["schema"]
-    assert "$ref" not in str(schema)
-    assert set(schema["properties"]) == set(Problem.model_fields)
+def test_each_of_several_problems_of_one_code_is_shown() -> None:
+    assert len(responses()["415"]["content"]["application/problem+json"]["examples"]) == 2
 
 
-@pytest.mark.parametrize("place", [0, 1])
-def test_every_field_of_a_query_is_an_optional_parameter(place: int) -> None:
-    parameter = query_parameters(AQuery)[place]
-    assert (parameter["in"], parameter["required"]) == ("query", False)
-    assert parameter["name"] == ("model", "threshold")[place]
-    assert parameter["description"] == ("", "Where to cut.")[place]
+def test_refusals_say_which_headers_they_carry() -> None:
+    assert {"Accept-Post", "Accept-Encoding"} <= responses()["415"]["headers"].keys()
+    assert responses()["415"]["headers"]["Accept-Encoding"]["required"] is False
+    assert responses()["429"]["headers"]["Retry-After"] == {"$ref": "#/components/headers/RetryAfter"}
+    assert "Retry-After" not in responses()["400"]["headers"]
+    other = responses()["405"]["content"]["application/problem+json"]["examples"]["method-not-allowed"]["value"]
+    assert other["detail"] == "This address answers GET, POST."
+
+
+def test_headers_of_one_type_are_optional_for_the_status() -> None:
+    headers = responses()["200"]["headers"]
+    assert headers["X-Of-Pictures"]["required"] is False
+    assert headers["X-Request-ID"] == {"$ref": "#/components/headers/RequestId"}
+
+
+def test_what_is_referred_to_is_among_the_components() -> None:
+    components = rendered()["components"]
+    assert components["headers"]["RequestId"]["schema"] == REQUEST_ID.schema
+    assert components["parameters"]["RequestId"]["name"] == "X-Request-ID"
+    assert {"Classification", "ModelIdentity", "Problem", "ProblemError"} <= components["schemas"].keys()
+
+
+@pytest.mark.parametrize(
+    ("name", "schema", "examples"),
+    [
+        ("model", {"type": "string"}, ("a", "b")),
+        ("threshold", {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}, (0.5,)),
+        ("limit", {"type": "integer", "default": 50}, ()),
+    ],
+)
+def test_every_field_of_a_query_is_an_optional_parameter(name: str, schema: Any, examples: tuple[Any, ...]) -> None:
+    parameter = next(parameter for parameter in query_parameters(AQuery) if parameter.name == name)
+    assert (parameter.place, parameter.schema, tuple(parameter.examples)) == ("query", schema, examples)
+    found = next(found for found in rendered()["paths"][PATH]["post"]["parameters"] if found.get("name") == name)
+    assert found["required"] is False
+    assert ("example" in found, "examples" in found) == (len(examples) == 1, len(examples) > 1)
+
+
+def test_an_application_shows_its_operations_beside_routes_of_its_own() -> None:
+    app = DescribedApp([OPERATION])
+
+    @app.get("/other")
+    async def other() -> str:
+        return ""
+
+    document = app.openapi()
+    assert set(document["paths"]) == {PATH, "/other"}
+    assert document == app.openapi()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from core.contracts.operations.slices import Rendered
 from core.errors import NotAcceptable
-from segmenter_service.slices.negotiation import Rendered, Representation, negotiate
+from segmenter_service.slices.negotiation import Representation, negotiate
 
 JSON, MASK = Representation.JSON, Representation.MASK
 OVERLAY, IMAGE = Representation.OVERLAY, Representation.IMAGE
