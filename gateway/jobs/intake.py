@@ -15,6 +15,7 @@ from starlette.requests import Request
 from core.blobs.retention import input_name
 from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
+from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
@@ -22,7 +23,6 @@ from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.settings import GatewaySettings
 
-SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
 STUDY: Final = "dicom"
 DESCRIPTION: Final = "job"
 MULTIPART: Final = "multipart/form-data"

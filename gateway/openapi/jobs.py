@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from core.contracts.jobs import JobRequest
+from core.contracts.sequences import SEQUENCES
 from core.http.openapi import query_parameters
 from gateway.jobs.headers import ListQuery
-from gateway.jobs.intake import DESCRIPTION, MULTIPART, SEQUENCES, STUDY
+from gateway.jobs.intake import DESCRIPTION, MULTIPART, STUDY
 from gateway.openapi import job_examples as examples
 from gateway.openapi.parts import KEY_OR_LOOPBACK, Json, answer, parameters, problems, reference
 

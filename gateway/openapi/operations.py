@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from core.contracts.sequences import SEQUENCES
 from core.http.openapi import image_body
 from gateway.openapi import examples
 from gateway.openapi.jobs import job_paths
 from gateway.openapi.parts import KEY_OR_LOOPBACK, Json, answer, parameters, problems, reference
 
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
 _PNG: Json = {"schema": {"type": "string", "format": "binary"}}
 _PICTURE_HEADERS = {
     "X-Falx-Model": "Name and version of the model, as NAME@VERSION.",

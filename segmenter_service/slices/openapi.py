@@ -6,6 +6,7 @@ from typing import Any
 
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.segmentation import CocoRle, Segmentation
+from core.contracts.sequences import SEQUENCES
 from core.errors import (
     DeadlineExceeded,
     DecompressionBomb,
@@ -26,8 +27,6 @@ from core.errors import (
 )
 from core.http.openapi import EXAMPLE_REQUEST_ID, image_body, problem_responses
 from segmenter_service.slices.negotiation import Representation
-
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
 SUMMARY = "Outline the tumour in one slice."
 DESCRIPTION = """\

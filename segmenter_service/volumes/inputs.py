@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.contracts.jobs import StoredFile
+from core.contracts.nifti import NiftiGeometry
 from core.errors import FieldError, InvalidRequest, MissingSequence, RequestError
 from core.imaging.dicom.study import read_study
 from core.imaging.nifti.file import NiftiVolume, read_nifti
-from core.imaging.nifti.header import NiftiGeometry
+from core.imaging.nifti.geometry import geometry_of
 from core.imaging.volume import Volume
 from segmenter_service.volumes.files import JobFiles
 
@@ -100,6 +101,6 @@ def _read_study(
         raise MissingSequence(f"the study holds none of {', '.join(sequences)}")
     return Inputs(
         volumes,
-        {sequence: NiftiGeometry.of(volume.grid) for sequence, volume in volumes.items()},
+        {sequence: geometry_of(volume.grid) for sequence, volume in volumes.items()},
         study.warnings + left_out,
     )

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.errors import InvalidRequest, MissingSequence
 from core.imaging.preparation.copies import find_copies
 from core.imaging.preparation.geometry import Reorientation, WorkingSpace
@@ -46,7 +47,7 @@ class VolumeSpec:
     is left out.
     """
 
-    sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
+    sequences: tuple[str, ...] = SEQUENCES
     spacing_mm: float | Spacing | None = 1.0
     percentiles: tuple[float, float] = (0.5, 99.8)
     margin_mm: float = 4.0
