@@ -38,6 +38,7 @@ REGIONS: Final[Mapping[str, tuple[int, ...]]] = {
 _SUPERIOR: Final = 2
 # Distances of this many points to all others are taken at a time.
 _PIECE: Final = 128
+_ROUNDING_MM: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,13 +176,17 @@ def _section_corners(points: npt.NDArray[np.int64], normal: int) -> npt.NDArray[
     """Those points (n, 3) that are corners of their plane across ``normal``: no other is a corner of the whole."""
     points = points[np.argsort(points[:, normal], kind="stable")]
     planes = np.split(points, np.flatnonzero(np.diff(points[:, normal])) + 1)
-    flat = (np.delete(plane, normal, axis=1).astype(np.int32) for plane in planes)
-    hulls = (cv2.convexHull(plane, returnPoints=False).ravel() for plane in flat)
+    others = [axis for axis in range(3) if axis != normal]
+    hulls = (cv2.convexHull(plane[:, others].astype(np.int32), returnPoints=False).ravel() for plane in planes)
     return np.concatenate([plane[hull] for plane, hull in zip(planes, hulls, strict=True)])
 
 
 def _longest_mm(points: Points) -> float:
     """The longest distance between two of points (n, 3) in mm."""
+    from_middle = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    at_least = float(np.linalg.norm(points - points[np.argmax(from_middle)], axis=1).max())
+    # No diameter that long ends nearer to the middle, however far from it the other end is.
+    points = points[from_middle >= at_least - from_middle.max() - _ROUNDING_MM]
     pieces = (points[at : at + _PIECE, None] - points[None] for at in range(0, len(points), _PIECE))
     return max(float(np.linalg.norm(piece, axis=2).max()) for piece in pieces)
 
