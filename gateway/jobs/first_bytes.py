@@ -21,6 +21,7 @@ _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
 _DICOM_AT: Final = slice(128, 132)
+_GZIP_WBITS: Final = zlib.MAX_WBITS | 16
 # gzip may put names and comments before the header.
 _MOST_HELD: Final = 256 * 1024
 # The worker's own.
@@ -109,13 +110,18 @@ class NiftiHead:
     def _collect(self, chunk: bytes) -> None:
         if not self._head and self._inflater is None and self._held[:2] == _GZIP_MAGIC:
             self.media_type = GZIP
-            self._inflater = zlib.decompressobj(wbits=31)
+            self._inflater = zlib.decompressobj(wbits=_GZIP_WBITS)
             chunk = self._held
         if self._inflater is None:
             self._head = self._held[:LONGEST_HEADER] if len(self._held) > 1 else b""
             return
         try:
-            self._head += self._inflater.decompress(chunk, LONGEST_HEADER - len(self._head))
+            while chunk and len(self._head) < LONGEST_HEADER:
+                if self._inflater.eof:
+                    self._inflater = zlib.decompressobj(wbits=_GZIP_WBITS)
+                self._head += self._inflater.decompress(chunk, LONGEST_HEADER - len(self._head))
+                # Where a member ends, the next one may hold the rest of the header.
+                chunk = self._inflater.unused_data
         except zlib.error as error:
             raise self._broken("Its gzip data is broken.") from error
 

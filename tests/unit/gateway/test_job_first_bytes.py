@@ -52,6 +52,13 @@ def test_a_file_that_was_cut_off(missing: int) -> None:
         passed(NiftiHead("flair"), data[:-missing], 1000)
 
 
+@pytest.mark.parametrize("step", [1, 50, 10_000])
+def test_a_header_may_be_spread_over_members_of_gzip(step: int) -> None:
+    data = to_nifti(VOXELS)
+    packed = b"".join(gzip.compress(part, mtime=0) for part in (b"", data[:100], data[100:350], data[350:]))
+    assert passed(NiftiHead("t1"), packed, step) == packed
+
+
 def test_names_in_the_gzip_header_are_no_hindrance_and_no_trap() -> None:
     packed = gzip.compress(to_nifti(VOXELS), mtime=0)
 
