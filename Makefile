@@ -16,8 +16,10 @@ RUN_STAMP := $(VENV)/.installed-run-$(EXTRA)
 DEV_STAMP := $(VENV)/.installed-dev-$(EXTRA)
 TRAINING := .venv-training
 TRAINING_STAMP := $(TRAINING)/.installed-$(EXTRA)
-# uv stays inside $(VENV) and uses its Python, whatever else is on this machine.
-SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never $(VENV)/bin/uv sync --quiet --frozen --all-packages --extra $(EXTRA)
+# uv stays inside $(VENV) and uses its Python, whatever else is on this machine. What it installs it compiles as well, so
+# that no start and no job does.
+SYNC := UV_PROJECT_ENVIRONMENT=$(VENV) UV_PYTHON_DOWNLOADS=never \
+	$(VENV)/bin/uv sync --quiet --frozen --all-packages --compile-bytecode --extra $(EXTRA)
 
 .PHONY: help run test lint format training-env bench bench-volumes chaos drills up down logs clean
 

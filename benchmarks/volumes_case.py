@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Manifest, Variant, VolumePreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.volume import Shape, Spacing, Volume
 from segmenter_service.volumes.labels import REGIONS
 
 SHAPE: Final[Shape] = (240, 240, 155)
 """Voxels of 1 mm, as the cases of the BraTS challenge have."""
 
-SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
 # Half the extent of the brain in mm to the right, anterior and superior: 138 x 172 x 140 mm.
 _HALF_MM: Final = (69.0, 86.0, 70.0)
 # Centre in mm from the brain's and radii of the oedema, the core in it and the necrosis in that.

@@ -11,10 +11,10 @@ from pydantic_core import PydanticCustomError
 from core.contracts.base import DISCLAIMER, Contract
 from core.contracts.manifest import Sha256
 from core.contracts.problem import Problem
+from core.contracts.sequences import SequenceName
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Priority = Literal["urgent", "routine"]
-SequenceName = Literal["t1", "t1ce", "t2", "flair"]
 
 # In the order in which workers serve them.
 PRIORITIES: Final[tuple[Priority, ...]] = ("urgent", "routine")
@@ -30,9 +30,6 @@ TRANSITIONS: Final[dict[JobStatus, frozenset[JobStatus]]] = {
     "cancelled": frozenset(),
 }
 
-# No volume with a longer side or more voxels is taken: 64 Mi voxels are 256 MiB of float32.
-LONGEST_SIDE: Final = 2_048
-MOST_VOXELS: Final = 64 * 1024 * 1024
 # More series than this are not told apart by hand.
 MOST_SERIES: Final = 32
 

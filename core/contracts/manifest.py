@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from core.contracts.base import Contract
+from core.contracts.sequences import SEQUENCES
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
@@ -54,7 +55,7 @@ class SegmentationPreprocessing(Contract):
 
     kind: Literal["segmentation"] = "segmentation"
     size: int = Field(gt=0)
-    sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
+    sequences: tuple[str, ...] = SEQUENCES
     percentiles: tuple[float, float] = (1.0, 99.0)
     head_margin: float = Field(default=0.02, ge=0)
     # Two slices that correlate above this are one image under two names. Among the TCGA-LGG training slices nearly all
@@ -66,7 +67,7 @@ class VolumePreprocessing(Contract):
     """Parameters of ``volume_transforms.prepare_volume``, and the windows that the graph is run on."""
 
     kind: Literal["volume-segmentation"] = "volume-segmentation"
-    sequences: tuple[str, ...] = ("t1", "t1ce", "t2", "flair")
+    sequences: tuple[str, ...] = SEQUENCES
     # To the right, anterior and superior; None: the input's own.
     spacing_mm: Annotated[tuple[Millimetres, Millimetres, Millimetres] | None, BeforeValidator(_each_axis)] = (1, 1, 1)
     # Slices further apart than that stay as they are: nothing is invented between thick slices.

@@ -16,7 +16,8 @@ from starlette.requests import Request
 from core.blobs.retention import input_name
 from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
-from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, SEQUENCES, STUDY_PART
+from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, STUDY_PART
+from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded

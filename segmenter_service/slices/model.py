@@ -16,6 +16,7 @@ from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.segmentation import Segmentation
+from core.contracts.sequences import BACKDROP_ORDER
 from core.errors import FieldError, RequestError
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
@@ -34,8 +35,8 @@ from segmenter_service.slices.masks import (
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-# The sequence that overlays are drawn on when several are given: tumours stand out most on the first of these.
-_BACKDROP_ORDER = ("flair", "t1ce", "t2", "t1", ANY_SEQUENCE)
+# The sequence that overlays are drawn on when several are given.
+_BACKDROP_ORDER = (*BACKDROP_ORDER, ANY_SEQUENCE)
 # Voxel sizes written by different tools differ in the last digits.
 _SPACING_TOLERANCE = 1e-3
 

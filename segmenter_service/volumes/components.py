@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+
+from core.imaging.components import label_components
+from core.imaging.volume import bounds_of
 
 LabelArray = npt.NDArray[np.uint8]
-
-# Voxels that touch in a face, an edge or a corner belong together.
-_NEIGHBOURS = np.ones((3, 3, 3), np.bool_)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,16 +23,15 @@ class Cleaned:
 
 
 def remove_small(labels: LabelArray, min_mm3: float, voxel_mm3: float) -> Cleaned:
-    """Labels (i, j, k) without the components smaller than ``min_mm3``; a component is joined voxels of any label.
+    """Labels (i, j, k) without the components smaller than ``min_mm3``; a component is voxels of any label that touch.
 
     The input is left unchanged, and returned itself where nothing is removed.
     """
-    boxes = ndimage.find_objects((labels > 0).astype(np.uint8))
-    if not boxes:
+    tumor = bounds_of(labels > 0)
+    if tumor is None:
         return Cleaned(labels, 0, 0)
     # Tumours fill little of a head: labelling their box is many times faster than labelling the volume.
-    block = labels[boxes[0]]
-    components, count = ndimage.label(block, structure=_NEIGHBOURS)
+    components, count = label_components(labels[tumor.slices] > 0, corners=True)
     sizes = np.bincount(components.ravel(), minlength=count + 1)
     small = sizes * voxel_mm3 < min_mm3
     small[0] = False
@@ -41,5 +39,5 @@ def remove_small(labels: LabelArray, min_mm3: float, voxel_mm3: float) -> Cleane
     if not removed:
         return Cleaned(labels, count, 0)
     cleaned = labels.copy()
-    cleaned[boxes[0]][small[components]] = 0
+    cleaned[tumor.slices][small[components]] = 0
     return Cleaned(cleaned, count - removed, removed)

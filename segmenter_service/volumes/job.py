@@ -14,8 +14,9 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from core.contracts.jobs import JobOutcome, JobRecord, JobRequest
+from core.contracts.nifti import NiftiGeometry
+from core.contracts.sequences import BACKDROP_ORDER
 from core.errors import InvalidRequest
-from core.imaging.nifti.header import NiftiGeometry
 from core.imaging.preparation.alignment import align
 from core.imaging.preparation.volume_transforms import PreparedVolume, prepare_volume
 from core.imaging.volume import Volume
@@ -34,8 +35,6 @@ from segmenter_service.volumes.stages import Stages
 TYPE: Final = "segmentation"
 """The type of job that this handler does."""
 
-# Tumours stand out most on the first of these.
-_BACKDROP_ORDER: Final = ("flair", "t1ce", "t2", "t1")
 _MM3_PER_ML: Final = 1000.0
 
 
@@ -110,7 +109,7 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
     return _Case(
         prepared,
         inputs.geometries[aligned.reference],
-        next(aligned.volumes[name] for name in (*_BACKDROP_ORDER, aligned.reference) if name in aligned.volumes),
+        next(aligned.volumes[name] for name in (*BACKDROP_ORDER, aligned.reference) if name in aligned.volumes),
         {
             "sequences": list(aligned.volumes),
             "reference": aligned.reference,

@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy.spatial import ConvexHull
-from scipy.spatial.distance import pdist
 
 from core.imaging.preparation.geometry import Reorientation
 from core.imaging.volume import Affine, Bounds, Grid, bounds_of
@@ -37,6 +36,9 @@ REGIONS: Final[Mapping[str, tuple[int, ...]]] = {
 """Labels by region, in the order of the report."""
 
 _SUPERIOR: Final = 2
+# Distances of this many points to all others are taken at a time.
+_PIECE: Final = 128
+_ROUNDING_MM: Final = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +144,7 @@ def _measure(mask: BoolArray, tumor: Bounds, grid: Grid, axial: int) -> RegionRe
             "stop": _in_input(indices.max(axis=0) + 1, tumor),
         },
         centroid_mm=(round(float(x), 2), round(float(y), 2), round(float(z), 2)),
-        longest_diameter_mm=round(float(pdist(_hull_mm(indices, grid, [0, 1, 2])).max()), 2),
+        longest_diameter_mm=round(_longest_mm(_hull_mm(indices, grid, [0, 1, 2])), 2),
         largest_section=LargestSection(
             tumor.start[axial] + largest, round(float(areas[largest]), 2), longest, perpendicular
         ),
@@ -157,16 +159,39 @@ def _in_input(indices: npt.NDArray[np.int64], tumor: Bounds) -> tuple[int, int, 
 def _hull_mm(indices: npt.NDArray[np.int64], grid: Grid, axes: list[int]) -> Points:
     """Corners (n, 3) in mm of the convex hull of voxels (m, 3), taken along ``axes`` only (three, or two of a slice).
 
-    Voxels are stood for by the centres of their faces, so that a row of ten measures ten and not nine.
+    Voxels are stood for by the centres of their faces, so that a row of ten measures ten and not nine. In three
+    dimensions some points are among them that are corners of a section and not of the whole.
     """
     outermost = _row_ends(indices, axes)
-    faces = np.concatenate([outermost + side * np.eye(3)[axis] for axis in axes for side in (-0.5, 0.5)])
-    corners = ConvexHull(faces[:, axes]).vertices
-    points: Points = grid.to_mm(faces[corners])
+    # In halves of a voxel, so that all are whole numbers.
+    steps = np.eye(3, dtype=np.int64)[axes]
+    faces = np.concatenate([2 * outermost + step for step in (*steps, *-steps)])
+    for normal in range(3) if len(axes) == 3 else {0, 1, 2} - set(axes):
+        faces = _section_corners(faces, normal)
+    points: Points = grid.to_mm(faces / 2)
     return points
 
 
-def _row_ends(indices: npt.NDArray[np.int64], axes: list[int]) -> Points:
+def _section_corners(points: npt.NDArray[np.int64], normal: int) -> npt.NDArray[np.int64]:
+    """Those points (n, 3) that are corners of their plane across ``normal``: no other is a corner of the whole."""
+    points = points[np.argsort(points[:, normal], kind="stable")]
+    planes = np.split(points, np.flatnonzero(np.diff(points[:, normal])) + 1)
+    others = [axis for axis in range(3) if axis != normal]
+    hulls = (cv2.convexHull(plane[:, others].astype(np.int32), returnPoints=False).ravel() for plane in planes)
+    return np.concatenate([plane[hull] for plane, hull in zip(planes, hulls, strict=True)])
+
+
+def _longest_mm(points: Points) -> float:
+    """The longest distance between two of points (n, 3) in mm."""
+    from_middle = np.linalg.norm(points - points.mean(axis=0), axis=1)
+    at_least = float(np.linalg.norm(points - points[np.argmax(from_middle)], axis=1).max())
+    # No diameter that long ends nearer to the middle, however far from it the other end is.
+    points = points[from_middle >= at_least - from_middle.max() - _ROUNDING_MM]
+    pieces = (points[at : at + _PIECE, None] - points[None] for at in range(0, len(points), _PIECE))
+    return max(float(np.linalg.norm(piece, axis=2).max()) for piece in pieces)
+
+
+def _row_ends(indices: npt.NDArray[np.int64], axes: list[int]) -> npt.NDArray[np.int64]:
     """The first and last voxel of every row along the first of ``axes``: no other can lie on the convex hull."""
     along, *others = axes
     order = np.lexsort((indices[:, along], *(indices[:, other] for other in others)))
@@ -174,7 +199,8 @@ def _row_ends(indices: npt.NDArray[np.int64], axes: list[int]) -> Points:
     changes = (np.diff(rows[:, others], axis=0) != 0).any(axis=1)
     firsts = np.concatenate([[True], changes])
     lasts = np.concatenate([changes, [True]])
-    return np.asarray(rows[firsts | lasts], np.float64)
+    ends: npt.NDArray[np.int64] = rows[firsts | lasts]
+    return ends
 
 
 def _diameters(hull: Points) -> tuple[float, float]:

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from core.contracts.base import DISCLAIMER
 from core.contracts.jobs import StoredFile
+from core.contracts.nifti import NiftiGeometry
 from core.imaging.nifti.file import write_nifti
-from core.imaging.nifti.header import NiftiGeometry
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.volume import LabelArray, Volume
 from segmenter_service.volumes.files import JobFiles

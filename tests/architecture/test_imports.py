@@ -27,8 +27,9 @@ def test_import_contracts_hold() -> None:
         ("core.http.shell", ["numpy", "cv2", "onnxruntime", "pydicom"]),
         ("gateway.app", ["numpy", "cv2", "onnxruntime", "pydicom", "torch"]),
         ("classifier_service.app", ["torch", "monai"]),
-        ("segmenter_service.slices.app", ["torch", "monai", "docket", "redis", "obstore", "nibabel"]),
-        ("segmenter_service.volumes.worker", ["torch", "monai"]),
+        ("segmenter_service.slices.app", ["torch", "monai", "docket", "redis", "obstore", "nibabel", "scipy"]),
+        ("segmenter_service.volumes.worker", ["torch", "monai", "nibabel", "scipy", "core.serving"]),
+        ("segmenter_service.volumes.job", ["nibabel", "scipy", "pydicom", "core.serving", "fastapi", "docket"]),
     ],
 )
 def test_importing_stays_light(module: str, absent: list[str]) -> None:

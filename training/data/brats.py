@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.sequences import SEQUENCES
 from training.data.archives import cached
-from training.data.multisequence import SEQUENCES, SequenceSlice, SequenceSlices, prepare_arrays, present_mask
+from training.data.multisequence import SequenceSlice, SequenceSlices, prepare_arrays, present_mask
 from training.data.own import is_own
 
 # Slices with less brain than this share of the plane show nothing to learn from.

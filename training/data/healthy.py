@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import cached
-from training.data.multisequence import SEQUENCES, SequenceSlice, SequenceSlices, prepare_arrays, present_mask
+from training.data.multisequence import SequenceSlice, SequenceSlices, prepare_arrays, present_mask
 from training.data.own import is_own
 from training.data.slices import SliceRow, open_slices, slice_rows
 

@@ -9,10 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.transforms import prepare_segmentation
 from training.data.archives import FloatArray, UInt8Array, to_uint8
-
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
 
 @dataclass(frozen=True)

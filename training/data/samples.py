@@ -30,7 +30,7 @@ class Sample:
 
     ``image`` and ``mask`` are files relative to the data set's folder (of a volume: its case), ``mask`` empty where
     nothing is outlined; ``position`` is the slice's index in its volume. ``sequences`` are names of
-    ``training.data.multisequence.SEQUENCES``, or ``image`` alone where the sequence is not known. ``patient`` is the
+    ``core.contracts.sequences.SEQUENCES``, or ``image`` alone where the sequence is not known. ``patient`` is the
     patient, or another unit whose slices are known to belong together. Unknown text is empty.
     """
 

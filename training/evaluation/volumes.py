@@ -12,11 +12,11 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from core.contracts.manifest import Metric, VolumePreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.geometry import WorkingSpace
 from core.runtime.sliding import Forward
 from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
-from training.data.multisequence import SEQUENCES
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import volume_metrics

@@ -10,8 +10,8 @@ from typing import Any, Final, get_args
 import torch
 from torch import nn
 
+from core.contracts.sequences import SEQUENCES
 from training.config import PretrainedSegmenterName
-from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS
 from training.loop.trainer import CHECKPOINT
 from training.networks.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier

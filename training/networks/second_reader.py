@@ -7,8 +7,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from core.contracts.sequences import SEQUENCES
 from training.data.lgg import LGG_SEQUENCES
-from training.data.multisequence import SEQUENCES
 
 # Both networks are about equally good at all that TCGA-LGG has.
 _CHANNELS: Final = tuple(map(SEQUENCES.index, LGG_SEQUENCES))

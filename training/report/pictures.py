@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from core.contracts.sequences import SEQUENCES
 from training.config import Augmentation
 from training.data.archives import FloatArray
-from training.data.multisequence import SEQUENCES
 from training.data.volumes import Volume
 from training.loop.augment import augment
 from training.report.style import BLUE, ORANGE, RED, SKY, figure, show_grey

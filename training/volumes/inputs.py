@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.preparation.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
 from core.imaging.volume import Grid
 from core.runtime.sliding import Forward, plan_windows, slide
 from training.data.archives import FloatArray
-from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan
 
 BoolArray = npt.NDArray[np.bool_]

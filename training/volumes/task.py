@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.imaging.volume import Shape
 from training.config import Phase, VolumeDropout, VolumeSegmenterConfig
 from training.data.archives import FloatArray, UInt8Array
-from training.data.multisequence import SEQUENCES
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.augment import change_greys

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, get_args
+from typing import Final
 
-from core.contracts.jobs import JobRequest, SequenceName
+from core.contracts.jobs import JobRequest
 from core.contracts.operations.operation import BINARY, JSON, Content, Json
+from core.contracts.sequences import BACKDROP_ORDER, SEQUENCES
 
 IMAGE_MEDIA_TYPES: Final = ("image/png", "image/jpeg", "image/tiff", "image/webp", "image/bmp", "application/dicom")
 MULTIPART: Final = "multipart/form-data"
@@ -16,15 +17,14 @@ STUDY_PART: Final = "dicom"
 """The part that holds a zipped study."""
 REQUEST_PART: Final = "job"
 """The part that says what is wanted of volumes."""
-SEQUENCES: Final = get_args(SequenceName)
 
 _BASE64: Final[Json] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
 # The smallest image that is read, 16 x 16 and black, so that the example can be sent as it stands.
 _EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAABEAABoJMRpQAAAABJRU5ErkJggg=="
 _OUTPUTS: Final = (
     "Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. `backdrop`: "
-    "`backdrop.nii.gz`, the sequence that the pictures show (the first there is of flair, t1ce, t2, t1) in 256 greys "
-    "on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other results."
+    f"`backdrop.nii.gz`, the sequence that the pictures show (the first there is of {', '.join(BACKDROP_ORDER)}) in "
+    "256 greys on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other results."
 )
 _SERIES: Final = (
     f"With the part `{STUDY_PART}`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. The "

@@ -11,7 +11,7 @@ from core import errors
 from core.contracts.base import DISCLAIMER, Contract
 from core.contracts.classification import Classification
 from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
-from core.contracts.operations.bodies import SEQUENCES, image_body
+from core.contracts.operations.bodies import image_body
 from core.contracts.operations.operation import (
     BINARY,
     EXAMPLE_REQUEST_ID,
@@ -25,6 +25,7 @@ from core.contracts.operations.operation import (
     query_parameters,
 )
 from core.contracts.segmentation import CocoRle, Segmentation
+from core.contracts.sequences import SEQUENCES
 
 _MODEL = "`NAME` for its newest version, or `NAME@VERSION`; without it the default model answers."
 _WAYS = (

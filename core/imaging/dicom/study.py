@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidDicom, MissingSequence, NotMr, RequestError
 from core.imaging import polyglot
 from core.imaging.dicom import header as dicom_header
@@ -20,7 +21,6 @@ from core.imaging.dicom.study_zip import StudyLimits, StudyZip, is_dicom
 from core.imaging.quiet import hush_decoders
 from core.imaging.volume import Volume
 
-SEQUENCES: Final = ("t1", "t1ce", "t2", "flair")
 DEFAULT_LIMITS: Final = StudyLimits()
 # More echoes than this make a map of relaxation times, not images of several weightings.
 _MAX_ECHOES: Final = 4
@@ -224,7 +224,7 @@ def _arranged(series: _Series, limits: StudyLimits) -> Stack:
         raise type(error)(f"{error.detail} ({series.name})", errors=error.errors) from error
     rows, columns = arranged.planes[0].size
     limits.volume.check_shape((columns, rows, len(arranged.planes)))
-    if fault := limits.volume.fault_of(arranged.affine):
+    if fault := limits.volume.fault_of(arranged.affine.tolist()):
         raise InvalidDicom(f"The geometry of {series.name} {fault}.")
     return arranged
 

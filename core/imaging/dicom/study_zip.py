@@ -8,9 +8,9 @@ import zipfile
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
+from core.contracts.volume_limits import VolumeLimits
 from core.errors import DecompressionBomb, InputTooLarge, InvalidDicom
 from core.imaging.limits import ImageLimits
-from core.imaging.volume_limits import VolumeLimits
 
 _END: Final = b"PK\x05\x06"
 _END_SIZE: Final = 22

@@ -10,11 +10,11 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from core.contracts.nifti import NiftiGeometry, NiftiHeader, check_extensions, header_size, parse_header
+from core.contracts.volume_limits import VolumeLimits
 from core.errors import UnusableVolume
-from core.imaging.nifti.header import NiftiGeometry, NiftiHeader, check_extensions, header_size, parse_header
 from core.imaging.nifti.source import NiftiSource, Readable
 from core.imaging.volume import FloatArray, Volume
-from core.imaging.volume_limits import VolumeLimits
 
 DEFAULT_LIMITS: Final = VolumeLimits()
 # Voxels are converted in pieces of this many, so that reading needs little more memory than its result.
@@ -58,16 +58,16 @@ def read_nifti(file: Readable, limits: VolumeLimits = DEFAULT_LIMITS) -> NiftiVo
     warnings = header.warnings
     if lost:
         warnings += (f"{lost} voxels hold no finite number of reasonable size; they are taken as 0.",)
-    return NiftiVolume(Volume(voxels, header.affine), header.geometry, warnings)
+    return NiftiVolume(Volume(voxels, np.asarray(header.affine)), header.geometry, warnings)
 
 
 def _read_voxels(source: NiftiSource, header: NiftiHeader) -> tuple[FloatArray, int]:
     """Values (i, j, k) in Fortran order, as the file keeps them, and how many were not numbers."""
-    count, lost = math.prod(header.shape), 0
+    count, lost, dtype = math.prod(header.shape), 0, np.dtype(header.dtype)
     values = np.empty(count, np.float32)
     for start in range(0, count, _PIECE):
         piece = values[start : start + _PIECE]
-        stored = np.frombuffer(source.take(piece.size * header.dtype.itemsize), header.dtype)
+        stored = np.frombuffer(source.take(piece.size * dtype.itemsize), dtype)
         lost += _convert(stored, header.scaling, piece)
     return values.reshape(header.shape, order="F"), lost
 
@@ -100,15 +100,13 @@ def write_nifti(
     The same voxels give the same bytes: no time and no file name goes into the gzip header.
     """
     i, j, k = voxels.shape
-    header = geometry.header((i, j, k), voxels.dtype)
-    header["descrip"] = _DESCRIPTION
+    others: dict[str, Any] = {"descrip": _DESCRIPTION}
     if labels and voxels.dtype == np.uint8:
-        header["intent_code"] = _INTENT_LABEL
+        others["intent_code"] = _INTENT_LABEL
     if window is not None:
-        header["cal_min"], header["cal_max"] = window
-    offset = header.sizeof_hdr + 4
-    header["vox_offset"] = offset
+        others["cal_min"], others["cal_max"] = window
+    header = geometry.header((i, j, k), voxels.dtype.str[1:], **others)
     with gzip.GzipFile("", "wb", _COMPRESSION, file, mtime=0) as sink:
-        sink.write(header.binaryblock + bytes(4))
+        sink.write(header)
         for index in range(k):
             sink.write(voxels[:, :, index].tobytes(order="F"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import zlib
 from typing import Final, Protocol
 
+from core.contracts.volume_limits import VolumeLimits
 from core.errors import DecompressionBomb, InvalidNifti
-from core.imaging.volume_limits import VolumeLimits
 
 _GZIP: Final = b"\x1f\x8b"
 _CHUNK: Final = 256 * 1024

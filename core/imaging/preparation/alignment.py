@@ -8,15 +8,13 @@ from typing import Final
 
 import numpy as np
 
+from core.contracts.sequences import REFERENCE_ORDER
 from core.errors import FieldError, InconsistentGeometry, InvalidRequest, MissingSequence
 from core.imaging.preparation.resample import resample_to
 from core.imaging.volume import Grid, Volume
 
 GRID_TOLERANCE_MM: Final = 0.1
 """Grids of one shape whose corners lie closer than this are one grid."""
-
-REFERENCE_ORDER: Final = ("t1ce", "flair", "t1", "t2")
-"""Results come on the grid of the first of these that was given, unless the caller names another."""
 
 # Two volumes of one head overlap at least by this share of the smaller one.
 MIN_OVERLAP: Final = 0.5

@@ -8,15 +8,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from nibabel.orientations import io_orientation
 
 from core.imaging.preparation.resample import LINEAR, NEAREST, scaled, smoothed
 from core.imaging.volume import Affine, Bounds, FloatArray, Grid, LabelArray, Shape, Spacing
 
 # Spacings within this share of the working spacing are left alone: networks see larger differences among heads.
 SPACING_TOLERANCE: Final = 0.05
-# nibabel does not annotate it.
-_orientation: Final[Any] = io_orientation
 # A working voxel may be left out when less than this share of it lies in the volume.
 _SLIVER: Final = 1e-3
 
@@ -35,9 +32,16 @@ class Reorientation:
     @classmethod
     def of(cls, affine: Affine) -> Reorientation:
         """The one that makes a volume with ``affine`` canonical."""
-        orientation = _orientation(affine)
-        axes = tuple(int(axis) for axis in np.argsort(orientation[:, 0]))
-        backwards = tuple(bool(orientation[axis, 1] < 0) for axis in axes)
+        directions = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
+        # Without shears: the rotation or reflection that is closest to the directions of the axes.
+        left, _, right = np.linalg.svd(directions)
+        turned = left @ right
+        axes, backwards = [0, 0, 0], [False, False, False]
+        # The axis that is closest to a direction of the patient chooses first; a direction is given once.
+        for axis in np.argsort(-(turned**2).max(axis=0), kind="stable").tolist():
+            canonical = int(np.argmax(np.abs(turned[:, axis])))
+            axes[canonical], backwards[canonical] = axis, bool(turned[canonical, axis] < 0)
+            turned[canonical] = 0.0
         return cls((axes[0], axes[1], axes[2]), (backwards[0], backwards[1], backwards[2]))
 
     def apply(self, voxels: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 
 from benchmarks.volumes import prepared
-from benchmarks.volumes_case import SEQUENCES, SHAPE, Network, finer, make_case, write_bundle, write_case
+from benchmarks.volumes_case import SHAPE, Network, finer, make_case, write_bundle, write_case
 from benchmarks.volumes_compare import Comparison, FalxSide, Parity, Run, TorchSide, two_windows, window_weights
 from benchmarks.volumes_job import JobTimes, do_job, peak_rss_mib, store_inputs
 from benchmarks.volumes_report import Results, verdict, waiting_s, windows_table, write_report
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.sequences import SEQUENCES
 from core.imaging.volume import Spacing
 from core.runtime.sliding import WindowPlan
 from segmenter_service.volumes.stages import STAGES

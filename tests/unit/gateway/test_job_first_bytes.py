@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 from contextlib import suppress
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.errors import InvalidDicom, InvalidNifti, RequestError
-from gateway.jobs.first_bytes import GZIP, NIFTI, ZIP, Head, NiftiHead, ZipHead, announced_bytes
+from core.errors import FalxError, InvalidDicom, InvalidNifti, RequestError, UnusableVolume
+from core.imaging.nifti.file import read_nifti
+from gateway.jobs.first_bytes import GZIP, NIFTI, ZIP, Head, NiftiHead, ZipHead, judged_header
 from tests.fixtures.volumes import to_nifti, to_zip
 
 VOXELS = np.arange(16 * 16 * 12, dtype=np.int16).reshape(16, 16, 12)
@@ -39,7 +42,7 @@ def test_sound_files_pass_unchanged(data: bytes, step: int) -> None:
 def test_the_length_is_that_of_the_file() -> None:
     for data in FILES:
         if data[:2] != b"\x1f\x8b":
-            assert announced_bytes(data[:540]) == len(data)
+            assert judged_header(data[:540]).announced_bytes == len(data)
 
 
 @pytest.mark.parametrize("missing", [1, 100, 6000])
@@ -47,6 +50,13 @@ def test_a_file_that_was_cut_off(missing: int) -> None:
     data = to_nifti(VOXELS)
     with pytest.raises(InvalidNifti, match="flair"):
         passed(NiftiHead("flair"), data[:-missing], 1000)
+
+
+@pytest.mark.parametrize("step", [1, 50, 10_000])
+def test_a_header_may_be_spread_over_members_of_gzip(step: int) -> None:
+    data = to_nifti(VOXELS)
+    packed = b"".join(gzip.compress(part, mtime=0) for part in (b"", data[:100], data[100:350], data[350:]))
+    assert passed(NiftiHead("t1"), packed, step) == packed
 
 
 def test_names_in_the_gzip_header_are_no_hindrance_and_no_trap() -> None:
@@ -93,6 +103,76 @@ def test_a_header_with_one_wrong_byte_passes_or_is_a_fault_of_the_caller(at: int
     data[at] = value
     with suppress(RequestError):
         assert passed(NiftiHead("t1"), bytes(data), 1000) == data
+
+
+# What cannot be told of a file before its extensions and its voxels are read.
+BEHIND_THE_HEADER = ("same value", "extensions", "truncated")
+
+
+def refusal(judge: Any) -> FalxError | None:
+    try:
+        judge()
+    except RequestError as error:
+        return error
+    return None
+
+
+def check_one_opinion(data: bytes) -> None:
+    """Door and worker refuse a file for the same reason, and the door lets nothing pass that its header gives away."""
+    door = refusal(lambda: passed(NiftiHead("t1"), data, 1000))
+    worker = refusal(lambda: read_nifti(io.BytesIO(data)))
+    if door is None:
+        assert worker is None or any(words in worker.detail for words in BEHIND_THE_HEADER), worker
+    elif "its header announces" in door.detail:
+        assert worker is not None
+        assert "extensions" in worker.detail or "truncated" in worker.detail
+    else:
+        assert worker is not None, door
+        assert (type(door), door.detail) == (type(worker), f"t1: {worker.detail}")
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"datatype": 32, "bitpix": 64}, UnusableVolume),
+        ({"datatype": 128, "bitpix": 24}, UnusableVolume),
+        ({"bitpix": 8}, InvalidNifti),
+        ({"pixdim": [1, 1e5, 1e5, 1e5, 0, 0, 0, 0]}, InvalidNifti),
+        ({"xyzt_units": 1}, InvalidNifti),
+        ({"srow_x": [np.nan] * 4, "qform_code": 0}, InvalidNifti),
+        ({"quatern_b": 1.0, "quatern_c": 1.0}, InvalidNifti),
+        ({"scl_slope": np.inf}, InvalidNifti),
+        ({"vox_offset": 0}, InvalidNifti),
+    ],
+    ids=["complex", "colour", "bitpix", "100 m", "metres", "sform", "quaternion", "scaling", "offset"],
+)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("compress", [False, True], ids=["plain", "gzip"])
+def test_what_needs_no_voxel_is_refused_at_the_door(
+    fields: dict[str, Any], error: type[FalxError], version: int, compress: bool
+) -> None:
+    data = to_nifti(VOXELS, version=version, compress=compress, fields=fields)
+    with pytest.raises(error) as caught:
+        passed(NiftiHead("t1"), data, 1000)
+    assert caught.type is error
+    check_one_opinion(data)
+
+
+@settings(deadline=None, max_examples=400)
+@given(
+    version=st.sampled_from([1, 2]),
+    big_endian=st.booleans(),
+    compress=st.booleans(),
+    patches=st.lists(st.tuples(st.integers(4, 539), st.binary(min_size=1, max_size=8)), max_size=4),
+)
+def test_door_and_worker_are_of_one_opinion(
+    version: int, big_endian: bool, compress: bool, patches: list[tuple[int, bytes]]
+) -> None:
+    data = bytearray(to_nifti(VOXELS, version=version, big_endian=big_endian))
+    header = 348 if version == 1 else 540
+    for at, patch in patches:
+        data[min(at, header - 1) : min(at + len(patch), header)] = patch[: max(1, header - at)]
+    check_one_opinion(gzip.compress(bytes(data), 1) if compress else bytes(data))
 
 
 def test_zips() -> None:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from core.contracts.sequences import SEQUENCES
 from core.errors import (
     BundleCorrupt,
     FalxError,
@@ -32,7 +33,6 @@ from tests.fixtures.volumes import make_affine, make_series, to_nifti, to_zip
 from tests.support.volume_bench import Bench
 
 SHAPE = (31, 27, 25)
-SEQUENCES = ("t1", "t1ce", "t2", "flair")
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.contracts.volume_limits import VolumeLimits
 from core.imaging.nifti.file import read_nifti, write_nifti
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Volume
-from core.imaging.volume_limits import VolumeLimits
 from core.runtime.sliding import Blend, WindowPlan
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_head, make_labels, nibabel, to_nifti
 

@@ -14,6 +14,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
+from core.contracts.volume_limits import VolumeLimits
 from core.errors import (
     DecompressionBomb,
     InconsistentGeometry,
@@ -25,7 +26,6 @@ from core.errors import (
 from core.imaging.dicom.study import read_study
 from core.imaging.dicom.study_zip import StudyLimits
 from core.imaging.preparation.resample import NEAREST, resample_to
-from core.imaging.volume_limits import VolumeLimits
 from tests.fixtures.images import make_dicom
 from tests.fixtures.volumes import ORIENTATIONS, make_series, to_zip
 from tests.support.studies import FLAIR, SHAPE, SPACING, head, place, placed, read, study

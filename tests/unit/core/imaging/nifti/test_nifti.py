@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.contracts.volume_limits import VolumeLimits
 from core.errors import (
     DecompressionBomb,
     InputTooLarge,
@@ -24,8 +25,7 @@ from core.errors import (
     UnusableVolume,
 )
 from core.imaging.nifti.file import NiftiVolume, read_nifti, write_nifti
-from core.imaging.nifti.header import NiftiGeometry
-from core.imaging.volume_limits import VolumeLimits
+from core.imaging.nifti.geometry import geometry_of
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_head, nibabel, to_nifti
 
 SHAPE = (17, 19, 11)
@@ -353,7 +353,7 @@ def test_the_same_result_is_the_same_bytes() -> None:
 def test_a_grid_from_elsewhere_makes_a_header() -> None:
     head = make_head(affine=make_affine("LPS", (1.0, 1.0, 3.0), (32, 36, 28), 9))
     written = io.BytesIO()
-    write_nifti(written, head.voxels, NiftiGeometry.of(head.grid))
+    write_nifti(written, head.voxels, geometry_of(head.grid))
     found = read(written.getvalue())
     assert found.volume.affine == pytest.approx(head.affine, abs=1e-4)
     assert np.array_equal(found.volume.voxels, head.voxels)

@@ -35,6 +35,25 @@ def test_turning_keeps_every_voxel_where_it_is(orientation: str, tilt: float) ->
     assert is_canonical(affine) == (orientation == "RAS")
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    orientation=st.sampled_from(ORIENTATIONS),
+    spacing=st.tuples(*[st.floats(0.1, 15.0)] * 3),
+    tilt=st.sampled_from([0.0, 45.0, 90.0]) | st.floats(0, 180),
+    shears=st.tuples(*[st.floats(-0.1, 0.1)] * 3),
+)
+def test_axes_are_told_as_nibabel_tells_them(
+    orientation: str, spacing: tuple[float, float, float], tilt: float, shears: tuple[float, float, float]
+) -> None:
+    sheared = np.eye(4)
+    sheared[[0, 0, 1], [1, 2, 2]] = shears
+    affine = make_affine(orientation, spacing, SHAPE, tilt) @ sheared
+    told = nibabel.io_orientation(affine)
+    turn = Reorientation.of(affine)
+    assert turn.axes == tuple(np.argsort(told[:, 0]))
+    assert turn.reversed == tuple(told[axis, 1] < 0 for axis in turn.axes)
+
+
 def test_turning_is_a_view() -> None:
     voxels = np.zeros(SHAPE, np.float32)
     turn = Reorientation.of(make_affine("SLP", shape=SHAPE))

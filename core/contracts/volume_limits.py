@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
+from typing import Final
 
-import numpy as np
-
-from core.contracts.jobs import LONGEST_SIDE, MOST_VOXELS
 from core.errors import InputTooLarge, TooFewSlices, UnusableVolume
-from core.imaging.volume import Affine
 
 # Directions of a sound grid are perpendicular; registration tools leave shears of a degree or two.
-_LARGEST_COSINE = 0.1
+_LARGEST_COSINE: Final = 0.1
 # No scanner's bore is longer, and float32 affines are still exact to a micrometre here.
-_LARGEST_OFFSET_MM = 10_000.0
+_LARGEST_OFFSET_MM: Final = 10_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class VolumeLimits:
 
     max_bytes: int = 512 * 1024 * 1024
     max_extension_bytes: int = 16 * 1024 * 1024
-    max_voxels: int = MOST_VOXELS
-    max_side: int = LONGEST_SIDE
+    max_voxels: int = 64 * 1024 * 1024
+    max_side: int = 2_048
     min_slices: int = 8
     min_side: int = 16
     min_spacing_mm: float = 0.05
@@ -53,16 +53,19 @@ class VolumeLimits:
         if side < self.min_side:
             raise UnusableVolume(f"The volume has {shown} voxels, a slice needs at least {self.min_side} a side.")
 
-    def fault_of(self, affine: Affine) -> str | None:
-        """What is wrong with an affine (4, 4) in mm, in words; None where it is sound."""
-        if not np.isfinite(affine).all():
+    def fault_of(self, affine: Sequence[Sequence[float]]) -> str | None:
+        """What is wrong with the rows (4, 4) of an affine in mm, in words; None where it is sound."""
+        if not all(math.isfinite(value) for row in affine for value in row):
             return "holds values that are not numbers"
-        spacing = np.linalg.norm(affine[:3, :3], axis=0)
-        if spacing.min() < self.min_spacing_mm or spacing.max() > self.max_spacing_mm:
+        *axes, origin = zip(*affine[:3], strict=True)
+        spacing = [math.hypot(*axis) for axis in axes]
+        if min(spacing) < self.min_spacing_mm or max(spacing) > self.max_spacing_mm:
             return f"has a voxel spacing outside {self.min_spacing_mm} to {self.max_spacing_mm} mm"
-        directions = affine[:3, :3] / spacing
-        if np.abs(directions.T @ directions - np.eye(3)).max() > _LARGEST_COSINE:
+        directions = [[value / size for value in axis] for axis, size in zip(axes, spacing, strict=True)]
+        if any(
+            abs(sum(map(mul, one, other))) > _LARGEST_COSINE for one, other in itertools.combinations(directions, 2)
+        ):
             return "has axes that are not perpendicular"
-        if np.abs(affine[:3, 3]).max() > _LARGEST_OFFSET_MM:
+        if max(map(abs, origin)) > _LARGEST_OFFSET_MM:
             return f"has an origin further away than {_LARGEST_OFFSET_MM:.0f} mm"
         return None
