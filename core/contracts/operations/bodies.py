@@ -24,7 +24,8 @@ _EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAAB
 _OUTPUTS: Final = (
     "Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. `backdrop`: "
     f"`backdrop.nii.gz`, the sequence that the pictures show (the first there is of {', '.join(BACKDROP_ORDER)}) in "
-    "256 greys on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other results."
+    "256 greys on the voxels of the label map, for viewers: image data of the patient, kept and erased with the other "
+    "results."
 )
 _SERIES: Final = (
     f"With the part `{STUDY_PART}`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. The "
