@@ -97,7 +97,7 @@ class ClassifierConfig:
     # The pretrained ones start from ImageNet and are fine-tuned as teachers; the others start from noise.
     architecture: ClassifierName | PretrainedName = "resnet50"
     # Channels of the first stage: 64 is the published network. Half of it shows four times the images in the time, and
-    # what it learnt is the start of the full one (``training.networks.widen``).
+    # what it learnt is the start of the full one (``training.networks.starts``).
     width: int = 64
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(
@@ -304,3 +304,5 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     augmentation=VolumeAugmentation(),
 )
 """The 3D network alone, on voxels of one size along all axes: every value is interpolated from the start."""
+
+Config = ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig

@@ -15,13 +15,13 @@ from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.config import ClassifierConfig, Phase
-from training.data.slices import Slices, load_slices, slice_rows
-from training.evaluation.classification import accuracy, balanced_accuracy
+from training.data.labelled import Slices, load_slices, slice_rows
 from training.evaluation.masks import volumetric_dice
+from training.evaluation.rates import accuracy, balanced_accuracy
 from training.loop.augment import augment, mix
-from training.loop.checkpoints import make_classifier
 from training.loop.losses import distillation_loss, evidence_loss, mask_loss
-from training.networks.resnet import MASK_STRIDE, ClassifierOutput
+from training.networks.classifiers import MASK_STRIDE, ClassifierOutput
+from training.networks.registry import make_classifier
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-from training.data.volumes import Case, VolumeSet
+from training.data.cases import Case, VolumeSet
 
 _OLD: Final[Mapping[str, str]] = {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"}
 _NEW: Final[Mapping[str, str]] = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from training.data.volumes import Case, VolumeSet
+from training.data.cases import Case, VolumeSet
 
 _CHANNELS: Final[Mapping[str, str]] = {"flair": "flair", "t1w": "t1", "t1gd": "t1ce", "t2w": "t2"}
 _REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 2, 2: 1, 3: 3}

@@ -14,25 +14,24 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric
+from training.classification.evaluate import OWN_SLICES, PATIENT_SOURCE, SLICES
 from training.classification.label_sets import LABEL_SETS
 from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.labelled import load_slices, read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
 from training.data.own import is_own, own_key
-from training.data.slices import load_slices, open_slices, slice_rows
-from training.evaluation.classification import accuracy, balanced_accuracy
-from training.evaluation.classifier import OWN_SLICES, PATIENT_SOURCE, SLICES
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-from training.evaluation.segmenter import outlined_split
-from training.records import Record
+from training.evaluation.rates import accuracy, balanced_accuracy
+from training.records import Part, Record
+from training.segmentation.evaluate import outlined_split
 
 IntArray = npt.NDArray[np.int64]
 
@@ -46,10 +45,8 @@ PENALTY: Final = 10.0
 SEED: Final = 0
 
 
-class Control(BaseModel):
+class Control(Part):
     """One control: what was done, on how many items it was fitted (0: none), and what that reaches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     method: str
@@ -171,11 +168,10 @@ def _published(data: Path, split: str, labels: tuple[str, ...]) -> UInt8Array:
     rows = slice_rows(data, split, labels)
 
     def build() -> dict[str, npt.NDArray[Any]]:
-        with open_slices(data) as archive:
-            shrunk = [cv2.resize(archive.grey(row.image), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for row in rows]
+        shrunk = [cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for grey in read_greys(data, rows)]
         return {"images": to_uint8(np.array(shrunk, np.float32))}
 
-    return cached(f"published-{split}-{SIDE}", {"images": [row.image for row in rows]} | own_key(data), build)["images"]
+    return cached(f"published-{split}-{SIDE}", {"images": [row.name for row in rows]} | own_key(data), build)["images"]
 
 
 def classification_control(

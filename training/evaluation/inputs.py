@@ -12,8 +12,9 @@ import numpy.typing as npt
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
 from training.data.archives import FloatArray
+from training.data.labelled import read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
-from training.data.slices import SliceRow, open_slices, slice_rows
+from training.data.samples import Sample
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -24,7 +25,7 @@ class LabelledInputs:
 
     images: FloatArray
     labels: npt.NDArray[np.int64]
-    rows: tuple[SliceRow, ...]
+    rows: tuple[Sample, ...]
 
     @property
     def groups(self) -> tuple[str, ...]:
@@ -41,8 +42,7 @@ def labelled_inputs(data: Path, split: str, size: int, labels: tuple[str, ...]) 
     """Every slice of a split."""
     rows = slice_rows(data, split, labels)
     spec = ClassificationPreprocessing(size=size)
-    with open_slices(data) as archive:
-        images = [prepare_classification(archive.grey(row.image), spec)[0] for row in rows]
+    images = [prepare_classification(grey, spec)[0] for grey in read_greys(data, rows)]
     return LabelledInputs(np.stack(images), np.array([labels.index(row.label) for row in rows], np.int64), rows)
 
 

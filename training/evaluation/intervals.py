@@ -33,14 +33,6 @@ def bootstrap_intervals(
     return np.array([_middle(column) for column in np.array(values).T])
 
 
-def bootstrap_interval(
-    statistic: Callable[[Rows], float], groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
-) -> tuple[float, float]:
-    """95 % interval of one figure."""
-    low, high = bootstrap_intervals(lambda rows: np.array([statistic(rows)]), groups, seed, resamples)[0]
-    return float(low), float(high)
-
-
 def _middle(values: FloatArray) -> FloatArray:
     defined = values[~np.isnan(values)]
     return np.percentile(defined, [2.5, 97.5]) if defined.size else np.full(2, np.nan)
@@ -53,13 +45,16 @@ def measured(
     split: str,
     count_unit: str = "slices",
     counts: Mapping[str, int] | None = None,
+    resamples: int = RESAMPLES,
 ) -> list[Metric]:
     """Figures of all rows with their intervals; what is undefined over all rows is left out.
 
     ``figures`` gives the same names for any rows. ``counts``: what a figure rests on where that is not every row.
     """
     everything = figures(np.arange(len(groups)))
-    intervals = bootstrap_intervals(lambda rows: np.fromiter(figures(rows).values(), np.float64), groups)
+    intervals = bootstrap_intervals(
+        lambda rows: np.fromiter(figures(rows).values(), np.float64), groups, resamples=resamples
+    )
     return [
         Metric(
             name=name,

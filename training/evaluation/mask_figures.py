@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from core.contracts.manifest import Metric
 from training.evaluation.intervals import Rows, measured
-from training.evaluation.predictions import MaskPredictions
-from training.evaluation.surface import hausdorff95
+from training.evaluation.masks import hausdorff95
+from training.evaluation.predictions import MaskPredictions, MaskRow
 
 BoolArray = npt.NDArray[np.bool_]
 LGG: Final = "TCGA-LGG"
@@ -31,22 +31,10 @@ def count_masks(
 ) -> MaskPredictions:
     """Counts and distances of (predicted, true) masks, each pair bool (h, w) of one slice."""
     rows = []
-    for predicted, true in pairs:
-        distance = hausdorff95(predicted, true) if true.any() else np.nan
-        rows.append((predicted.sum(), true.sum(), (predicted & true).sum(), true.size, distance))
-    columns = np.array(rows, np.float64).T
-    predicted_pixels, true_pixels, overlap, pixels = columns[:4].astype(np.int64)
-    return MaskPredictions(
-        views=np.full(len(rows), view),
-        data_sets=np.full(len(rows), data_set),
-        images=np.array(images),
-        patients=np.array(patients),
-        predicted=predicted_pixels,
-        true=true_pixels,
-        overlap=overlap,
-        pixels=pixels,
-        hausdorff=columns[4],
-    )
+    for (mask, true), image, patient in zip(pairs, images, patients, strict=True):
+        distance = hausdorff95(mask, true) if true.any() else np.nan
+        rows.append(MaskRow.counted(view, data_set, image, patient, (mask, true), distance))
+    return MaskPredictions.of(rows)
 
 
 def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:

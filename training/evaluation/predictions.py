@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +83,28 @@ class ClassPredictions(_Table):
         )
 
 
+class MaskRow(NamedTuple):
+    """One mask and what it was to be, as ``MaskPredictions`` has them."""
+
+    view: str
+    data_set: str
+    image: str
+    patient: str
+    predicted: int
+    true: int
+    overlap: int
+    pixels: int
+    hausdorff: float
+
+    @classmethod
+    def counted(
+        cls, view: str, data_set: str, image: str, patient: str, masks: tuple[BoolArray, BoolArray], hausdorff: float
+    ) -> Self:
+        """Of two ``masks`` of one shape, predicted and true."""
+        predicted, true, both = (int(np.count_nonzero(mask)) for mask in (*masks, masks[0] & masks[1]))
+        return cls(view, data_set, image, patient, predicted, true, both, masks[1].size, hausdorff)
+
+
 @dataclass(frozen=True)
 class MaskPredictions(_Table):
     """A segmenter's answers: one row for each slice and each ``view``, the sequences that it was shown.
@@ -101,6 +123,11 @@ class MaskPredictions(_Table):
     overlap: IntArray
     pixels: IntArray
     hausdorff: FloatArray
+
+    @classmethod
+    def of(cls, rows: Sequence[MaskRow]) -> MaskPredictions:
+        """The table of these rows, which must be some."""
+        return cls(*map(np.array, zip(*rows, strict=True)))
 
     @classmethod
     def joined(cls, parts: Sequence[MaskPredictions]) -> MaskPredictions:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-from core.contracts.manifest import Manifest, Variant, VolumePreprocessing
+from core.contracts.manifest import Calibration, Manifest, Preprocessing, Variant
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
-from training.classification.label_sets import LABEL_SETS, LabelSet, LabelSets
-from training.evaluation.volumes import OperatingPoint
-from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind
+from training.classification.label_sets import LABEL_SETS, LabelSets
+from training.kinds import Kind, kind_named, kind_of
+from training.records import INT8_FILE, REFERENCE_FILE, Export
 
 # Where the figures of a bundle go by default: its own folder is as shipped.
 BUNDLE_RUNS = Path("runs")
-_KINDS: Final[Mapping[str, Kind]] = {
-    "classification": "classifier",
-    "segmentation": "segmenter",
-    "volume-segmentation": "volume-segmenter",
-}
 
 
 @dataclass(frozen=True)
@@ -36,24 +30,44 @@ class View:
     temperature: float = 1.0
     quantile: float | None = None
 
+    @classmethod
+    def calibrated(cls, labels: tuple[str, ...], indices: tuple[int, ...], calibration: Calibration | None) -> View:
+        """Labels at the temperature that was fitted for them."""
+        if calibration is None:
+            return cls(labels, indices)
+        temperature = 1.0 if calibration.temperature_in_graph else calibration.temperature
+        return cls(labels, indices, temperature, calibration.conformal_quantile)
+
+    def restricted(self, label_set: str) -> View:
+        """Some of its labels, at its temperature; a quantile that was fitted for other labels promises nothing."""
+        labels = LABEL_SETS[label_set]
+        if not set(labels) <= set(self.labels):
+            raise ValueError(f"{label_set} needs {', '.join(labels)}; the graph knows {', '.join(self.labels)}")
+        return View(labels, tuple(self.indices[self.labels.index(label)] for label in labels), self.temperature)
+
 
 @dataclass(frozen=True)
 class Subject:
-    """Graph files to score. ``views``: by the folder that its figures go to, first what the graph itself states."""
+    """Graph files to score. ``views``: by the folder that its figures go to, first what the graph itself states.
+
+    ``thresholds``: the probability from which a pixel or voxel belongs to a region, one a region, of segmenters.
+    """
 
     kind: Kind
-    size: int
+    preprocessing: Preprocessing
     files: Mapping[Variant, Path]
-    views: Mapping[Path, View] = field(default_factory=dict)
-    # Segmenter alone: probability from which a pixel is tumour.
-    threshold: float = 0.5
-    # Volume segmenter alone; its ``size`` is the side of a window.
-    volume: OperatingPoint | None = None
+    views: Mapping[Path, View]
+    thresholds: tuple[float, ...]
+    smallest_component_ml: float
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Every label of any view."""
         return tuple(dict.fromkeys(label for view in self.views.values() for label in view.labels))
+
+
+def _thresholds(record: Export | Manifest) -> tuple[float, ...]:
+    return record.thresholds or (record.threshold or 0.5,) * len(record.labels)
 
 
 def subject_of(folder: Path, out: Path | None = None, label_set: str | None = None) -> Subject:
@@ -74,64 +88,28 @@ def subject_of(folder: Path, out: Path | None = None, label_set: str | None = No
 
 def _run(run: Path, out: Path, label_set: str | None) -> Subject:
     export = Export.read(run)
+    kind = kind_named(export.kind)
     files: dict[Variant, Path] = {"reference": run / REFERENCE_FILE}
     if (run / INT8_FILE).exists():
         files["int8"] = run / INT8_FILE
     own = View(export.labels, tuple(range(len(export.labels))), quantile=export.conformal_quantile)
-    views = {out: own} | {out / item.name: _calibrated(item) for item in _label_sets(run)}
+    sets = LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
+    views = {out: own} | {
+        out / item.name: View.calibrated(item.labels, item.label_indices, item.calibration) for item in sets
+    }
     if label_set is not None:
-        views = {out / label_set: views.get(out / label_set) or _restricted(own, label_set)}
-    volume = None
-    if export.volume is not None and export.thresholds is not None:
-        volume = OperatingPoint(export.volume, export.labels, export.thresholds, export.smallest_component_ml)
-    return Subject(export.kind, export.size, files, views, export.threshold or 0.5, volume)
+        views = {out / label_set: views.get(out / label_set) or own.restricted(label_set)}
+    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), export.smallest_component_ml)
 
 
 def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
     bundle = load_bundle(folder)
     manifest = bundle.manifest
     target = out or BUNDLE_RUNS / f"{manifest.name}-{manifest.version}"
-    view = _stated(manifest)
+    view = View.calibrated(manifest.labels, manifest.logit_indices, manifest.calibration)
     if label_set is not None and LABEL_SETS[label_set] != view.labels:
-        target, view = target / label_set, _restricted(view, label_set)
-    preprocessing, volume = manifest.preprocessing, None
-    if isinstance(preprocessing, VolumePreprocessing):
-        size = preprocessing.window[0]
-        thresholds = manifest.thresholds or (0.5,) * len(manifest.labels)
-        volume = OperatingPoint(preprocessing, manifest.labels, thresholds, manifest.smallest_component_ml)
-    else:
-        size = preprocessing.size
-    return Subject(
-        kind=_KINDS[manifest.task],
-        size=size,
-        files={file.variant: bundle.file_path(file) for file in manifest.files},
-        views={target: view},
-        threshold=manifest.threshold or 0.5,
-        volume=volume,
-    )
-
-
-def _label_sets(run: Path) -> tuple[LabelSet, ...]:
-    return LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
-
-
-def _calibrated(label_set: LabelSet) -> View:
-    calibration = label_set.calibration
-    temperature = 1.0 if calibration.temperature_in_graph else calibration.temperature
-    return View(label_set.labels, label_set.label_indices, temperature, calibration.conformal_quantile)
-
-
-def _stated(manifest: Manifest) -> View:
-    calibration = manifest.calibration
-    if calibration is None:
-        return View(manifest.labels, manifest.logit_indices)
-    temperature = 1.0 if calibration.temperature_in_graph else calibration.temperature
-    return View(manifest.labels, manifest.logit_indices, temperature, calibration.conformal_quantile)
-
-
-def _restricted(view: View, label_set: str) -> View:
-    """Some of a view's labels, at its temperature; a quantile that was fitted for other labels promises nothing."""
-    labels = LABEL_SETS[label_set]
-    if not set(labels) <= set(view.labels):
-        raise ValueError(f"{label_set} needs {', '.join(labels)}; the graph knows {', '.join(view.labels)}")
-    return View(labels, tuple(view.indices[view.labels.index(label)] for label in labels), view.temperature)
+        target, view = target / label_set, view.restricted(label_set)
+    files = {file.variant: bundle.file_path(file) for file in manifest.files}
+    views = {target: view}
+    kind, preprocessing = kind_of(manifest.task), manifest.preprocessing
+    return Subject(kind, preprocessing, files, views, _thresholds(manifest), manifest.smallest_component_ml)

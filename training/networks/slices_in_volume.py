@@ -2,7 +2,7 @@
 
 Scans are sharp within their slices and coarse between them, and there are many more outlined slices than outlined
 volumes to learn from. So the slice network may start as one that was trained on slices alone
-(``training.networks.restore``), and the volume network then adds what only neighbouring slices tell. See
+(``training.networks.starts``), and the volume network then adds what only neighbouring slices tell. See
 docs/adr/0017.
 """
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from core.runtime.sliding import BLOCK
-from training.networks.attention import AttentionGate
 from training.networks.slices_in_volume import POOL, SlicesInVolume
 from training.networks.unet import UNet
-from training.networks.unet3d import ResidualAttentionUNet3d, ResidualBlock3d
+from training.networks.unet3d import AttentionGate, ResidualAttentionUNet3d, ResidualBlock3d
 
 
 class StackedConvolution(nn.Module):

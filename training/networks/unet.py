@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -25,11 +26,11 @@ class DoubleConvolution(nn.Sequential):
 class UNet(nn.Module):
     """Five levels of ``width`` to 16 ``width`` channels, up-convolutions, skip connections by concatenation.
 
-    (N, channels, S, S), S a multiple of 16 -> logits (N, 1, S, S). Its variants differ in ``block``, made with the
-    channels before and after it, and in how ``join`` treats a skip connection.
+    (N, channels, S, S), S a multiple of 16 -> logits (N, 1, S, S). A variant differs in ``block``, made with the
+    channels before and after it.
     """
 
-    block: type[nn.Module] = DoubleConvolution
+    block: Callable[[int, int], nn.Module] = DoubleConvolution
 
     def __init__(self, channels: int = 4, width: int = 16, levels: int = 5) -> None:
         super().__init__()
@@ -56,10 +57,5 @@ class UNet(nn.Module):
             skips.append(x)
         x = skips.pop()
         for up, decoder in zip(reversed(self.ups), reversed(self.decoders), strict=True):
-            x = decoder(self.join(len(skips) - 1, skips.pop(), up(x)))
+            x = decoder(torch.cat([skips.pop(), up(x)], dim=1))
         return x
-
-    def join(self, level: int, skip: Tensor, x: Tensor) -> Tensor:
-        """What the decoder of ``level`` (0 is the finest) reads: both (N, C, h, w) -> (N, 2 C, h, w)."""
-        del level
-        return torch.cat([skip, x], dim=1)

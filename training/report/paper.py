@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from core.contracts.manifest import Metric
-from training.report.scored import Scored
+from training.report.page import markdown_table
+from training.report.scored import Scored, shown
 
 TITLE: Final = "Brain Tumor Classification and Segmentation Using Deep Learning (Jain, Jadhav, Pandit)"
 # Around the table in docs/paper.md that a report fills.
@@ -45,18 +45,6 @@ REGIONS_IN_TEXT: Final = (
     Claim("text", "Dice, oedema", 0.688),
     Claim("text", "Dice, enhancing", 0.653),
 )
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def shown(metric: Metric) -> str:
-    """A figure with its interval."""
-    interval = f" ({metric.interval[0]:.3f} to {metric.interval[1]:.3f})" if metric.interval else ""
-    return f"{metric.value:.3f}{interval}"
 
 
 def table_5_3(scored: Sequence[Scored]) -> str:

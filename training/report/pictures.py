@@ -13,8 +13,8 @@ import torch
 
 from training.config import Augmentation
 from training.data.archives import FloatArray
+from training.data.cases import Volume
 from training.data.multisequence import SEQUENCES
-from training.data.volumes import Volume
 from training.loop.augment import augment
 from training.report.style import BLUE, ORANGE, RED, SKY, figure, show_grey
 

@@ -13,25 +13,25 @@ import torch
 from torch import nn
 
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.tensors import TENSORS
 from core.runtime.sliding import BLOCK
-from training.bundle.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph
+from training.bundle.export import THRESHOLDS
+from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.data.archives import FloatArray
 from training.data.scans import REGIONS, scans
 from training.evaluation.masks import dice
-from training.evaluation.volumes import OperatingPoint, views_of, without_specks
 from training.loop.checkpoints import Trained
 from training.networks.slices_in_volume import SlicesInVolume
 from training.records import REFERENCE_FILE, Export
+from training.volumes.evaluate import OperatingPoint, views_of, without_specks
 from training.volumes.inputs import preprocessing_of, scan_input
 
 BoolArray = npt.NDArray[np.bool_]
 
-INPUT: Final = "volumes"
 # Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
 _IN_PLANE: Final = (2, 3)
 _ALONG_COLUMN: Final = 4
-THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 # Where no validation scan knows a region.
 USUAL_THRESHOLD: Final = 0.5
 SMALLEST_ML: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -104,7 +104,7 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
     """The graph as a file; free is the number of windows, by themselves or in a column."""
     example = torch.zeros(_several(preprocessing))
     if not preprocessing.columns:
-        export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS)
+        export_graph(graph, example, path, *TENSORS["volume-segmentation"])
         return
     halves = torch.export.Dim("halves", min=2, max=1024)
     free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
@@ -112,7 +112,7 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
         # Of a window of two blocks none can be left out: as many are on either side.
         if side > 2 * BLOCK:
             free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
-    export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
+    export_graph(graph, example, path, *TENSORS["volume-segmentation"], free)
 
 
 def _several(preprocessing: VolumePreprocessing) -> tuple[int, ...]:
@@ -156,14 +156,10 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
         images = torch.from_numpy(windows)
         rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
     return Export(
-        kind="volume-segmenter",
-        architecture=trained.architecture,
-        preset=trained.config.get("preset", "falx"),
+        **trained.about(),
         size=side,
-        labels=trained.labels,
         parity=largest_difference(graph, path, windows),
         rounding=rounding,
-        images_seen=trained.images_seen,
         sizes={str(side): by_smallest[smallest]},
         volume=preprocessing,
         thresholds=thresholds,

@@ -17,6 +17,7 @@ from core.runtime.sliding import Forward, plan_windows, slide
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LabelledScan
+from training.records import Export
 
 BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
@@ -39,6 +40,13 @@ def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
         # Where a graph reads slices, it reads each once for all windows of a column.
         columns=config["architecture"] == "slices-in-volume",
     )
+
+
+def preprocessing_of_export(export: Export) -> VolumePreprocessing:
+    """What an exported graph needs of its inputs. Raises ValueError for one that reads no volumes."""
+    if export.volume is None:
+        raise ValueError("the record is not one of a network of volumes")
+    return export.volume
 
 
 def predict_volume(

@@ -13,9 +13,8 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from training.networks.photographs import photograph_weights  # noqa: E402
-from training.networks.resnet import ResNetClassifier  # noqa: E402
-from training.networks.restore import fill  # noqa: E402
+from training.networks.classifiers import ResNetClassifier  # noqa: E402
+from training.networks.starts import fill, photograph_weights  # noqa: E402
 
 BLOCKS = (3, 4, 6, 3)
 

@@ -12,16 +12,20 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from core.contracts.manifest import Metric, VolumePreprocessing
+from core.contracts.tensors import PROBABILITY
 from core.imaging.preparation.geometry import WorkingSpace
 from core.runtime.sliding import Forward
 from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
+from training.evaluation.evaluate import evaluate_masks
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import volume_metrics
-from training.evaluation.predictions import MaskPredictions
-from training.evaluation.surface import hausdorff95
+from training.evaluation.masks import hausdorff95
+from training.evaluation.predictions import MaskPredictions, MaskRow
+from training.evaluation.subject import Subject
+from training.records import Evaluate
 from training.volumes.inputs import ScanInput, predict_volume, scan_input
 
 BoolArray = npt.NDArray[np.bool_]
@@ -72,36 +76,23 @@ def views_of(names: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
     return views | {FLAIR_ALONE: ("flair",)} if "flair" in there else views
 
 
-@dataclass(frozen=True)
-class _Row:
-    view: str
-    data_set: str
-    scan: str
-    patient: str
-    predicted: int
-    true: int
-    overlap: int
-    voxels: int
-    hausdorff: float
+def evaluate_volumes(subject: Subject, data: Path, split: str) -> Evaluate:
+    """Every scan in every view."""
+    spec = subject.preprocessing
+    assert isinstance(spec, VolumePreprocessing)
+    point = OperatingPoint(spec, subject.labels, subject.thresholds, subject.smallest_component_ml)
+    return evaluate_masks(subject, split, lambda path: volume_answers(path, point, data, split), region_metrics)
 
 
-def _rows(scan: Scan, view: str, item: ScanInput, masks: BoolArray, regions: Iterable[str]) -> Iterable[_Row]:
+def _rows(scan: Scan, view: str, item: ScanInput, masks: BoolArray, regions: Iterable[str]) -> Iterable[MaskRow]:
     """One a region that the scan knows; of FLAIR alone the outermost, which is all that it shows."""
     spacing = None if scan.data_set in _NOMINAL else item.space.source.spacing_mm
     for region, true, mask in zip(regions, item.regions, masks, strict=False):
         if view == FLAIR_ALONE and region != "whole_tumor":
             continue
-        yield _Row(
-            view=f"{region.replace('_', ' ')}, {view}",
-            data_set=scan.data_set,
-            scan=scan.name,
-            patient=scan.patient,
-            predicted=int(mask.sum()),
-            true=int(true.sum()),
-            overlap=int((mask & true).sum()),
-            voxels=true.size,
-            hausdorff=hausdorff95(mask, true, spacing) if spacing is not None and true.any() else np.nan,
-        )
+        distance = hausdorff95(mask, true, spacing) if spacing is not None and true.any() else np.nan
+        shown = f"{region.replace('_', ' ')}, {view}"
+        yield MaskRow.counted(shown, scan.data_set, scan.name, scan.patient, (mask, true), distance)
 
 
 def volume_answers(path: Path, point: OperatingPoint, data: Path, split: str) -> MaskPredictions:
@@ -110,26 +101,16 @@ def volume_answers(path: Path, point: OperatingPoint, data: Path, split: str) ->
     Hausdorff distances are in mm, NaN where voxels have no known size. Raises FileNotFoundError where there is no scan.
     """
     model = OnnxModel(path)
-    rows: list[_Row] = []
+    rows: list[MaskRow] = []
     for scan in scans(data, split):
         labelled = scan.read()
         for view, names in views_of(labelled.sequences).items():
             item = scan_input(labelled, names, point.preprocessing)
-            probabilities = point.probabilities(lambda windows: model.run(windows)["probability"], item.volume.tensor)
+            probabilities = point.probabilities(lambda windows: model.run(windows)[PROBABILITY], item.volume.tensor)
             rows += _rows(scan, view, item, point.masks(probabilities, item.space), point.regions)
     if not rows:
         raise FileNotFoundError(f"{data} has no scan of split {split}")
-    return MaskPredictions(
-        views=np.array([row.view for row in rows]),
-        data_sets=np.array([row.data_set for row in rows]),
-        images=np.array([row.scan for row in rows]),
-        patients=np.array([row.patient for row in rows]),
-        predicted=np.array([row.predicted for row in rows], np.int64),
-        true=np.array([row.true for row in rows], np.int64),
-        overlap=np.array([row.overlap for row in rows], np.int64),
-        pixels=np.array([row.voxels for row in rows], np.int64),
-        hausdorff=np.array([row.hausdorff for row in rows], np.float64),
-    )
+    return MaskPredictions.of(rows)
 
 
 def region_metrics(item: MaskPredictions, split: str) -> list[Metric]:

@@ -13,9 +13,9 @@ from core.contracts.manifest import ClassificationPreprocessing, InputCheck
 from core.imaging.preparation.input_check import Finding, check_pixels, largest_distance, total_strangeness
 from core.imaging.preparation.transforms import Placement, find_head, prepare_classification
 from core.imaging.slices import Slice
-from training.data.slices import SliceRow, ct_heads, open_slices, slice_rows
-
-FloatArray = npt.NDArray[np.float32]
+from training.data.archives import FloatArray
+from training.data.labelled import ct_heads, read_greys, slice_rows
+from training.evaluation.inputs import LabelledInputs
 
 # A limit that accepts 99 % of one half of the validation groups may accept only 96.5 % of the other half (the 5th
 # percentile of random halves; 97.6 % for this value): new patients need the room.
@@ -23,27 +23,16 @@ ACCEPTANCE: Final = 0.995
 
 
 @dataclass(frozen=True)
-class CheckedInputs:
-    """Prepared slices: ``images`` float32 (n, 1, s, s), where they sit, what their pixels show, and their rows."""
+class CheckedInputs(LabelledInputs):
+    """Labelled slices, where they sit, and what their pixels show."""
 
-    images: FloatArray
     placements: tuple[Placement, ...]
     findings: tuple[tuple[Finding, ...], ...]
-    rows: tuple[SliceRow, ...]
 
     @property
     def pixels(self) -> FloatArray:
         """Total strangeness of the pixels (n,)."""
         return np.array([total_strangeness(findings) for findings in self.findings], np.float32)
-
-    def labels(self, names: tuple[str, ...]) -> npt.NDArray[np.int64]:
-        """(n,) into ``names``."""
-        return np.array([names.index(row.label) for row in self.rows], np.int64)
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """What the bootstrap draws."""
-        return tuple(row.group for row in self.rows)
 
 
 def prepare(image: Slice, spec: ClassificationPreprocessing) -> tuple[FloatArray, Placement, tuple[Finding, ...]]:
@@ -66,14 +55,10 @@ def checked_slices(
     """Slices of a split, at most ``limit`` of them. CT heads are left out: the check is there to refuse them."""
     rows = [row for row in slice_rows(data, split, labels) if row.image not in ct_heads()]
     rows = [rows[place] for place in evenly(len(rows), limit)]
-    with open_slices(data) as archive:
-        prepared = [prepare(Slice(archive.grey(row.image), "image/jpeg"), spec) for row in rows]
-    return CheckedInputs(
-        np.stack([tensor for tensor, _, _ in prepared]),
-        tuple(placement for _, placement, _ in prepared),
-        tuple(findings for _, _, findings in prepared),
-        tuple(rows),
-    )
+    prepared = [prepare(Slice(grey, "image/jpeg"), spec) for grey in read_greys(data, rows)]
+    tensors, placements, findings = zip(*prepared, strict=True)
+    truth = np.array([labels.index(row.label) for row in rows], np.int64)
+    return CheckedInputs(np.stack(tensors), truth, tuple(rows), placements, findings)
 
 
 def fit_input_check(distances: FloatArray, pixels: FloatArray) -> InputCheck:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import binomtest
 
-from training.evaluation.intervals import bootstrap_interval
+from training.evaluation.intervals import bootstrap_intervals
 from training.evaluation.predictions import ClassPredictions
 
 BoolArray = npt.NDArray[np.bool_]
@@ -60,9 +60,6 @@ def compare(first: ClassPredictions, second: ClassPredictions) -> Comparison:
         raise ValueError("the two models were not evaluated with the same labels")
     right = [(item.predicted == item.labels)[rows] for item, rows in ((first, order), (second, other))]
     gain = right[0].astype(np.float64) - right[1]
-    return Comparison(
-        count=len(gain),
-        test=mcnemar(right[0], right[1]),
-        difference=float(gain.mean()),
-        interval=bootstrap_interval(lambda rows: float(gain[rows].mean()), first.groups[order].tolist()),
-    )
+    groups = first.groups[order].tolist()
+    low, high = bootstrap_intervals(lambda rows: gain[rows].mean(keepdims=True), groups)[0].tolist()
+    return Comparison(len(gain), mcnemar(*right), float(gain.mean()), (low, high))

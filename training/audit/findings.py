@@ -7,8 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
-
 from training.audit.duplicates import (
     CORRELATION,
     HAMMING_RADIUS,
@@ -21,13 +19,10 @@ from training.audit.duplicates import (
 from training.audit.fingerprints import SMALLEST_HEAD, fingerprints
 from training.data.published import detect
 from training.data.samples import Sample
+from training.records import Part
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Thresholds(_Part):
+class Thresholds(Part):
     """What counted as a copy."""
 
     hamming_radius: int = HAMMING_RADIUS
@@ -36,7 +31,7 @@ class Thresholds(_Part):
     smallest_head: float = SMALLEST_HEAD
 
 
-class SetCount(_Part):
+class SetCount(Part):
     """One data set of the folder: slices by split, an empty name where it is not split."""
 
     layout: str
@@ -45,7 +40,7 @@ class SetCount(_Part):
     patients: int
 
 
-class Pair(_Part):
+class Pair(Part):
     """Two slices that are copies."""
 
     first: str
@@ -61,14 +56,14 @@ class Pair(_Part):
         return all(self.splits) and self.splits[0] != self.splits[1]
 
 
-class Crossing(_Part):
+class Crossing(Part):
     """A patient, or a group of patients and copies, in more than one split: its slices by split."""
 
     name: str
     slices: dict[str, int]
 
 
-class Audit(_Part):
+class Audit(Part):
     """All that was found. ``images`` counts every sequence of a slice, ``compared`` those with a head large enough."""
 
     thresholds: Thresholds

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.manifest import Metric
-from training.evaluation.classification import (
+from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
+from core.contracts.tensors import LOGITS, PROBABILITY
+from core.imaging.preparation.transforms import prepare_classification
+from training.bundle.onnx_files import OnnxModel
+from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
+from training.data.own import is_own
+from training.evaluation.evaluate import write_figures
+from training.evaluation.failures import class_failures
+from training.evaluation.inputs import LabelledInputs, labelled_inputs
+from training.evaluation.intervals import Rows, measured
+from training.evaluation.mask_figures import FIGSHARE, count_masks, mask_metrics
+from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
+from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss
+from training.evaluation.rates import (
     Counts,
     accuracy,
     balanced_accuracy,
@@ -16,19 +29,66 @@ from training.evaluation.classification import (
     mean_of_defined,
     one_vs_rest_areas,
 )
-from training.evaluation.inputs import LabelledInputs
-from training.evaluation.intervals import Rows, measured
-from training.evaluation.predictions import ClassPredictions
-from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss
-from training.evaluation.subject import View
+from training.evaluation.subject import Subject, View
+from training.records import Evaluate
 
 SLICES = "four-source slices"
 # A user's folder in place of the published sets.
 OWN_SLICES = "own slices"
 # The source whose patients are known; its parts share none.
 PATIENT_SOURCE = "figshare"
+OUTLINE = "outline of the classifier"
+# Where a classifier draws an outline as well, a pixel is tumour from this probability on (the paper's).
+OUTLINE_THRESHOLD = 0.5
 
 Figures = Callable[[Rows], Mapping[str, float]]
+
+
+def evaluate_classifier(subject: Subject, data: Path, split: str) -> Evaluate:
+    """Every view of the graph files, with the outlines that they draw where they do."""
+    spec = subject.preprocessing
+    assert isinstance(spec, ClassificationPreprocessing)
+    inputs = labelled_inputs(data, split, spec.size, subject.labels)
+    logits = {variant: OnnxModel(path).run_all(inputs.images)[LOGITS] for variant, path in subject.files.items()}
+    outlines = {variant: outline_answers(path, spec.size, data, split) for variant, path in subject.files.items()}
+    results = []
+    for folder, view in subject.views.items():
+        folder.mkdir(parents=True, exist_ok=True)
+        answered = {variant: answers(values, inputs, subject.labels, view) for variant, values in logits.items()}
+        figures: dict[Variant, tuple[Metric, ...]] = {}
+        for variant, item in answered.items():
+            item.save(predictions_path(folder, split, variant))
+            figures[variant] = tuple(class_metrics(item, view.quantile, split, name_of(data)))
+            outline = outlines[variant]
+            if outline is not None:
+                outline.save(outlines_path(folder, split, variant))
+                figures[variant] += tuple(mask_metrics(outline, split))
+        reference = answered["reference"]
+        confusion = confusion_matrix(reference.predicted, reference.labels, len(reference.names)).tolist()
+        rows = tuple(map(tuple, confusion))
+        results.append(write_figures(folder, split, figures, class_failures(reference), rows))
+    return results[0]
+
+
+def name_of(data: Path) -> str:
+    """What figures call the labelled slices."""
+    return OWN_SLICES if is_own(data) else SLICES
+
+
+def outline_answers(path: Path, size: int, data: Path, split: str) -> MaskPredictions | None:
+    """The outlines that a classifier with two tasks draws on Figshare slices; None for a graph that draws none."""
+    model = OnnxModel(path)
+    rows = outlined_rows(data, split)
+    if PROBABILITY not in model.outputs or not rows:
+        return None
+    spec = ClassificationPreprocessing(size=size)
+    pairs, patients = [], []
+    for item in outlined_slices(data, split):
+        image, placement = prepare_classification(item.sequences[SEQUENCE], spec)
+        probability = model.run(image[None])[PROBABILITY][0, 0]
+        pairs.append((placement.restore(probability) >= OUTLINE_THRESHOLD, item.mask))
+        patients.append(item.patient)
+    return count_masks(pairs, [row.name for row in rows], patients, FIGSHARE, OUTLINE)
 
 
 def answers(
@@ -47,7 +107,7 @@ def answers(
         labels=place[inputs.labels[rows]],
         groups=np.array(inputs.groups)[rows],
         sources=inputs.sources[rows],
-        images=np.array([row.image for row in inputs.rows])[rows],
+        images=np.array([row.name for row in inputs.rows])[rows],
         names=np.array(view.labels),
     )
 
@@ -116,9 +176,3 @@ def prediction_sets(item: ClassPredictions, quantile: float) -> npt.NDArray[np.b
     sets = 1 - item.probabilities <= quantile
     sets[np.arange(len(sets)), item.predicted] = True
     return np.asarray(sets, np.bool_)
-
-
-def confusion_rows(item: ClassPredictions) -> tuple[tuple[int, ...], ...]:
-    """Confusion matrix as nested tuples: rows are the truth."""
-    matrix = confusion_matrix(item.predicted, item.labels, len(item.names))
-    return tuple(tuple(row) for row in matrix.tolist())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from core.contracts.manifest import Metric
+from core.contracts.manifest import Metric, Variant
 from training.evaluation.controls import Control, Controls
-from training.report.paper import ACCURACY_IN_TEXT, DICE_IN_TEXT, REGIONS_IN_TEXT, TABLE_5_3, Claim
+from training.evaluation.paired import Comparison, compare
+from training.evaluation.predictions import ClassPredictions, predictions_path
+from training.report.page import Section
+from training.report.paper import ACCURACY_IN_TEXT, DICE_IN_TEXT, REGIONS_IN_TEXT, TABLE_5_3, TITLE, Claim
 from training.report.scored import Scored
 from training.report.style import BLUE, GREY, RED, figure
 
@@ -122,28 +125,52 @@ def plot_rows(axes: Any, rows: Sequence[Row]) -> None:
     axes.set_xlim(0, 1)
 
 
-def draw_comparison(path: Path, accuracies: Sequence[Row], dices: Sequence[Row], split: str) -> None:
-    """Accuracies above, Dice below."""
+def draw_comparison(path: Path, scored: Sequence[Scored], controls: Controls | None, split: str, table: str) -> Section:
+    """Accuracies above, Dice below; the chart's caution, reference against int8, and table 5.3."""
+    _draw(path, {"accuracy": accuracy_rows(scored, controls), "Dice": dice_rows(scored, controls)}, split)
+    lines = [
+        f"- `{name}`, reference less int8: accuracy {item.difference:+.4f} ({item.interval[0]:+.4f} to "
+        f"{item.interval[1]:+.4f}) on {item.count} slices; McNemar p = {item.test.p_value:.2f}"
+        for name, item in _variants(scored).items()
+    ]
+    caution = (
+        " Controls see thumbnails and were fitted on `train` (`training controls`); `all empty` is what no tumour "
+        "anywhere scores where a pair of empty masks counts 1, which no Dice of ours does."
+        if controls
+        else ""
+    )
+    text = (
+        f"The paper ({TITLE}) names no split, count or interval, so its marks and ours cannot be ranked.{caution}\n\n"
+        + ("\n".join(lines) + "\n\n" if lines else "")
+        + f"The paper's table 5.3, and what is shipped of the same network; more in [paper.md](../paper.md):\n\n{table}"
+    )
+    return Section("Comparison", {path.name: "accuracy and Dice of the paper, the bundles and controls"}, text)
+
+
+def _variants(scored: Sequence[Scored]) -> dict[str, Comparison]:
+    """Reference against int8, of classifiers with both."""
+    found = {}
+    for item in scored:
+        paths = [predictions_path(item.answers, item.figures.split, name) for name in get_args(Variant)]
+        if item.find("accuracy") and all(path.exists() for path in paths):
+            found[item.address] = compare(*map(ClassPredictions.load, paths))
+    return found
+
+
+def _draw(path: Path, charts: Mapping[str, Sequence[Row]], split: str) -> None:
     from matplotlib.lines import Line2D
 
-    with figure(path, 9.4, 0.22 * (len(accuracies) + len(dices)) + 1.7) as drawn:
-        parts = [(name, rows) for name, rows in (("accuracy", accuracies), ("Dice", dices)) if rows]
-        column = drawn.subplots(len(parts), 1, squeeze=False, height_ratios=[len(rows) for _, rows in parts])[:, 0]
-        for axes, (name, rows) in zip(column, parts, strict=True):
+    parts = {name: rows for name, rows in charts.items() if rows}
+    lengths = [len(rows) for rows in parts.values()]
+    with figure(path, 9.4, 0.22 * sum(lengths) + 1.7) as drawn:
+        column = drawn.subplots(len(parts), 1, squeeze=False, height_ratios=lengths)[:, 0]
+        for axes, (name, rows) in zip(column, parts.items(), strict=True):
             plot_rows(axes, rows)
             axes.set_title(f"{name}, ours on the {split} split with 95 % intervals", loc="left")
-        kinds = dict.fromkeys(row.kind for row in (*accuracies, *dices))
-        looks = [_LOOKS[kind] for kind in kinds]
+        looks = [_LOOKS[kind] for kind in dict.fromkeys(row.kind for rows in parts.values() for row in rows)]
         lines = [
-            Line2D(
-                [],
-                [],
-                color=colour,
-                marker=marker,
-                linestyle="none",
-                label=label,
-                markerfacecolor="white" if marker == "D" else colour,
-            )
+            Line2D([], [], color=colour, marker=marker, linestyle="none", label=label, markerfacecolor=face)
             for label, colour, marker in looks
+            for face in ("white" if marker == "D" else colour,)
         ]
         drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))

@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from core.contracts.manifest import ClassificationPreprocessing
-from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification
+from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.tensors import PROBABILITY
+from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
-from training.data.healthy import healthy_rows, healthy_slices
-from training.data.lgg import PANELS, lgg_rows, lgg_slices
 from training.data.multisequence import SequenceSlice
-from training.data.outlined import SEQUENCE as OUTLINED_SEQUENCE
-from training.data.outlined import outlined_rows, outlined_slices
+from training.data.outlined import (
+    SEQUENCE,
+    healthy_rows,
+    healthy_slices,
+    lgg_rows,
+    lgg_slices,
+    outlined_rows,
+    outlined_slices,
+)
 from training.data.own import is_own
+from training.data.published import PANELS, LggTable, SlicesTable
+from training.data.samples import Sample
+from training.evaluation.evaluate import evaluate_masks
 from training.evaluation.inputs import alone, outlined_inputs, pick
-from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks
+from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-
-OUTLINE: Final = "outline of the classifier"
-# Where a classifier draws an outline as well, a pixel is tumour from this probability on (the paper's).
-OUTLINE_THRESHOLD: Final = 0.5
+from training.evaluation.subject import Subject
+from training.records import Evaluate
 
 # A user's folder in place of the published sets.
 OWN: Final = "own data"
@@ -37,7 +44,7 @@ VIEWS: Final[Mapping[str, Views]] = {
         "t1ce alone": pick("t1ce"),
         "flair as a grey image": alone("flair"),
     },
-    FIGSHARE: {"t1ce": pick(OUTLINED_SEQUENCE), "as a grey image": alone(OUTLINED_SEQUENCE)},
+    FIGSHARE: {"t1ce": pick(SEQUENCE), "as a grey image": alone(SEQUENCE)},
     HEALTHY: {"as a grey image": alone(ANY_SEQUENCE)},
 }
 
@@ -52,15 +59,21 @@ def views_of(data_set: str, slices: Sequence[SequenceSlice]) -> Views:
 
 def outlined_split(data: Path, split: str) -> dict[str, tuple[list[str], list[SequenceSlice]]]:
     """Image names and slices of the split, as published, by data set; sets that are not there are left out."""
-    found = {}
-    if is_own(data):
-        found[OWN] = [row.image for row in lgg_rows(data, split)], list(lgg_slices(data, split))
-    if (data / "lgg.csv").exists():
-        found[LGG] = [row.image for row in lgg_rows(data, split)], list(lgg_slices(data, split))
-    if (data / "slices.csv").exists():
-        found[FIGSHARE] = [row.image for row in outlined_rows(data, split)], list(outlined_slices(data, split))
-        found[HEALTHY] = [row.image for row in healthy_rows(data, split)], list(healthy_slices(data, split))
-    return {name: part for name, part in found.items() if part[0]}
+    found: dict[str, tuple[Sequence[Sample], Iterable[SequenceSlice]]] = {}
+    if is_own(data) or LggTable.recognises(data):
+        found[OWN if is_own(data) else LGG] = lgg_rows(data, split), lgg_slices(data, split)
+    if SlicesTable.recognises(data):
+        found[FIGSHARE] = outlined_rows(data, split), outlined_slices(data, split)
+        found[HEALTHY] = healthy_rows(data, split), healthy_slices(data, split)
+    return {name: ([row.name for row in rows], list(slices)) for name, (rows, slices) in found.items() if rows}
+
+
+def evaluate_segmenter(subject: Subject, data: Path, split: str) -> Evaluate:
+    """Every outlined slice in every view."""
+    spec = subject.preprocessing
+    assert isinstance(spec, SegmentationPreprocessing)
+    size, threshold = spec.size, subject.thresholds[0]
+    return evaluate_masks(subject, split, lambda path: mask_answers(path, size, threshold, data, split), mask_metrics)
 
 
 def mask_answers(path: Path, size: int, threshold: float, data: Path, split: str) -> MaskPredictions:
@@ -71,25 +84,9 @@ def mask_answers(path: Path, size: int, threshold: float, data: Path, split: str
         for view, choose in views_of(data_set, slices).items():
             pairs = []
             for item in outlined_inputs(slices, size, choose):
-                probability = model.run(item.image[None])["probability"][0, 0]
+                probability = model.run(item.image[None])[PROBABILITY][0, 0]
                 pairs.append((item.placement.restore(probability) >= threshold, item.mask))
             parts.append(count_masks(pairs, images, [item.patient for item in slices], data_set, view))
     if not parts:
         raise FileNotFoundError(f"{data} has no outlined slice of split {split}")
     return MaskPredictions.joined(parts)
-
-
-def outline_answers(path: Path, size: int, data: Path, split: str) -> MaskPredictions | None:
-    """The outlines that a classifier with two tasks draws on Figshare slices; None for a graph that draws none."""
-    model = OnnxModel(path)
-    rows = outlined_rows(data, split)
-    if "probability" not in model.outputs or not rows:
-        return None
-    spec = ClassificationPreprocessing(size=size)
-    pairs, patients = [], []
-    for item in outlined_slices(data, split):
-        image, placement = prepare_classification(item.sequences[OUTLINED_SEQUENCE], spec)
-        probability = model.run(image[None])["probability"][0, 0]
-        pairs.append((placement.restore(probability) >= OUTLINE_THRESHOLD, item.mask))
-        patients.append(item.patient)
-    return count_masks(pairs, [row.image for row in rows], patients, FIGSHARE, OUTLINE)
