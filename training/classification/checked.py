@@ -58,7 +58,7 @@ def checked_slices(
     prepared = [prepare(Slice(grey, "image/jpeg"), spec) for grey in read_greys(data, rows)]
     tensors, placements, findings = zip(*prepared, strict=True)
     truth = np.array([labels.index(row.label) for row in rows], np.int64)
-    return CheckedInputs(np.stack(tensors), truth, tuple(rows), placements, findings)
+    return CheckedInputs(truth, tuple(rows), np.stack(tensors), placements, findings)
 
 
 def fit_input_check(distances: FloatArray, pixels: FloatArray) -> InputCheck:

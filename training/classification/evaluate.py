@@ -20,12 +20,14 @@ from training.evaluation.inputs import LabelledInputs, labelled_inputs
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import FIGSHARE, count_masks, mask_metrics
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
-from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss
 from training.evaluation.rates import (
     Counts,
     accuracy,
     balanced_accuracy,
+    brier_score,
     confusion_matrix,
+    expected_calibration_error,
+    log_loss,
     mean_of_defined,
     one_vs_rest_areas,
 )

@@ -28,7 +28,7 @@ Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
 
 def strata(slices: Slices) -> Strata:
     """Row numbers by label and, within it, by source."""
-    sources = np.array([row.source for row in slices.rows])
+    sources = slices.sources
     by_label = (slices.labels == label for label in np.unique(slices.labels))
     return [[np.flatnonzero(rows & (sources == s)) for s in np.unique(sources[rows])] for rows in by_label]
 
@@ -153,7 +153,7 @@ class ClassifierTask:
         slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
         logits = predict_logits(model, slices.images, self.device)
         predicted = logits.argmax(axis=1)
-        figshare = np.array([row.source == "figshare" for row in slices.rows])
+        figshare = slices.sources == "figshare"
         figures = {
             "accuracy": accuracy(predicted, slices.labels),
             "balanced": balanced_accuracy(predicted, slices.labels),

@@ -14,7 +14,7 @@ OfOption = Annotated[list[Path], typer.Option("--of", help="Run; give two or mor
 
 def average_command(of: OfOption, run: WrittenRunOption) -> None:
     """One network with the mean of the weights of several runs of it."""
-    from training.loop.averaging import average
+    from training.loop.checkpoints import average
 
     with refusing("--of"):
         average(of, run)

@@ -12,8 +12,7 @@ from rich.table import Table
 from training.audit.duplicates import CORRELATION
 from training.audit.splitting import split_data_set, split_shares
 from training.commands.options import CorrelationOption, console, refusing
-from training.data.layouts import own_data_set
-from training.data.own import is_own
+from training.data.own import is_own, own_data_set
 from training.data.samples import SPLITS, SPLITS_FILE, Sample, write_splits
 
 FolderArgument = Annotated[

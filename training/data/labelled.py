@@ -22,18 +22,34 @@ LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 
 
 @dataclass(frozen=True)
-class Slices:
+class Labelled:
+    """``labels`` int64 (n,) into the label names, and ``rows`` in the same order."""
+
+    labels: npt.NDArray[np.int64]
+    rows: tuple[Sample, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """What the bootstrap draws."""
+        return tuple(row.group for row in self.rows)
+
+    @property
+    def sources(self) -> npt.NDArray[np.str_]:
+        """Where each slice comes from (n,)."""
+        return np.array([row.source for row in self.rows])
+
+
+@dataclass(frozen=True)
+class Slices(Labelled):
     """Prepared slices of one split at one size.
 
     ``images`` uint8 (n, s, s); ``masks`` uint8 (n, s, s), 255 inside the tumour; ``has_mask`` bool (n,): false where
-    the tumour was never outlined; ``labels`` int64 (n,) into the label names; ``rows`` in the same order.
+    the tumour was never outlined.
     """
 
     images: UInt8Array
     masks: UInt8Array
     has_mask: npt.NDArray[np.bool_]
-    labels: npt.NDArray[np.int64]
-    rows: tuple[Sample, ...]
 
 
 @cache

@@ -7,11 +7,27 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
-from training.data.layouts import own_data_set
+from training.data.brats_nifti import BratsCases
+from training.data.figshare_mat import FigshareMat
+from training.data.folder_tree import FolderTree
+from training.data.kaggle_3m import Kaggle3m
+from training.data.msd import MsdBrainTumour
 from training.data.samples import SPLITS_FILE, DataSet, Sample
+
+# The most particular first: a kaggle_3m tree is a folder tree as well.
+OWN_LAYOUTS: Final[tuple[type[DataSet], ...]] = (MsdBrainTumour, BratsCases, Kaggle3m, FigshareMat, FolderTree)
+
+
+def own_data_set(folder: Path) -> DataSet:
+    """A user's folder in whatever layout it is. Raises ValueError where it is in none."""
+    for layout in OWN_LAYOUTS:
+        if layout.recognises(folder):
+            return layout(folder)
+    known = ", ".join(layout.layout for layout in OWN_LAYOUTS)
+    raise ValueError(f"{folder} is in no known layout: slices.csv, lgg.csv, {known}")
 
 
 def is_own(data: Path) -> bool:

@@ -6,7 +6,7 @@ The files hold plain arrays (text as fixed-width unicode): ``numpy.load`` reads 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -73,14 +73,8 @@ class ClassPredictions(_Table):
 
     def only(self, rows: npt.NDArray[Any]) -> ClassPredictions:
         """The chosen slices, by bool mask or by index."""
-        return ClassPredictions(
-            self.probabilities[rows],
-            self.labels[rows],
-            self.groups[rows],
-            self.sources[rows],
-            self.images[rows],
-            self.names,
-        )
+        columns = ("probabilities", "labels", "groups", "sources", "images")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 class MaskRow(NamedTuple):
@@ -182,21 +176,4 @@ class MaskPredictions(_Table):
             overlap=overlap,
             pixels=pixels,
             hausdorff=np.full(len(names), np.nan),
-        )
-
-    def save(self, path: Path) -> None:
-        """Write every array, and for readers without this class the volumetric Dice of each patient.
-
-        Those are ``patient_views``, ``patient_data_sets``, ``patient_names`` and ``patient_dice``, one entry for each
-        view, data set and patient.
-        """
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        volumes = self.by_patient()
-        np.savez_compressed(
-            path,
-            **arrays,
-            patient_views=volumes.views,
-            patient_data_sets=volumes.data_sets,
-            patient_names=volumes.patients,
-            patient_dice=volumes.dice,
         )

@@ -1,7 +1,8 @@
-"""Classification: counts of right and wrong answers, the rates made of them, and the area under the ROC curve.
+"""Classification: counts of right and wrong answers, the rates made of them, and how far probabilities are right.
 
 Rates follow the usual definitions over true and false positives and negatives (TP, TN, FP, FN), one class against
 the rest. Sensitivity and recall are one figure. A rate whose denominator is empty is undefined and NaN.
+Probabilities (n, K) sum to 1, of true classes (n,).
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ import numpy.typing as npt
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
+
+# Of equal width, for how far probabilities can be believed.
+BINS = 15
 
 
 def accuracy(predicted: IntArray, true: IntArray) -> float:
@@ -110,3 +114,47 @@ def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
 def one_vs_rest_areas(probabilities: FloatArray, true: IntArray) -> FloatArray:
     """Area under the ROC curve (K,) of each class against the rest, scored by its own probability (n, K)."""
     return np.array([area_under_roc(column, true == label) for label, column in enumerate(probabilities.T)])
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Answers by their confidence in bins of equal width over (0, 1]: ``count``, mean ``confidence`` and ``accuracy``.
+
+    All are (bins,); confidence and accuracy are 0 in an empty bin.
+    """
+
+    count: IntArray
+    confidence: FloatArray
+    accuracy: FloatArray
+
+
+def reliability(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> Reliability:
+    """The points of a reliability diagram; the confidence of an answer is its probability, bins include their top."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == true
+    index = np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    count = np.bincount(index, minlength=bins)
+    share = np.maximum(count, 1)
+    return Reliability(
+        count.astype(np.int64),
+        np.bincount(index, confidence, bins) / share,
+        np.bincount(index, right, bins) / share,
+    )
+
+
+def expected_calibration_error(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> float:
+    """Mean distance of confidence and accuracy, bins weighted by their answers, in [0, 1] (Naeini 2015, Guo 2017)."""
+    points = reliability(probabilities, true, bins)
+    return float(points.count @ np.abs(points.accuracy - points.confidence) / points.count.sum())
+
+
+def brier_score(probabilities: FloatArray, true: IntArray) -> float:
+    """Mean over the slices of the squared distance to the truth, summed over the classes, in [0, 2] (Brier 1950)."""
+    truth = np.eye(probabilities.shape[1])[true]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
+def log_loss(probabilities: FloatArray, true: IntArray) -> float:
+    """Mean negative log-likelihood in nats; a probability of 0 counts as the smallest normal float64."""
+    likelihood = probabilities[np.arange(len(true)), true]
+    return float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean())

@@ -26,8 +26,7 @@ from training.classification.evaluate import answers, prediction_sets
 from training.data.archives import FloatArray
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.pointing import Point, head_centre, hit, load_masks, randomise_weights, strongest_point
-from training.evaluation.probabilities import expected_calibration_error
-from training.evaluation.rates import area_under_roc
+from training.evaluation.rates import area_under_roc, expected_calibration_error
 from training.evaluation.strange_pictures import load_pictures
 from training.evaluation.subject import View
 from training.records import Part

@@ -10,8 +10,7 @@ import numpy.typing as npt
 
 from training.data.cases import Volume
 from training.evaluation.predictions import ClassPredictions
-from training.evaluation.probabilities import BINS, expected_calibration_error, reliability
-from training.evaluation.rates import area_under_roc, confusion_matrix
+from training.evaluation.rates import BINS, area_under_roc, confusion_matrix, expected_calibration_error, reliability
 from training.report.page import Section
 from training.report.scored import Scored
 from training.report.style import BLUE, GREY, PALETTE, RED, figure

@@ -13,14 +13,17 @@ from hypothesis import strategies as st
 from training.evaluation.intervals import bootstrap_intervals, measured
 from training.evaluation.mask_figures import count_masks, mask_metrics
 from training.evaluation.masks import dice, iou_of_counts
-from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss, reliability
 from training.evaluation.rates import (
     Counts,
     accuracy,
     area_under_roc,
     balanced_accuracy,
+    brier_score,
     confusion_matrix,
+    expected_calibration_error,
+    log_loss,
     one_vs_rest_areas,
+    reliability,
 )
 
 

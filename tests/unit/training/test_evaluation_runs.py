@@ -134,7 +134,7 @@ def test_slices_with_other_labels_are_left_out() -> None:
     rows = tuple(
         Sample(f"{k}.jpg", ("image",), "feltrin", label, "", f"p{k}", "val") for k, label in enumerate(SIX_LABELS)
     )
-    inputs = LabelledInputs(np.zeros((6, 1, 8, 8), np.float32), np.arange(6), rows)
+    inputs = LabelledInputs(np.arange(6), rows, np.zeros((6, 1, 8, 8), np.float32))
     logits = np.tile(np.array([0, 0, 0, 1, 9, 0], np.float32), (6, 1))
     item = answers(logits, inputs, SIX_LABELS, View(LABELS, (0, 1, 2, 3), temperature=2.0))
     assert item.images.tolist() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
