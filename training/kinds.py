@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from training.bundle.quantize import Comparison
     from training.data.archives import FloatArray
     from training.data.cases import Volume
-    from training.evaluation.subject import Subject
+    from training.evaluation.evaluate import Subject
     from training.loop.checkpoints import Trained
     from training.loop.running import Origins
     from training.loop.trainer import Task as LoopTask

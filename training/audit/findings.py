@@ -10,13 +10,14 @@ from pathlib import Path
 from training.audit.duplicates import (
     CORRELATION,
     HAMMING_RADIUS,
+    SMALLEST_HEAD,
     VOLUME_CORRELATION,
     Copies,
     Kind,
     all_copies,
+    fingerprints,
     group_names,
 )
-from training.audit.fingerprints import SMALLEST_HEAD, fingerprints
 from training.data.published import detect
 from training.data.samples import Sample
 from training.records import Part

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.networks.classifiers import Classifier, MultiTaskClassifier
-from training.networks.slices_in_volume import SlicesInVolume
-from training.networks.stacked import SlicesInColumn
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume
 
 # Dimensions that the feature distance is measured in.
 WHITENED_DIMENSIONS = 64

@@ -15,8 +15,7 @@ import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from training.bundle.onnx_files import as_model, branches, put_back, store_bytes, store_half, strip
-from training.bundle.upsampling import shuffle_pixels
+from training.bundle.onnx_files import as_model, branches, put_back, shuffle_pixels, store_bytes, store_half, strip
 from training.data.archives import FloatArray
 from training.kinds import kind_named
 from training.networks.together import shows_all

@@ -14,11 +14,10 @@ from core.imaging.preparation.transforms import prepare_classification
 from training.bundle.onnx_files import OnnxModel
 from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
 from training.data.own import is_own
-from training.evaluation.evaluate import write_figures
-from training.evaluation.failures import class_failures
+from training.evaluation.evaluate import Subject, View, write_figures
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
 from training.evaluation.intervals import Rows, measured
-from training.evaluation.mask_figures import FIGSHARE, count_masks, mask_metrics
+from training.evaluation.mask_figures import FIGSHARE, count_masks, first_of_each, mask_metrics
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
 from training.evaluation.rates import (
     Counts,
@@ -31,8 +30,7 @@ from training.evaluation.rates import (
     mean_of_defined,
     one_vs_rest_areas,
 )
-from training.evaluation.subject import Subject, View
-from training.records import Evaluate
+from training.records import Evaluate, Failure
 
 SLICES = "four-source slices"
 # A user's folder in place of the published sets.
@@ -42,6 +40,8 @@ PATIENT_SOURCE = "figshare"
 OUTLINE = "outline of the classifier"
 # Where a classifier draws an outline as well, a pixel is tumour from this probability on (the paper's).
 OUTLINE_THRESHOLD = 0.5
+# The worst answers that are named, so that a reader with the data can look at them.
+CLASS_FAILURES = 6
 
 Figures = Callable[[Rows], Mapping[str, float]]
 
@@ -178,3 +178,19 @@ def prediction_sets(item: ClassPredictions, quantile: float) -> npt.NDArray[np.b
     sets = 1 - item.probabilities <= quantile
     sets[np.arange(len(sets)), item.predicted] = True
     return np.asarray(sets, np.bool_)
+
+
+def class_failures(item: ClassPredictions) -> tuple[Failure, ...]:
+    """The most certain wrong answers, the first of each patient or cluster."""
+    predicted, certainty = item.predicted, item.probabilities.max(axis=1)
+    wrong = np.flatnonzero(predicted != item.labels)
+    found = [
+        Failure(
+            name=str(item.images[row]),
+            data_set=str(item.sources[row]),
+            truth=str(item.names[item.labels[row]]),
+            answer=f"{item.names[predicted[row]]}, {certainty[row]:.2f}",
+        )
+        for row in first_of_each(wrong[np.argsort(-certainty[wrong], kind="stable")], item.groups.tolist())
+    ]
+    return tuple(found[:CLASS_FAILURES])

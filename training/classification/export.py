@@ -1,4 +1,4 @@
-"""A classifier's run as ``model.onnx``: input size and calibration from validation, feature space from training."""
+"""A classifier's graph files: input size and calibration from validation, feature space from training; and in int8."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 import torch
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.contracts.tensors import DISTANCE, ENERGY, FEATURES, IMAGE, PROBABILITY, TENSORS
+from core.contracts.tensors import DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS, PROBABILITY, TENSORS
 from training.bundle.export import candidate_sizes, run_batches
 from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph
-from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.quantize import Comparison
 from training.classification.calibration import (
     COVERAGE,
     acceptance_threshold,
@@ -22,12 +23,13 @@ from training.classification.calibration import (
     strangeness_of_truth,
 )
 from training.classification.label_sets import calibrate_label_sets
+from training.data.archives import FloatArray
 from training.data.labelled import LABELS, load_slices
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
 from training.evaluation.rates import accuracy
 from training.loop.checkpoints import Trained
 from training.networks.classifiers import Classifier, MultiTaskClassifier
-from training.records import REFERENCE_FILE, Export
+from training.records import INT8_FILE, REFERENCE_FILE, Export
 
 SIZES: Final = (96, 112, 128)
 OUTPUTS: Final = TENSORS["classification"].outputs
@@ -115,3 +117,33 @@ def calibrate_shared_graph(export: Export, run: Path, data: Path) -> None:
     """Fit every label set of a graph that serves more than its own labels."""
     if shares_its_graph(export.labels):
         calibrate_label_sets(run, data)
+
+
+CALIBRATION_SLICES: Final = 160
+
+
+def calibration(data: Path, record: Export) -> FloatArray:
+    """Training slices (n, 1, s, s), of every label about as many."""
+    train = load_slices(data, "train", ClassificationPreprocessing(size=record.size), record.labels)
+    generator = np.random.default_rng(0)
+    of_label = [np.flatnonzero(train.labels == label) for label in np.unique(train.labels)]
+    share = CALIBRATION_SLICES // len(of_label)
+    rows = np.concatenate([generator.choice(r, min(share, len(r)), replace=False) for r in of_label])
+    return np.asarray(train.images[np.sort(rows)], np.float32)[:, None] / np.float32(255)
+
+
+def comparison(run: Path, data: Path, record: Export) -> Comparison:
+    """Answers on validation that stay the same, and what that does to accuracy and input check."""
+    inputs = labelled_inputs(data, "val", record.size, record.labels)
+    predicted = OnnxModel(run / REFERENCE_FILE).run_all(inputs.images)[LOGITS].argmax(axis=1)
+
+    def compare() -> dict[str, float]:
+        int8 = OnnxModel(run / INT8_FILE).run_all(inputs.images)
+        answered = int8[LOGITS].argmax(axis=1)
+        return {
+            "top1_agreement": float(np.mean(predicted == answered)),
+            "accuracy_change": accuracy(answered, inputs.labels) - accuracy(predicted, inputs.labels),
+            "accepted_by_distance": float(np.mean(int8[DISTANCE] <= (record.max_distance or 0.0))),
+        }
+
+    return compare

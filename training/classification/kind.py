@@ -6,8 +6,7 @@ from typing import Final
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.classification.evaluate import evaluate_classifier
-from training.classification.export import calibrate_shared_graph, export_classifier
-from training.classification.quantize import calibration, comparison
+from training.classification.export import calibrate_shared_graph, calibration, comparison, export_classifier
 from training.classification.task import ClassifierTask
 from training.kinds import Kind
 from training.networks.registry import make_classifier

@@ -1,7 +1,18 @@
-"""What the NIfTI layouts have in common: cases of several sequences with one label volume, and their axial slices."""
+"""The NIfTI layouts, BraTS and MSD: cases of several sequences with one label volume, and their axial slices.
+
+BraTS as published, any year: a folder a case with four sequences and ``seg``, named in the old or the new way. Until
+2021 files end in ``_t1 _t1ce _t2 _flair`` and enhancing tumour is label 4; from 2023 they end in
+``-t1n -t1c -t2w -t2f`` and it is 3, while 4 is the resection cavity of treated patients, which is no tumour.
+
+Task01_BrainTumour of the Medical Segmentation Decathlon (MSD): ``dataset.json``, 4D images, labels beside them: 1
+oedema, 2 non-enhancing, 3 enhancing. The cases are BraTS 2016 and 2017 renamed, so their patients cannot be matched
+with those of other BraTS editions by name.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +26,7 @@ import numpy.typing as npt
 from training.data.archives import FloatArray, UInt8Array, cached
 from training.data.samples import DataSet, Pixels, Sample
 
-# The same choice as in ``training.data.brats``: slices with less brain than this share of the plane show nothing to
+# The same choice as in ``training.data.outlined``: slices with less brain than this share of the plane show nothing to
 # learn from, and neighbouring 1 mm slices are nearly alike.
 SMALLEST_BRAIN: Final = 0.1
 SLICE_STEP: Final = 2
@@ -152,3 +163,98 @@ def _brain_slices(cases: Iterable[Case]) -> npt.NDArray[np.int64]:
         shares = (voxels > 0).mean(axis=(0, 1))
         rows.extend((number, z) for z in range(0, voxels.shape[2], SLICE_STEP) if shares[z] >= SMALLEST_BRAIN)
     return np.array(rows, np.int64).reshape(-1, 2)
+
+
+_OLD: Final[Mapping[str, str]] = {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"}
+_NEW: Final[Mapping[str, str]] = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}
+_OLD_REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3}
+_NEW_REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 0}
+# ``seg.nii.gz`` alone or after the case's name.
+_LABELS = re.compile(r"(?P<stem>|.*[_-])seg\.nii(\.gz)?")
+# From 2023 on the last number counts a patient's scans.
+_SCAN = re.compile(r"(BraTS-[A-Za-z]+-\d{5})-\d{3}")
+
+
+def _images(labels: Path, stem: str, names: Mapping[str, str]) -> dict[str, tuple[Path, int | None]] | None:
+    """The file of each sequence beside a label file, or None unless all are there."""
+    found: dict[str, tuple[Path, int | None]] = {}
+    for sequence, ending in names.items():
+        paths = (labels.with_name(f"{stem}{ending}{suffix}") for suffix in (".nii.gz", ".nii"))
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            return None
+        found[sequence] = (path, None)
+    return found
+
+
+def _label_files(folder: Path) -> Iterator[tuple[Path, str]]:
+    for path in folder.rglob("*seg.nii*"):
+        match = _LABELS.fullmatch(path.name)
+        # Some years carry a folder for each file, named like the file.
+        if match and path.is_file():
+            yield path, match["stem"]
+
+
+class BratsCases(VolumeSet):
+    """Cases without labels, as in the validation sets, are left out. Folders such as HGG and LGG may lie between."""
+
+    layout = "BraTS"
+    source = "brats"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether a label file has its four sequences beside it."""
+        return any(
+            _images(path, stem, names) is not None for path, stem in _label_files(folder) for names in (_OLD, _NEW)
+        )
+
+    def find_cases(self) -> Iterator[Case]:
+        """Raises ValueError where a sequence of a labelled case is missing."""
+        for path, stem in _label_files(self.folder):
+            yield self._case(path, stem)
+
+    def _case(self, labels: Path, stem: str) -> Case:
+        name = labels.parent.relative_to(self.folder).as_posix()
+        scan = _SCAN.fullmatch(labels.parent.name)
+        patient = scan[1] if scan else labels.parent.name
+        for names, regions in ((_OLD, _OLD_REGIONS), (_NEW, _NEW_REGIONS)):
+            images = _images(labels, stem, names)
+            if images is not None:
+                return Case(name, patient, images, labels, regions)
+        raise ValueError(
+            f"{labels}: expected four sequences beside it, {', '.join(_OLD)} or {', '.join(_NEW.values())}"
+        )
+
+
+_CHANNELS: Final[Mapping[str, str]] = {"flair": "flair", "t1w": "t1", "t1gd": "t1ce", "t2w": "t2"}
+_REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 2, 2: 1, 3: 3}
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "dataset.json").read_text())
+    return content
+
+
+class MsdBrainTumour(VolumeSet):
+    """The labelled part; ``imagesTs`` has no labels and is left out."""
+
+    layout = "MSD Task01"
+    source = "msd"
+
+    @classmethod
+    def recognises(cls, folder: Path) -> bool:
+        """Whether dataset.json lists training cases."""
+        return (folder / "dataset.json").is_file() and bool(_description(folder).get("training"))
+
+    def find_cases(self) -> Iterator[Case]:
+        """Channels by the names that dataset.json gives them. Raises ValueError for one that is no sequence of ours."""
+        about = _description(self.folder)
+        names: Mapping[str, str] = about["modality"]
+        unknown = sorted(name for name in names.values() if name.lower() not in _CHANNELS)
+        if unknown:
+            raise ValueError(f"{self.folder / 'dataset.json'}: unknown modality {unknown[0]!r}")
+        channels = {_CHANNELS[name.lower()]: int(index) for index, name in names.items()}
+        for entry in about["training"]:
+            image, labels = self.folder / entry["image"], self.folder / entry["label"]
+            name = image.name.removesuffix(".gz").removesuffix(".nii")
+            yield Case(name, name, {key: (image, index) for key, index in channels.items()}, labels, _REGIONS)

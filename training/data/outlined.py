@@ -1,14 +1,15 @@
-"""Slices with outlines, as segmenters are shown them: TCGA-LGG, Figshare, and heads without tumour.
+"""Slices with outlines, as segmenters are shown them: TCGA-LGG, Figshare, heads without tumour, and BraTS.
 
 Of TCGA-LGG (lgg.csv) there are T1, T1 post-contrast and FLAIR, no T2; of Figshare (slices.csv) one T1 post-contrast
-slice with the outline of an enhancing tumour; of heads without tumour (slices.csv) one grey slice of no known sequence.
+slice with the outline of an enhancing tumour; of heads without tumour (slices.csv) one grey slice of no known sequence. A
+few BraTS 2021 cases are the only data here with T2; whole tumour is any label above zero.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from core.contracts.manifest import SegmentationPreprocessing
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import cached
+from training.data.cases import SLICE_STEP, SMALLEST_BRAIN
 from training.data.labelled import read_greys, read_slices, slice_rows
 from training.data.multisequence import SEQUENCES, SequenceSlice, SequenceSlices, prepare_arrays, present_mask
 from training.data.own import is_own, own_data, own_key, own_outlined
@@ -111,3 +113,43 @@ def load_healthy(data: Path, split: str, spec: SegmentationPreprocessing) -> Seq
     """Heads without tumour of one split: the slice fills every channel."""
     rows = healthy_rows(data, split)
     return _load(f"healthy-{split}", data, rows, healthy_slices(data, split), spec, SEQUENCES)
+
+
+def brats_cases(data: Path) -> list[Path]:
+    """Folders of the cropped uint8 cases (t1, t1ce, t2, flair and seg as .nii.gz)."""
+    return sorted(path.parent for path in (data / "brats").glob("*/seg.nii.gz"))
+
+
+def _volume(path: Path) -> npt.NDArray[Any]:
+    import nibabel as nib  # comes with training/requirements.txt; the other sets are read without it
+
+    image: Any = nib.load(path)
+    if nib.aff2axcodes(image.affine) != ("L", "P", "S"):  # type: ignore[no-untyped-call]
+        raise ValueError(f"{path.name}: expected axes towards left, posterior, superior")
+    return np.asarray(image.dataobj)
+
+
+def brats_slices(case: Path) -> Iterator[SequenceSlice]:
+    """Axial slices of one case, the face upwards and the patient's left on the right, as in radiology."""
+    volumes = {name: _volume(case / f"{name}.nii.gz").astype(np.float32) / np.float32(255) for name in SEQUENCES}
+    labels = _volume(case / "seg.nii.gz")
+    for index in range(0, labels.shape[2], SLICE_STEP):
+        sequences = {name: np.ascontiguousarray(volume[:, :, index].T) for name, volume in volumes.items()}
+        if np.mean(sequences["t2"] > 0) >= SMALLEST_BRAIN:
+            yield SequenceSlice(sequences, labels[:, :, index].T > 0, case.name)
+
+
+def load_brats(data: Path, spec: SegmentationPreprocessing) -> SequenceSlices:
+    """Slices of every case, prepared once by the serving transform and cached; they have no splits.
+
+    None of a user's own folder, whose cases are split and come with ``lgg_rows``.
+    """
+    cases = [] if is_own(data) else brats_cases(data)
+
+    def build() -> dict[str, npt.NDArray[Any]]:
+        slices = [item for case in cases for item in brats_slices(case)]
+        return dict(prepare_arrays(slices, len(slices), spec))
+
+    key = {"spec": spec.model_dump(), "cases": [case.name for case in cases], "step": SLICE_STEP}
+    arrays = cached(f"brats-{spec.size}", key, build)
+    return SequenceSlices(arrays["images"], arrays["masks"], present_mask(*SEQUENCES))

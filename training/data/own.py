@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
-from training.data.brats_nifti import BratsCases
+from training.data.cases import BratsCases, MsdBrainTumour
 from training.data.figshare_mat import FigshareMat
 from training.data.folder_tree import FolderTree
 from training.data.kaggle_3m import Kaggle3m
-from training.data.msd import MsdBrainTumour
 from training.data.samples import SPLITS_FILE, DataSet, Sample
 
 # The most particular first: a kaggle_3m tree is a folder tree as well.

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import TarImages, read_rows
-from training.data.brats_nifti import BratsCases
+from training.data.cases import BratsCases
 from training.data.own import own_data_set
 from training.data.samples import DataSet, Pixels, Sample
 

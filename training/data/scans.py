@@ -20,8 +20,7 @@ import numpy.typing as npt
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
 from training.data.archives import UInt8Array, cached, to_uint8
-from training.data.brats_nifti import BratsCases
-from training.data.cases import Case, VolumeSet, read_volume
+from training.data.cases import BratsCases, Case, VolumeSet, read_volume
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import lgg_rows, read_lgg
 from training.data.own import is_own, own_data, own_key, own_outlined

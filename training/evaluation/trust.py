@@ -24,11 +24,11 @@ from training.bundle.onnx_files import OnnxModel
 from training.classification.checked import CheckedInputs, checked_slices
 from training.classification.evaluate import answers, prediction_sets
 from training.data.archives import FloatArray
+from training.evaluation.evaluate import View
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.pointing import Point, head_centre, hit, load_masks, randomise_weights, strongest_point
 from training.evaluation.rates import area_under_roc, expected_calibration_error
 from training.evaluation.strange_pictures import load_pictures
-from training.evaluation.subject import View
 from training.records import Part
 
 # Two thousand draws would take longer than everything else.

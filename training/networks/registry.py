@@ -13,10 +13,8 @@ from training.data.scans import REGIONS
 from training.networks.classifiers import Classifier, MultiTaskClassifier, ResNetClassifier
 from training.networks.slices_in_volume import SlicesInVolume
 from training.networks.together import SecondReader, SideBySide
-from training.networks.unet import UNet
-from training.networks.unet3d import ResidualAttentionUNet3d
-from training.paper.classifiers import densenet121, efficientnet_b0, resnet50_v2, vgg16
-from training.paper.inception import inception_v3
+from training.networks.unet import ResidualAttentionUNet3d, UNet
+from training.paper.classifiers import densenet121, efficientnet_b0, inception_v3, resnet50_v2, vgg16
 from training.paper.segmenters import FCN8s, PSPNet, ResidualUNet, attention_unet
 
 # Called with the number of classes and a width: 64 is the published network, others have channels in proportion.

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 
 from training.bundle.onnx_files import fold_normalisation
 from training.networks.classifiers import DEVIATION, MEAN
-from training.networks.slices_in_volume import SlicesInVolume
-from training.networks.stacked import unstacked
+from training.networks.slices_in_volume import SlicesInVolume, unstacked
 
 _PREFIX = "model."
 _HALF = "_fp16"

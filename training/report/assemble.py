@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 from training.evaluation.controls import Controls
-from training.report.chart import draw_comparison
+from training.report.chart import draw_comparison, fill, table_5_3
 from training.report.curves import draw_curves, read_curves
 from training.report.distribution import draw_distribution
 from training.report.examples import draw_examples, patient_volume
 from training.report.page import page
-from training.report.paper import fill, table_5_3
 from training.report.phantom import phantom
 from training.report.scored import score_bundles
 

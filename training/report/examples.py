@@ -14,8 +14,7 @@ from core.imaging.preparation.transforms import prepare_classification
 from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
 from training.config import ClassifierConfig
-from training.data.brats_nifti import BratsCases
-from training.data.cases import Volume, read_volume
+from training.data.cases import BratsCases, Volume, read_volume
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import lgg_rows, read_lgg
 from training.data.published import PANELS

@@ -24,11 +24,10 @@ from training.data.outlined import (
 from training.data.own import is_own
 from training.data.published import PANELS, LggTable, SlicesTable
 from training.data.samples import Sample
-from training.evaluation.evaluate import evaluate_masks
+from training.evaluation.evaluate import Subject, evaluate_masks
 from training.evaluation.inputs import alone, outlined_inputs, pick
 from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-from training.evaluation.subject import Subject
 from training.records import Evaluate
 
 # A user's folder in place of the published sets.

@@ -9,8 +9,7 @@ from training.kinds import Kind
 from training.networks.registry import make_segmenter
 from training.report.examples import draw_patient_masks, masks_section
 from training.segmentation.evaluate import evaluate_segmenter
-from training.segmentation.export import export_segmenter
-from training.segmentation.quantize import calibration, comparison
+from training.segmentation.export import calibration, comparison, export_segmenter
 from training.segmentation.task import segmenter_training
 
 # What manifests call the classic U-Net: with its channels, from the finest level to the deepest.

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from training.config import Phase, SegmenterConfig, SequenceDropout
-from training.data.brats import load_brats
 from training.data.multisequence import SequenceSlices
-from training.data.outlined import lgg_rows, load_healthy, load_lgg, load_outlined
+from training.data.outlined import lgg_rows, load_brats, load_healthy, load_lgg, load_outlined
 from training.evaluation.masks import volumetric_dice
 from training.loop.augment import augment
 from training.loop.checkpoints import load_trained

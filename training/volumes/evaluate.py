@@ -19,12 +19,11 @@ from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
-from training.evaluation.evaluate import evaluate_masks
+from training.evaluation.evaluate import Subject, evaluate_masks
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import volume_metrics
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
-from training.evaluation.subject import Subject
 from training.records import Evaluate
 from training.volumes.inputs import ScanInput, predict_volume, scan_input
 

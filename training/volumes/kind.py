@@ -9,9 +9,8 @@ from training.kinds import Kind
 from training.networks.registry import make_volume_segmenter
 from training.report.page import volume_section
 from training.volumes.evaluate import evaluate_volumes
-from training.volumes.export import export_volume_segmenter
+from training.volumes.export import calibration, comparison, export_volume_segmenter, reads_slices
 from training.volumes.inputs import preprocessing_of_export
-from training.volumes.quantize import calibration, comparison, reads_slices
 from training.volumes.task import VolumeSegmenterTask
 
 KIND: Final = Kind(

@@ -89,7 +89,7 @@ def test_cases_that_are_split_are_not_drawn_without_their_split(tmp_path: Path, 
     names = {name: name for name in ("t1", "t1ce", "t2", "flair", "seg")}
     write_brats(tmp_path / "brats" / "BraTS2021_00000", names, (1, 2, 4))
     # Needs nibabel, which write_brats has made sure of.
-    from training.data.brats import load_brats
+    from training.data.outlined import load_brats
 
     assert not len(load_brats(tmp_path, SegmentationPreprocessing(size=32)).images)
 

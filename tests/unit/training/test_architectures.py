@@ -27,7 +27,7 @@ from training.bundle.onnx_files import (  # noqa: E402
 )
 from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
 from training.networks.classifiers import Classifier  # noqa: E402
-from training.networks.registry import (  # noqa: E402  # noqa: E402
+from training.networks.registry import (  # noqa: E402
     CLASSIFIERS,
     SEGMENTERS,
     TITLES,
@@ -35,9 +35,8 @@ from training.networks.registry import (  # noqa: E402  # noqa: E402
     build_classifier,
     title,
 )
-from training.networks.unet import UNet  # noqa: E402
-from training.networks.unet3d import AttentionGate  # noqa: E402
-from training.paper.segmenters import FCN8s, PSPNet, bilinear_upsampling, pooling_matrix  # noqa: E402  # noqa: E402
+from training.networks.unet import AttentionGate, UNet  # noqa: E402
+from training.paper.segmenters import FCN8s, PSPNet, bilinear_upsampling, pooling_matrix  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

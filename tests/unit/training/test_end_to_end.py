@@ -35,13 +35,13 @@ from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
 from training.bundle import quantize  # noqa: E402
 from training.bundle.onnx_files import OnnxModel  # noqa: E402
-from training.classification import quantize as classifier_quantize  # noqa: E402
+from training.classification import export as classifier_export  # noqa: E402
 from training.data.labelled import read_greys  # noqa: E402
 from training.data.outlined import outlined_rows  # noqa: E402
 from training.loop.checkpoints import load_trained  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.segmentation import quantize as segmenter_quantize  # noqa: E402
+from training.segmentation import export as segmenter_export  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -58,7 +58,7 @@ LIMIT_S = 240.0
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, few calibration slices and one way to quantise: the networks are tiny."""
     torch.set_num_threads(1)
-    for room in (classifier_quantize, segmenter_quantize):
+    for room in (classifier_export, segmenter_export):
         monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
     monkeypatch.setattr(quantize.quantise_run, "__defaults__", (quantize.ATTEMPTS[:1],))
 

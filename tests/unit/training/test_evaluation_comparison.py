@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
 
+from training.evaluation.intervals import compare, mcnemar
 from training.evaluation.mask_figures import count_masks
 from training.evaluation.masks import volumetric_dice
-from training.evaluation.paired import compare, mcnemar
 from training.evaluation.predictions import ClassPredictions, MaskPredictions
 
 

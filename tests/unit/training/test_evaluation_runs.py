@@ -24,12 +24,11 @@ from training.classification.evaluate import answers, prediction_sets
 from training.classification.label_sets import calibrate_label_sets
 from training.data.outlined import lgg_slices
 from training.data.samples import Sample
-from training.evaluation.evaluate import evaluate_run
+from training.evaluation.evaluate import View, evaluate_run, subject_of
 from training.evaluation.inputs import LabelledInputs, labelled_inputs, outlined_inputs, pick
 from training.evaluation.masks import dice, volumetric_dice
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
 from training.evaluation.rates import balanced_accuracy
-from training.evaluation.subject import View, subject_of
 from training.records import Evaluate, Export
 
 

@@ -16,12 +16,12 @@ from typer.testing import CliRunner
 
 from core.runtime.bundle import load_bundle
 from training import cli
-from training.classification import quantize as classifier_quantize
+from training.classification import export as classifier_export
 from training.commands import train
 from training.config import Phase, ScheduleConfig
 from training.loop.checkpoints import load_trained
 from training.records import Evaluate, Export, Quantize
-from training.segmentation import quantize as segmenter_quantize
+from training.segmentation import export as segmenter_export
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -42,8 +42,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         shipped = getattr(train, name)()
         smaller = dataclasses.replace(shipped, schedule=TINY)
         monkeypatch.setattr(train, name, lambda smaller=smaller: smaller)
-    for quantize in (classifier_quantize, segmenter_quantize):
-        monkeypatch.setattr(quantize, "CALIBRATION_SLICES", 8)
+    for room in (classifier_export, segmenter_export):
+        monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
 
 
 @pytest.mark.timeout(300)

@@ -30,10 +30,9 @@ from training.evaluation.rates import area_under_roc
 from training.records import Evaluate
 from training.report.answers import plot_confusion, plot_reliability, plot_roc, roc_points
 from training.report.assemble import draw_patients
-from training.report.chart import Row, accuracy_rows, dice_rows, plot_rows
+from training.report.chart import BEGIN, END, Row, accuracy_rows, dice_rows, fill, plot_rows, table_5_3
 from training.report.distribution import class_counts, draw_distribution, outlined_counts
 from training.report.examples import answered, patient_slices, patient_volume
-from training.report.paper import BEGIN, END, fill, table_5_3
 from training.report.phantom import SHAPE, phantom
 from training.report.pictures import augmented, largest_cut, planes_through
 from training.report.scored import Scored, score_bundles

@@ -13,8 +13,7 @@ from torch import Tensor, nn  # noqa: E402
 from core.contracts.tensors import TENSORS  # noqa: E402
 from training.bundle.graphs import ColumnGraph, SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.networks.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
-from training.networks.stacked import SlicesInColumn, unstacked  # noqa: E402
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked  # noqa: E402  # noqa: E402
 from training.networks.starts import restore  # noqa: E402
 from training.networks.unet import UNet  # noqa: E402
 

@@ -28,11 +28,14 @@ from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
-from training.networks.unet3d import ResidualAttentionUNet3d  # noqa: E402
+from training.networks.unet import ResidualAttentionUNet3d  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.volumes.export import served_graph, write_graph  # noqa: E402
+from training.volumes.export import (  # noqa: E402
+    reads_slices,
+    served_graph,
+    write_graph,
+)
 from training.volumes.inputs import preprocessing_of  # noqa: E402
-from training.volumes.quantize import reads_slices  # noqa: E402
 from training.volumes.task import VolumeSegmenterTask  # noqa: E402
 
 pytestmark = [
