@@ -1,8 +1,8 @@
 """Slices with outlines, as segmenters are shown them: TCGA-LGG, Figshare, heads without tumour, and BraTS.
 
 Of TCGA-LGG (lgg.csv) there are T1, T1 post-contrast and FLAIR, no T2; of Figshare (slices.csv) one T1 post-contrast
-slice with the outline of an enhancing tumour; of heads without tumour (slices.csv) one grey slice of no known sequence. A
-few BraTS 2021 cases are the only data here with T2; whole tumour is any label above zero.
+slice with the outline of an enhancing tumour; of heads without tumour (slices.csv) one grey slice of no known
+sequence. A few BraTS 2021 cases are the only data here with T2; whole tumour is any label above zero.
 """
 
 from __future__ import annotations
