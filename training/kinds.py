@@ -43,8 +43,6 @@ class Kind:
     # Of a bundle that nothing else names, and what it is called, around the name of its network.
     bundle_name: str
     titled: str
-    # What one input of its graph shows.
-    shown: str
     # Which answers are shown as failures.
     worst: str
     # Class names in the order of the logits, or regions.

@@ -1,7 +1,7 @@
 """Trained networks as one run.
 
-Classifiers that answer with their mean (``networks.side_by_side``), and a segmenter that asks another one where much
-is shown (``networks.second_reader``).
+Classifiers that answer with their mean (``networks.together``), and a segmenter that asks another one where much
+is shown (likewise there).
 """
 
 from __future__ import annotations

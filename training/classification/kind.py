@@ -18,7 +18,6 @@ KIND: Final = Kind(
     task="classification",
     bundle_name="tumor-classifier",
     titled="Brain tumour classifier for single MR slices ({})",
-    shown="a slice",
     worst="the most certain wrong answers, one a patient or cluster",
     labels=lambda config: tuple(config["labels"]),
     network=make_classifier,

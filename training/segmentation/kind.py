@@ -19,7 +19,6 @@ KIND: Final = Kind(
     task="segmentation",
     bundle_name="tumor-segmenter",
     titled="Brain tumour segmenter for single MR slices ({})",
-    shown="a slice with every sequence",
     worst="least Dice, or the largest outline where there is no tumour, one a patient; sizes in pixels",
     labels=lambda _config: ("tumor",),
     network=make_segmenter,

@@ -18,7 +18,6 @@ KIND: Final = Kind(
     task="volume-segmentation",
     bundle_name="tumor-volume",
     titled="Brain tumour segmenter for MR volumes ({})",
-    shown="a window of voxels",
     worst="least Dice, one a patient; sizes in voxels",
     labels=lambda _config: REGIONS,
     network=make_volume_segmenter,
