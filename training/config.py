@@ -105,7 +105,7 @@ class ClassifierConfig:
             Phase(size=128, images=140_000),
             Phase(size=160, images=60_000),
             Phase(size=192, images=60_000),
-        ),
+        )
     )
     # Nearly as wide as the teacher's: it tells what a changed slice still shows.
     augmentation: Augmentation = field(
@@ -182,10 +182,7 @@ class SegmenterConfig:
     # Channels of the first level; each of the five levels of a U-Net doubles it. 64 is published for FCN and PSPNet.
     width: int = 16
     schedule: ScheduleConfig = ScheduleConfig(
-        phases=(Phase(size=160, images=72_000, batch=16),),
-        learning_rate=2e-3,
-        weight_decay=0.03,
-        epoch_images=3_200,
+        phases=(Phase(size=160, images=72_000, batch=16),), learning_rate=2e-3, weight_decay=0.03, epoch_images=3_200
     )
     # Wider than the classifier's: TCGA-LGG has 66 patients to train on.
     augmentation: Augmentation = field(

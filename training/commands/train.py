@@ -73,8 +73,7 @@ def train_classifier(
     architecture: Annotated[ClassifierName, ARCHITECTURE] = "resnet50",
     preset: PresetOption = "falx",
     multitask: Annotated[
-        bool,
-        typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights."),
+        bool, typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights.")
     ] = False,
 ) -> None:
     """A classifier on the labelled slices, with or without teachers' answers as targets."""

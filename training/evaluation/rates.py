@@ -136,9 +136,7 @@ def reliability(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> 
     count = np.bincount(index, minlength=bins)
     share = np.maximum(count, 1)
     return Reliability(
-        count.astype(np.int64),
-        np.bincount(index, confidence, bins) / share,
-        np.bincount(index, right, bins) / share,
+        count.astype(np.int64), np.bincount(index, confidence, bins) / share, np.bincount(index, right, bins) / share
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import torch
 from monai.networks.nets.resnet import ResNet, ResNetBottleneck
@@ -93,23 +93,19 @@ class StagedClassifier(Classifier):
         return maps
 
 
+def resnet50(channels: int, width: int, **options: Any) -> ResNet:
+    """MONAI's ResNet50 (He 2015) as published: the one of 4.1 GMAC, with stride 2 in the first convolution."""
+    widths = [width, 2 * width, 4 * width, 8 * width]
+    fixed = {"spatial_dims": 2, "shortcut_type": "B", "bias_downsample": False, "conv1_t_stride": 2}
+    return ResNet("bottleneck", BLOCKS, widths, n_input_channels=channels, **fixed, **options)
+
+
 class ResNetClassifier(Classifier):
     """ResNet50 (He 2015) for one grey channel; a ``width`` of 64 is the published one, narrower ones train faster."""
 
     def __init__(self, classes: int, width: int = 64) -> None:
         super().__init__()
-        # With these options MONAI's network is the 4.1 GMAC one (stride 2 in the first convolution).
-        self.backbone = ResNet(
-            "bottleneck",
-            BLOCKS,
-            [width, 2 * width, 4 * width, 8 * width],
-            spatial_dims=2,
-            n_input_channels=1,
-            num_classes=classes,
-            shortcut_type="B",
-            bias_downsample=False,
-            conv1_t_stride=2,
-        )
+        self.backbone = resnet50(1, width, num_classes=classes)
         self.channels = (width, 4 * width, 8 * width, 16 * width, 32 * width)
         self.mask_head = coarse_mask_head(16 * width)
         for module in self.backbone.modules():

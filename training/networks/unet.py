@@ -35,9 +35,7 @@ class UNet(nn.Module):
     def __init__(self, channels: int = 4, width: int = 16, levels: int = 5) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
-        self.encoders = nn.ModuleList(
-            [self.block(i, o) for i, o in pairwise([channels, *widths])],
-        )
+        self.encoders = nn.ModuleList([self.block(i, o) for i, o in pairwise([channels, *widths])])
         self.ups = nn.ModuleList([nn.ConvTranspose2d(deep, wide, 2, stride=2) for wide, deep in pairwise(widths)])
         self.decoders = nn.ModuleList([self.block(2 * wide, wide) for wide in widths[:-1]])
         self.head = nn.Conv2d(width, 1, 1)

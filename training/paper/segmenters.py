@@ -10,11 +10,10 @@ from typing import Final
 import torch
 from monai.networks.blocks.convolutions import ResidualUnit
 from monai.networks.nets.attentionunet import AttentionUnet
-from monai.networks.nets.resnet import ResNet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.classifiers import BLOCKS
+from training.networks.classifiers import resnet50
 from training.networks.unet import UNet
 from training.paper.classifiers import vgg_stages
 
@@ -139,17 +138,7 @@ class PSPNet(nn.Module):
 
     def __init__(self, channels: int = 4, width: int = 16) -> None:
         super().__init__()
-        self.backbone = ResNet(
-            "bottleneck",
-            BLOCKS,
-            [width, 2 * width, 4 * width, 8 * width],
-            spatial_dims=2,
-            n_input_channels=channels,
-            shortcut_type="B",
-            bias_downsample=False,
-            conv1_t_stride=2,
-            feed_forward=False,
-        )
+        self.backbone = resnet50(channels, width, feed_forward=False)
         dilate(self.backbone.layer3, 2)
         dilate(self.backbone.layer4, 4)
         deep = 32 * width

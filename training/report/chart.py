@@ -17,7 +17,7 @@ from training.evaluation.intervals import Comparison, compare
 from training.evaluation.predictions import ClassPredictions, predictions_path
 from training.report.page import Section, markdown_table
 from training.report.scored import Scored, shown
-from training.report.style import BLUE, GREY, RED, figure
+from training.report.style import BLUE, GREY, RED, figure, legend
 
 TITLE: Final = "Brain Tumor Classification and Segmentation Using Deep Learning (Jain, Jadhav, Pandit)"
 # Around the table in docs/paper.md that a report fills.
@@ -42,10 +42,7 @@ TABLE_5_3: Final = (
     Claim("table 5.3", "InceptionV3", 0.921, ("inception-v3",)),
     Claim("table 5.3", "DenseNet121", 0.938, ("densenet121",)),
 )
-ACCURACY_IN_TEXT: Final = (
-    Claim("text", "accuracy", 0.94),
-    Claim("text, another place", "accuracy", 0.9908),
-)
+ACCURACY_IN_TEXT: Final = (Claim("text", "accuracy", 0.94), Claim("text, another place", "accuracy", 0.9908))
 DICE_IN_TEXT: Final = Claim("text", "Dice", 0.88)
 REGIONS_IN_TEXT: Final = (
     Claim("text", "Dice, necrotic core", 0.390),
@@ -235,8 +232,6 @@ def _variants(scored: Sequence[Scored]) -> dict[str, Comparison]:
 
 
 def _draw(path: Path, charts: Mapping[str, Sequence[Row]], split: str) -> None:
-    from matplotlib.lines import Line2D
-
     parts = {name: rows for name, rows in charts.items() if rows}
     lengths = [len(rows) for rows in parts.values()]
     with figure(path, 9.4, 0.22 * sum(lengths) + 1.7) as drawn:
@@ -244,10 +239,9 @@ def _draw(path: Path, charts: Mapping[str, Sequence[Row]], split: str) -> None:
         for axes, (name, rows) in zip(column, parts.items(), strict=True):
             plot_rows(axes, rows)
             axes.set_title(f"{name}, ours on the {split} split with 95 % intervals", loc="left")
-        looks = [_LOOKS[kind] for kind in dict.fromkeys(row.kind for rows in parts.values() for row in rows)]
-        lines = [
-            Line2D([], [], color=colour, marker=marker, linestyle="none", label=label, markerfacecolor=face)
-            for label, colour, marker in looks
-            for face in ("white" if marker == "D" else colour,)
-        ]
-        drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))
+        entries = {}
+        for kind in dict.fromkeys(row.kind for rows in parts.values() for row in rows):
+            label, colour, marker = _LOOKS[kind]
+            face = "white" if marker == "D" else colour
+            entries[label] = {"color": colour, "marker": marker, "linestyle": "none", "markerfacecolor": face}
+        legend(drawn, entries)

@@ -54,11 +54,7 @@ def draw_examples(folder: Path, volume: Volume, data: Path) -> list[Section]:
     presets = {"falx": falx.augmentation, "paper": paper_classifier(falx, data).augmentation}
     draw_augmented(folder / AUGMENTED, prepared[0], presets)
     return [
-        Section(
-            "Sequences and planes",
-            {SEQUENCES: "one slice in four sequences", PLANES: "three planes"},
-            _PHANTOM,
-        ),
+        Section("Sequences and planes", {SEQUENCES: "one slice in four sequences", PLANES: "three planes"}, _PHANTOM),
         Section(
             "Augmented slices",
             {AUGMENTED: "a slice changed at random as in training"},

@@ -14,6 +14,7 @@ from scipy import ndimage
 from core.contracts.manifest import Metric, VolumePreprocessing
 from core.contracts.tensors import PROBABILITY
 from core.imaging.preparation.geometry import WorkingSpace
+from core.imaging.volume import Spacing
 from core.runtime.sliding import Forward
 from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
@@ -25,7 +26,7 @@ from training.evaluation.mask_figures import volume_metrics
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Evaluate
-from training.volumes.inputs import ScanInput, predict_volume, scan_input
+from training.volumes.inputs import predict_volume, scan_input
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -83,10 +84,12 @@ def evaluate_volumes(subject: Subject, data: Path, split: str) -> Evaluate:
     return evaluate_masks(subject, split, lambda path: volume_answers(path, point, data, split), region_metrics)
 
 
-def _rows(scan: Scan, view: str, item: ScanInput, masks: BoolArray, regions: Iterable[str]) -> Iterable[MaskRow]:
+def _rows(
+    scan: Scan, view: str, spacing_mm: Spacing, known: BoolArray, masks: BoolArray, regions: Iterable[str]
+) -> Iterable[MaskRow]:
     """One a region that the scan knows; of FLAIR alone the outermost, which is all that it shows."""
-    spacing = None if scan.data_set in _NOMINAL else item.space.source.spacing_mm
-    for region, true, mask in zip(regions, item.regions, masks, strict=False):
+    spacing = None if scan.data_set in _NOMINAL else spacing_mm
+    for region, true, mask in zip(regions, known, masks, strict=False):
         if view == FLAIR_ALONE and region != "whole_tumor":
             continue
         distance = hausdorff95(mask, true, spacing) if spacing is not None and true.any() else np.nan
@@ -105,8 +108,9 @@ def volume_answers(path: Path, point: OperatingPoint, data: Path, split: str) ->
         labelled = scan.read()
         for view, names in views_of(labelled.sequences).items():
             item = scan_input(labelled, names, point.preprocessing)
-            probabilities = point.probabilities(lambda windows: model.run(windows)[PROBABILITY], item.volume.tensor)
-            rows += _rows(scan, view, item, point.masks(probabilities, item.space), point.regions)
+            probabilities = point.probabilities(lambda windows: model.run(windows)[PROBABILITY], item.tensor)
+            masks = point.masks(probabilities, item.space)
+            rows += _rows(scan, view, item.space.source.spacing_mm, labelled.regions, masks, point.regions)
     if not rows:
         raise FileNotFoundError(f"{data} has no scan of split {split}")
     return MaskPredictions.of(rows)

@@ -67,9 +67,9 @@ def validation_answers(model: nn.Module, point: OperatingPoint, data: Path) -> l
         labelled = scan.read()
         for names in views_of(labelled.sequences).values():
             item = scan_input(labelled, names, point.preprocessing)
-            probabilities = point.probabilities(forward, item.volume.tensor)[: len(item.regions)]
+            probabilities = point.probabilities(forward, item.tensor)[: len(labelled.regions)]
             restored = np.stack([item.space.restore(p).astype(np.float16) for p in probabilities])
-            answers.append(Answer(restored, item.regions, item.space.source.voxel_mm3 / 1000))
+            answers.append(Answer(restored, labelled.regions, item.space.source.voxel_mm3 / 1000))
     return answers
 
 
@@ -135,7 +135,7 @@ def _example(data: Path, point: OperatingPoint) -> FloatArray:
     """Two windows of a validation scan, that parity is measured on."""
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
-    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).volume.tensor
+    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).tensor
     example = np.zeros(_several(point.preprocessing), np.float32)
     for block, share in zip(example, (0, 4), strict=False):
         starts = [side // share if share else 0 for side in block.shape[1:]]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import VolumePreprocessing
-from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.preparation.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
-from core.imaging.volume import Grid
 from core.runtime.sliding import Forward, plan_windows, slide
 from training.data.archives import FloatArray
 from training.data.multisequence import SEQUENCES
@@ -64,25 +61,7 @@ def predict_volume(
     return slide(forward, tensor, plan, regions, batch_size=COLUMN if columns else 1)
 
 
-@dataclass(frozen=True, eq=False)
-class ScanInput:
-    """A scan with some of its sequences: the network's input, and the truth (r, i, j, k) on the scan's own grid."""
-
-    volume: PreparedVolume
-    regions: BoolArray
-
-    @property
-    def space(self) -> WorkingSpace:
-        """The working voxels and the way back."""
-        return self.volume.space
-
-    @property
-    def grid(self) -> Grid:
-        """The scan's own."""
-        return self.space.source
-
-
-def scan_input(labelled: LabelledScan, names: tuple[str, ...], preprocessing: VolumePreprocessing) -> ScanInput:
-    """A scan of which ``names`` alone are shown."""
+def scan_input(labelled: LabelledScan, names: tuple[str, ...], preprocessing: VolumePreprocessing) -> PreparedVolume:
+    """The network's input for a scan of which ``names`` alone are shown."""
     shown = {name: labelled.sequences[name] for name in names}
-    return ScanInput(prepare_volume(shown, VolumeSpec.of(preprocessing)), labelled.regions)
+    return prepare_volume(shown, VolumeSpec.of(preprocessing))
