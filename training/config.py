@@ -97,7 +97,7 @@ class ClassifierConfig:
     # The pretrained ones start from ImageNet and are fine-tuned as teachers; the others start from noise.
     architecture: ClassifierName | PretrainedName = "resnet50"
     # Channels of the first stage: 64 is the published network. Half of it shows four times the images in the time, and
-    # what it learnt is the start of the full one (``training.networks.widen``).
+    # what it learnt is the start of the full one (``training.networks.starts``).
     width: int = 64
     schedule: ScheduleConfig = ScheduleConfig(
         phases=(
@@ -105,7 +105,7 @@ class ClassifierConfig:
             Phase(size=128, images=140_000),
             Phase(size=160, images=60_000),
             Phase(size=192, images=60_000),
-        ),
+        )
     )
     # Nearly as wide as the teacher's: it tells what a changed slice still shows.
     augmentation: Augmentation = field(
@@ -182,10 +182,7 @@ class SegmenterConfig:
     # Channels of the first level; each of the five levels of a U-Net doubles it. 64 is published for FCN and PSPNet.
     width: int = 16
     schedule: ScheduleConfig = ScheduleConfig(
-        phases=(Phase(size=160, images=72_000, batch=16),),
-        learning_rate=2e-3,
-        weight_decay=0.03,
-        epoch_images=3_200,
+        phases=(Phase(size=160, images=72_000, batch=16),), learning_rate=2e-3, weight_decay=0.03, epoch_images=3_200
     )
     # Wider than the classifier's: TCGA-LGG has 66 patients to train on.
     augmentation: Augmentation = field(
@@ -304,3 +301,5 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     augmentation=VolumeAugmentation(),
 )
 """The 3D network alone, on voxels of one size along all axes: every value is interpolated from the start."""
+
+Config = ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig

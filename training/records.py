@@ -12,13 +12,17 @@ from core.contracts.manifest import Metric, VolumePreprocessing
 REFERENCE_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 
-Kind = Literal["classifier", "segmenter", "volume-segmenter"]
+KindName = Literal["classifier", "segmenter", "volume-segmenter"]
 
 
-class Record(BaseModel):
-    """A JSON file of the run folder, named by the class."""
+class Part(BaseModel):
+    """What a record is made of: fixed once made, and with no field that is not known."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Record(Part):
+    """A JSON file of the run folder, named by the class."""
 
     @classmethod
     def path(cls, run: Path) -> Path:
@@ -41,9 +45,9 @@ class Record(BaseModel):
 class Export(Record):
     """Made by ``export``: all that the graph does not say of itself."""
 
-    kind: Kind
-    # Name in ``training.networks.registry``, and how it was trained; runs from before there was a choice have neither.
-    architecture: str | None = None
+    kind: KindName
+    # Name in ``training.networks.registry``, and how it was trained.
+    architecture: str
     preset: str = "falx"
     multitask: bool = False
     # Side of the input, chosen on validation for slices.
@@ -81,10 +85,8 @@ class Quantize(Record):
     calibration_images: int
 
 
-class Failure(BaseModel):
+class Failure(Part):
     """One item that a model was wrong about: an image or a patient, where it is from, what is true, what was said."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     data_set: str

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 
 from training.config import ClassifierConfig, SegmenterConfig
-from training.loop.checkpoints import MAKERS
+from training.kinds import kind_named
 from training.loop.trainer import CHECKPOINT
-from training.records import Kind
+from training.records import KindName
 
 
 def write_run(
     run: Path,
-    kind: Kind,
+    kind: KindName,
     config: ClassifierConfig | SegmenterConfig,
     *,
     seen: int = 8,
@@ -27,5 +27,7 @@ def write_run(
     about = {"kind": kind, "config": described}
     state = {"images_seen": seen, "history": list(history)}
     run.mkdir()
-    torch.save({"about": about, "average": MAKERS[kind](described).state_dict(), "state": state}, run / CHECKPOINT)
+    torch.save(
+        {"about": about, "average": kind_named(kind).network(described).state_dict(), "state": state}, run / CHECKPOINT
+    )
     return run

@@ -6,8 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from training.audit.duplicates import CORRELATION, all_copies, group_names
-from training.audit.fingerprints import fingerprints
+from training.audit.duplicates import CORRELATION, all_copies, fingerprints, group_names
 from training.data.samples import DataSet
 
 

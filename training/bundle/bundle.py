@@ -28,21 +28,21 @@ from training.bundle.cost import cpu_ms, sides_of
 from training.bundle.map_geometry import map_geometry
 from training.classification.label_sets import LabelSet, LabelSets
 from training.networks.registry import title
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Kind, Quantize
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, KindName, Quantize
 
-NAMES: Final[Mapping[Kind, str]] = {
+NAMES: Final[Mapping[KindName, str]] = {
     "classifier": "tumor-classifier",
     "segmenter": "tumor-segmenter",
     "volume-segmenter": "tumor-volume",
 }
-TASKS: Final[Mapping[Kind, Task]] = {
+TASKS: Final[Mapping[KindName, Task]] = {
     "classifier": "classification",
     "segmenter": "segmentation",
     "volume-segmenter": "volume-segmentation",
 }
 # A region whose mean Dice on held-out scans stays below this is said to be unreliable in every answer.
 USEFUL_DICE: Final = 0.5
-TITLES: Final[Mapping[Kind, str]] = {
+TITLES: Final[Mapping[KindName, str]] = {
     "classifier": "Brain tumour classifier for single MR slices ({})",
     "segmenter": "Brain tumour segmenter for single MR slices ({})",
     "volume-segmenter": "Brain tumour segmenter for MR volumes ({})",
@@ -51,17 +51,17 @@ SET_TITLES: Final = {
     "tumor-classifier-6": "Brain tumour classifier for single MR slices, six classes ({})",
 }
 # What runs were made of before their records said so.
-_USUAL: Final[Mapping[Kind, str]] = {
+_USUAL: Final[Mapping[KindName, str]] = {
     "classifier": "resnet50",
     "segmenter": "unet",
     "volume-segmenter": "slices-in-volume",
 }
-ARCHITECTURES: Final[Mapping[Kind, str]] = {
+ARCHITECTURES: Final[Mapping[KindName, str]] = {
     "classifier": "resnet50",
     "segmenter": "unet-16-256",
     "volume-segmenter": "slices-in-volume",
 }
-DATA_SETS: Final[Mapping[Kind, tuple[str, ...]]] = {
+DATA_SETS: Final[Mapping[KindName, tuple[str, ...]]] = {
     "classifier": (
         "Cheng 2017, brain tumor dataset (Figshare), CC BY 4.0",
         "Sartaj et al., brain tumor classification (Kaggle), no-tumour slices, CC0/MIT as their pages say",
@@ -87,7 +87,7 @@ _START_DATA: Final[Mapping[str, str]] = {
 }
 _ON_ENCODER: Final = "-unet"
 _ENCODER_DATA: Final = "Labels that its encoder learnt first: the data of `tumor-classifier`"
-LICENCES: Final[Mapping[Kind, str]] = {
+LICENCES: Final[Mapping[KindName, str]] = {
     "classifier": "Weights: research use only, under the terms of the data sets named above. Code: Apache-2.0.",
     "segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",
     "volume-segmenter": "Weights: CC BY-NC-SA 4.0, as the LGG masks demand; research use only. Code: Apache-2.0.",

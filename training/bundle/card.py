@@ -8,7 +8,7 @@ from typing import Final
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from training.bundle.cost import RUNS, core
 from training.networks.registry import title
-from training.records import Evaluate, Export, Kind, Quantize
+from training.records import Evaluate, Export, KindName, Quantize
 
 _ON_AN_ENCODER: Final = """\
 A U-Net whose encoder is an EfficientNet-Lite2, with four input channels (T1, T1 post-contrast, T2, FLAIR). The encoder
@@ -118,7 +118,7 @@ _LIMITS: Final = {
 
 
 # Which answers are shown as failures (``training.evaluation.failures``).
-_WORST: Final[Mapping[Kind, str]] = {
+_WORST: Final[Mapping[KindName, str]] = {
     "classifier": "the most certain wrong answers, one a patient or cluster",
     "segmenter": "least Dice, or the largest outline where there is no tumour, one a patient; sizes in pixels",
     "volume-segmenter": "least Dice, one a patient; sizes in voxels",
@@ -178,7 +178,7 @@ def _confusion(evaluated: Evaluate | None, labels: tuple[str, ...]) -> str:
     return "\n\nConfusion (rows: truth, columns: answer)\n\n" + _table(["", *labels], rows)
 
 
-def _failures(evaluated: Evaluate | None, kind: Kind) -> str:
+def _failures(evaluated: Evaluate | None, kind: KindName) -> str:
     if evaluated is None or not evaluated.failures:
         return ""
     rows = [[f"`{item.name}`", item.data_set, item.truth, item.answer] for item in evaluated.failures]

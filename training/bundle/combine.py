@@ -1,51 +1,30 @@
 """Trained networks as one run.
 
-Classifiers that answer with their mean (``networks.side_by_side``), and a segmenter that asks another one where much
-is shown (``networks.second_reader``).
+Classifiers that answer with their mean (``networks.together``), and a segmenter that asks another one where much
+is shown (likewise there).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import nn
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest, SegmentationPreprocessing
-from training.bundle.bundle import ARCHITECTURES
+from core.runtime.bundle import MANIFEST_NAME
 from training.config import ClassifierConfig, SegmenterConfig
-from training.loop.checkpoints import MAKERS, labels_of, load_trained
+from training.kinds import kind_of
+from training.loop.checkpoints import Trained, load_trained
 from training.loop.trainer import CHECKPOINT
-from training.networks.restore import restore
-from training.networks.second_reader import SecondReader
-from training.networks.side_by_side import SideBySide
-from training.records import REFERENCE_FILE, Kind
+from training.networks.starts import restore
+from training.networks.together import SecondReader, SideBySide
+from training.records import REFERENCE_FILE, KindName
+from training.segmentation.kind import CLASSIC_NAME
 
 _FEWEST: Final = 2
-_MANIFEST: Final = "manifest.json"
-
-
-@dataclass(frozen=True, eq=False)
-class Member:
-    """A trained network and the configuration that makes its like; of bundles, ``images_seen`` is not known."""
-
-    kind: Kind
-    model: nn.Module
-    config: Mapping[str, Any]
-    images_seen: int = 0
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """In the order of the logits."""
-        return labels_of(self.kind, self.config)
-
-    @property
-    def size(self) -> int:
-        """Side of the input that it was trained on last."""
-        return int(self.config["schedule"]["phases"][-1]["size"])
 
 
 def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None = None, size: int | None = None) -> None:
@@ -85,35 +64,35 @@ def second_reader(first: Path, second: Path, run: Path) -> None:
     _write(run, config, SecondReader(one.model, other.model).state_dict(), (first, second), found)
 
 
-def _all_are(kind: Kind, members: Sequence[Member]) -> None:
-    if any(member.kind != kind for member in members):
-        raise ValueError(f"wanted is the kind {kind}, given are {', '.join(member.kind for member in members)}")
+def _all_are(kind: KindName, members: Sequence[Trained]) -> None:
+    given = [member.kind.name for member in members]
+    if set(given) != {kind}:
+        raise ValueError(f"wanted is the kind {kind}, given are {', '.join(given)}")
 
 
 def _write(
-    run: Path, config: Mapping[str, Any], weights: Mapping[str, Any], paths: Sequence[Path], members: Sequence[Member]
+    run: Path, config: Mapping[str, Any], weights: Mapping[str, Any], paths: Sequence[Path], members: Sequence[Trained]
 ) -> None:
-    about = {"kind": members[0].kind, "config": dict(config), "members": [str(path) for path in paths]}
+    about = {"kind": members[0].kind.name, "config": dict(config), "members": [str(path) for path in paths]}
     seen = sum(item.images_seen for item in members)
     state = {"step": 0, "images_seen": seen, "elapsed_s": 0.0, "history": []}
     run.mkdir(parents=True, exist_ok=True)
     torch.save({"about": about, "model": weights, "average": weights, "state": state}, run / CHECKPOINT)
 
 
-def load_member(path: Path) -> Member:
+def load_member(path: Path) -> Trained:
     """A network of slices out of a run, or out of a bundle of one network or of classifiers side by side."""
-    if not (path / _MANIFEST).exists():
-        trained = load_trained(path)
-        return Member(trained.kind, trained.model, trained.config, trained.images_seen)
-    manifest = Manifest.model_validate_json((path / _MANIFEST).read_text())
-    kind, config = _described(manifest, path)
-    model = MAKERS[kind](config)
+    if not (path / MANIFEST_NAME).exists():
+        return load_trained(path)
+    manifest = Manifest.model_validate_json((path / MANIFEST_NAME).read_text())
+    kind, config = kind_of(manifest.task), _described(manifest, path)
+    model = kind.network(config)
     # Without batches the normalisation that the graph has folded stays folded, and the network is the graph's exactly.
     restore(model, path / REFERENCE_FILE, ())
-    return Member(kind, model.eval(), config)
+    return Trained(kind, model.eval(), config, images_seen=0)
 
 
-def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
+def _described(manifest: Manifest, path: Path) -> dict[str, Any]:
     """What made the network of a bundle.
 
     Raises TypeError where that reads no slices, ValueError for other labels or slices prepared in another way.
@@ -121,8 +100,8 @@ def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
     spec = manifest.preprocessing
     if isinstance(spec, SegmentationPreprocessing):
         # Of the classic U-Net, manifests name the channels as well.
-        own = {} if manifest.architecture == ARCHITECTURES["segmenter"] else {"architecture": manifest.architecture}
-        return "segmenter", asdict(SegmenterConfig()) | own | _trained_at(spec.size)
+        own = {} if manifest.architecture == CLASSIC_NAME else {"architecture": manifest.architecture}
+        return asdict(SegmenterConfig()) | own | _trained_at(spec.size)
     if not isinstance(spec, ClassificationPreprocessing):
         raise TypeError(f"{path} reads no slices")
     if spec != ClassificationPreprocessing(size=spec.size):
@@ -135,19 +114,19 @@ def _described(manifest: Manifest, path: Path) -> tuple[Kind, dict[str, Any]]:
         for name in str(manifest.architecture).split("+")
     ]
     if not others:
-        return "classifier", one
-    return "classifier", one | {"architecture": manifest.architecture, "members": [one, *others]}
+        return one
+    return one | {"architecture": manifest.architecture, "members": [one, *others]}
 
 
 def _trained_at(size: int) -> dict[str, Any]:
     return {"schedule": {"phases": [{"size": size}]}}
 
 
-def _joined(members: Sequence[Member]) -> str:
+def _joined(members: Sequence[Trained]) -> str:
     return "+".join(member.config["architecture"] for member in members)
 
 
-def _config(members: Sequence[Member], size: int) -> dict[str, Any]:
+def _config(members: Sequence[Trained], size: int) -> dict[str, Any]:
     # How much each counts is in the layer that reads them all.
     return {
         "architecture": _joined(members),

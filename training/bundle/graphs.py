@@ -1,4 +1,4 @@
-"""The networks as they are served: normalisation, calibration and every output in one graph."""
+"""The networks as they are served, every output of ``core.contracts.tensors`` in one graph."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.multitask import MultiTaskClassifier
-from training.networks.pooled import Classifier
-from training.networks.slices_in_volume import SlicesInVolume
-from training.networks.stacked import SlicesInColumn
+from training.networks.classifiers import Classifier, MultiTaskClassifier
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume
 
-CLASSIFIER_OUTPUTS = ("logits", "cam", "energy", "features", "distance")
-SEGMENTER_OUTPUTS = ("probability",)
-MULTITASK_OUTPUTS = (*CLASSIFIER_OUTPUTS, *SEGMENTER_OUTPUTS)
 # Dimensions that the feature distance is measured in.
 WHITENED_DIMENSIONS = 64
 
@@ -111,7 +106,7 @@ class ClassifierGraph(nn.Module):
         self.register_buffer("centroids", torch.from_numpy(space.centroids))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """All outputs, in the order of ``CLASSIFIER_OUTPUTS``."""
+        """All outputs, in the order of ``TENSORS``."""
         return self.answer(self.model.pyramid(image)[-1])
 
     def answer(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -139,7 +134,7 @@ class MultiTaskGraph(ClassifierGraph):
         self.decoder = model.decoder
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """All outputs, in the order of ``MULTITASK_OUTPUTS``."""
+        """All of a classifier's outputs, then the probability."""
         maps = self.model.pyramid(image)
         return *self.answer(maps[-1]), torch.sigmoid(self.decoder(maps))
 

@@ -10,6 +10,7 @@ import onnx
 from onnx import numpy_helper
 
 from core.contracts.manifest import MapGeometry
+from core.contracts.tensors import CAM, IMAGE
 
 _WINDOWS = ("Conv", "MaxPool", "AveragePool")
 
@@ -22,7 +23,7 @@ class _Grid:
     step: float = 1.0
 
 
-def map_geometry(path: Path, source: str = "image", target: str = "cam") -> MapGeometry:
+def map_geometry(path: Path, source: str = IMAGE, target: str = CAM) -> MapGeometry:
     """Follow every window from ``source`` to ``target``.
 
     Cell i of a layer is centred on stride * i + (reach - 1) / 2 - pad of the layer before, where reach is the extent of

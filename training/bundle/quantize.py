@@ -10,28 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
-from training.bundle.export import dice_by_threshold
-from training.bundle.onnx_files import OnnxModel, as_model, branches, put_back, store_bytes, store_half, strip
-from training.bundle.upsampling import shuffle_pixels
-from training.config import SequenceDropout
+from training.bundle.onnx_files import as_model, branches, put_back, shuffle_pixels, store_bytes, store_half, strip
 from training.data.archives import FloatArray
-from training.data.lgg import LGG_SEQUENCES, lgg_slices, load_lgg
-from training.data.outlined import SEQUENCE, load_outlined, outlined_slices
-from training.data.slices import load_slices
-from training.evaluation.classification import accuracy
-from training.evaluation.inputs import OutlinedInput, labelled_inputs, one_by_one, outlined_inputs, pick
-from training.networks.second_reader import shows_all
-from training.records import INT8_FILE, REFERENCE_FILE, Export, Kind, Quantize
-from training.segmentation.task import drop_sequences
-from training.volumes.quantize import reads_slices, volume_calibration, volume_comparison, volume_nodes
+from training.kinds import kind_named
+from training.networks.together import shows_all
+from training.records import INT8_FILE, REFERENCE_FILE, Export, Quantize
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +27,6 @@ logger = logging.getLogger(__name__)
 SMALLEST_AGREEMENT = 0.995
 LARGEST_DICE_CHANGE = 0.005
 
-CALIBRATION_SLICES = 160
 # Histograms are made of every activation of all slices at once: 160 of them in three networks are more than 24 GiB.
 HISTOGRAM_SLICES = 24
 # How the int8 graph that now lies in the run folder compares with the reference on validation.
@@ -53,6 +40,9 @@ _PART = re.compile(r"^model\.(?:members\.\d+|(?:first\.)?encoder)\.")
 _DECODER = re.compile(r"^model\.(?:first\.)?decoders\.")
 # Convolutions to fewer channels are read off or weigh others: they cost next to nothing, and a step of int8 shows.
 _FEWEST_CHANNELS = 4
+# What computes volumes stays float; what moves their values computes nothing.
+_VOLUME_RANK: Final = 5
+_MOVES: Final = frozenset({"Concat", "Reshape", "Slice"})
 
 
 class NothingToGainError(ValueError):
@@ -89,31 +79,16 @@ class SliceReader(CalibrationDataReader):
         return next(self._feeds, None)
 
 
-def _classifier_calibration(data: Path, record: Export) -> FloatArray:
-    train = load_slices(data, "train", ClassificationPreprocessing(size=record.size), record.labels)
-    generator = np.random.default_rng(0)
-    of_label = [np.flatnonzero(train.labels == label) for label in np.unique(train.labels)]
-    share = CALIBRATION_SLICES // len(of_label)
-    rows = np.concatenate([generator.choice(r, min(share, len(r)), replace=False) for r in of_label])
-    return np.asarray(train.images[np.sort(rows)], np.float32)[:, None] / np.float32(255)
-
-
-def _segmenter_calibration(data: Path, record: Export) -> FloatArray:
-    spec = SegmentationPreprocessing(size=record.size)
-    generator = np.random.default_rng(0)
-    np.random.seed(0)  # noqa: NPY002  (``drop_sequences`` draws from the global state, as in training)
-    parts = []
-    for slices, share in ((load_lgg(data, "train", spec), 0.75), (load_outlined(data, "train", spec), 0.25)):
-        tumour = np.flatnonzero(slices.has_tumour)
-        rows = generator.choice(tumour, min(len(tumour), round(CALIBRATION_SLICES * share)), replace=False)
-        for row in np.sort(rows):
-            image = np.array(slices.images[row], np.float32) / np.float32(255)
-            present = slices.images[row].any(axis=(1, 2))
-            shown, single = drop_sequences(present, SequenceDropout(single=0.2, subset=0.2))
-            parts.append(
-                np.repeat(image[single][None], 4, axis=0) if single is not None else image * shown[:, None, None]
-            )
-    return np.stack(parts).astype(np.float32)
+def volume_nodes(model: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that compute volumes, of a graph with inferred shapes; those that move values are no such."""
+    ranks = {
+        value.name: len(value.type.tensor_type.shape.dim) for value in (*model.graph.value_info, *model.graph.output)
+    }
+    return [
+        node.name
+        for node in model.graph.node
+        if ranks.get(node.output[0], 0) == _VOLUME_RANK and node.op_type not in _MOVES
+    ]
 
 
 def float_parts(model: onnx.ModelProto) -> list[str]:
@@ -212,53 +187,6 @@ def _calibrating(images: FloatArray, method: CalibrationMethod) -> FloatArray:
     return images[:: -(-len(images) // limit)]
 
 
-def _classifier_comparison(run: Path, data: Path, record: Export) -> Comparison:
-    inputs = labelled_inputs(data, "val", record.size, record.labels)
-    predicted = OnnxModel(run / REFERENCE_FILE).run_all(inputs.images)["logits"].argmax(axis=1)
-
-    def compare() -> dict[str, float]:
-        int8 = OnnxModel(run / INT8_FILE).run_all(inputs.images)
-        answered = int8["logits"].argmax(axis=1)
-        return {
-            "top1_agreement": float(np.mean(predicted == answered)),
-            "accuracy_change": accuracy(answered, inputs.labels) - accuracy(predicted, inputs.labels),
-            "accepted_by_distance": float(np.mean(int8["distance"] <= (record.max_distance or 0.0))),
-        }
-
-    return compare
-
-
-def _segmenter_comparison(run: Path, data: Path, record: Export) -> Comparison:
-    views = {
-        "dice_change": outlined_inputs(lgg_slices(data, "val"), record.size, pick(*LGG_SEQUENCES)),
-        "dice_change_outlined": outlined_inputs(one_by_one(outlined_slices(data, "val")), record.size, pick(SEQUENCE)),
-    }
-    views = {name: inputs for name, inputs in views.items() if inputs}
-    threshold = record.threshold or 0.5
-
-    def answer(name: str, inputs: list[OutlinedInput]) -> tuple[float, npt.NDArray[np.bool_]]:
-        images = np.stack([item.image for item in inputs])
-        probability = OnnxModel(run / name).run_all(images, batch=4)["probability"][:, 0]
-        return dice_by_threshold(list(probability), inputs, (threshold,))[threshold], probability >= threshold
-
-    reference = {name: answer(REFERENCE_FILE, inputs) for name, inputs in views.items()}
-
-    def compare() -> dict[str, float]:
-        int8 = {name: answer(INT8_FILE, inputs) for name, inputs in views.items()}
-        changes = {name: int8[name][0] - reference[name][0] for name in views}
-        same = np.concatenate([(int8[name][1] == reference[name][1]).ravel() for name in views])
-        return {**changes, "pixel_agreement": float(np.mean(same))}
-
-    return compare
-
-
-_WAYS: Final[Mapping[Kind, tuple[Callable[[Path, Export], FloatArray], Callable[[Path, Path, Export], Comparison]]]] = {
-    "classifier": (_classifier_calibration, _classifier_comparison),
-    "segmenter": (_segmenter_calibration, _segmenter_comparison),
-    "volume-segmenter": (volume_calibration, volume_comparison),
-}
-
-
 def passes(agreement: Mapping[str, float]) -> bool:
     """Whether the int8 graph may stand in for the reference."""
     if "top1_agreement" in agreement:
@@ -285,11 +213,11 @@ def quantise_run(run: Path, data: Path, attempts: tuple[Attempt, ...] = ATTEMPTS
     (run / INT8_FILE).unlink(missing_ok=True)
     if all_float(onnx.load(run / REFERENCE_FILE)):
         raise NothingToGainError(f"no int8 file is made of {run}: every convolution of it would stay float")
-    if record.kind == "volume-segmenter" and not reads_slices(run / REFERENCE_FILE):
+    kind = kind_named(record.kind)
+    if not kind.gains_from_int8(run / REFERENCE_FILE):
         raise NothingToGainError(f"no int8 file is made of {run}: it convolves volumes, where int8 is slower")
-    calibration, comparison = _WAYS[record.kind]
-    images = calibration(data, record)
-    compare = comparison(run, data, record)
+    images = kind.calibration(data, record)
+    compare = kind.comparison(run, data, record)
     best: tuple[Quantize, bytes] | None = None
     for attempt in attempts:
         try:

@@ -12,14 +12,14 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, InputCheck
+from core.contracts.tensors import DISTANCE, LOGITS
 from training.bundle.onnx_files import OnnxModel
 from training.classification.calibration import COVERAGE, calibrate
-from training.classification.input_check import CheckedInputs, checked_slices, fit_input_check
-from training.data.slices import LABELS
-from training.records import REFERENCE_FILE, Export, Record
+from training.classification.checked import CheckedInputs, checked_slices, fit_input_check
+from training.data.labelled import LABELS
+from training.records import REFERENCE_FILE, Export, Part, Record
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -30,10 +30,8 @@ LABEL_SETS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
-class LabelSet(BaseModel):
+class LabelSet(Part):
     """One bundle's view of the graph. ``label_indices``: the logit of each of ``labels``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     labels: tuple[str, ...]
@@ -72,7 +70,7 @@ def _calibrate(
 ) -> LabelSet:
     indices = tuple(export.labels.index(label) for label in labels)
     rows = np.array([row.label in labels for row in inputs.rows])
-    logits = outputs["logits"][rows][:, indices]
+    logits = outputs[LOGITS][rows][:, indices]
     truth = np.array([labels.index(row.label) for row in inputs.rows if row.label in labels], np.int64)
     temperature, quantile = calibrate(logits, truth, [row.group for row in inputs.rows if row.label in labels])
     return LabelSet(
@@ -85,5 +83,5 @@ def _calibrate(
             conformal_quantile=quantile,
             coverage=COVERAGE,
         ),
-        input_check=fit_input_check(outputs["distance"][rows], inputs.pixels[rows]),
+        input_check=fit_input_check(outputs[DISTANCE][rows], inputs.pixels[rows]),
     )

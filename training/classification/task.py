@@ -15,20 +15,20 @@ from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.config import ClassifierConfig, Phase
-from training.data.slices import Slices, load_slices, slice_rows
-from training.evaluation.classification import accuracy, balanced_accuracy
+from training.data.labelled import Slices, load_slices, slice_rows
 from training.evaluation.masks import volumetric_dice
+from training.evaluation.rates import accuracy, balanced_accuracy
 from training.loop.augment import augment, mix
-from training.loop.checkpoints import make_classifier
 from training.loop.losses import distillation_loss, evidence_loss, mask_loss
-from training.networks.resnet import MASK_STRIDE, ClassifierOutput
+from training.networks.classifiers import MASK_STRIDE, ClassifierOutput
+from training.networks.registry import make_classifier
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
 
 
 def strata(slices: Slices) -> Strata:
     """Row numbers by label and, within it, by source."""
-    sources = np.array([row.source for row in slices.rows])
+    sources = slices.sources
     by_label = (slices.labels == label for label in np.unique(slices.labels))
     return [[np.flatnonzero(rows & (sources == s)) for s in np.unique(sources[rows])] for rows in by_label]
 
@@ -153,7 +153,7 @@ class ClassifierTask:
         slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
         logits = predict_logits(model, slices.images, self.device)
         predicted = logits.argmax(axis=1)
-        figshare = np.array([row.source == "figshare" for row in slices.rows])
+        figshare = slices.sources == "figshare"
         figures = {
             "accuracy": accuracy(predicted, slices.labels),
             "balanced": balanced_accuracy(predicted, slices.labels),

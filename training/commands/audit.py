@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from training.audit.duplicates import CORRELATION
-from training.audit.report import Audit, Crossing, audit
+from training.audit.findings import Audit, Crossing, audit
+from training.commands.options import CorrelationOption, console, refusing
 
 # Lines printed of each kind of finding; the JSON has all.
 _SHOWN = 10
@@ -20,26 +20,20 @@ FolderArgument = Annotated[
 ]
 OutOption = Annotated[Path | None, typer.Option("--out", help="JSON file for everything that was found.")]
 
-CorrelationOption = Annotated[
-    float, typer.Option("--correlation", help="Least correlation of copies; raise it for slices without skull.")
-]
-
 
 def audit_command(data: FolderArgument, out: OutOption = None, correlation: CorrelationOption = CORRELATION) -> None:
     """Find copies and patients that cross a split; exits with 1 where any does."""
-    try:
+    with refusing("DATA"):
         found = audit(data, correlation)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="DATA") from error
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(found.model_dump_json(indent=2) + "\n")
-    _show(found, Console(soft_wrap=True, highlight=False))
+    _show(found)
     if not found.passes:
         raise typer.Exit(1)
 
 
-def _show(found: Audit, console: Console) -> None:
+def _show(found: Audit) -> None:
     splits = list(dict.fromkeys(split for part in found.sets for split in part.slices))
     console.print(_sets(found, splits))
     console.print(_copies(found))
@@ -48,8 +42,8 @@ def _show(found: Audit, console: Console) -> None:
             console.print(f"{found.twins(split)} slices of {split} have a copy in train")
     if found.contradictions:
         console.print(f"{found.contradictions} pairs of copies have different labels")
-    _crossings("patients", found.patients_across, console)
-    _crossings("groups", found.groups_across, console)
+    _crossings("patients", found.patients_across)
+    _crossings("groups", found.groups_across)
     console.print("passed: no patient and no group crosses a split" if found.passes else "failed", style="bold")
 
 
@@ -68,7 +62,7 @@ def _copies(found: Audit) -> Table:
     return table
 
 
-def _crossings(what: str, crossings: tuple[Crossing, ...], console: Console) -> None:
+def _crossings(what: str, crossings: tuple[Crossing, ...]) -> None:
     if crossings:
         console.print(f"{len(crossings)} {what} in more than one split:")
     for crossing in crossings[:_SHOWN]:

@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
+from training.commands.options import WrittenRunOption, refusing
+
 OfOption = Annotated[list[Path], typer.Option("--of", help="Run; give two or more, the last one last.")]
-RunOption = Annotated[Path, typer.Option("--run", help="Run folder that is written.")]
 
 
-def average_command(of: OfOption, run: RunOption) -> None:
+def average_command(of: OfOption, run: WrittenRunOption) -> None:
     """One network with the mean of the weights of several runs of it."""
-    from training.loop.averaging import average
+    from training.loop.checkpoints import average
 
-    try:
+    with refusing("--of"):
         average(of, run)
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--of") from error

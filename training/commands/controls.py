@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
+from training.commands.options import DataOption, SplitOption, console, print_metrics
+
 OutOption = Annotated[Path, typer.Option("--out", help="Folder that controls.json is written into.")]
-SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
 
 
 def controls_command(data: DataOption, out: OutOption = Path("runs/controls"), split: SplitOption = "val") -> None:
@@ -18,11 +17,7 @@ def controls_command(data: DataOption, out: OutOption = Path("runs/controls"), s
     # Imported when it is asked for: nothing else on the command line needs scikit-learn.
     from training.evaluation.controls import run_controls
 
-    console = Console()
     record = run_controls(data, out, split)
     for control in (*record.classification, *record.segmentation):
-        console.print(f"{control.name}, {len(control.labels)} labels: {control.method}", soft_wrap=True)
-        for metric in control.metrics:
-            interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
-            line = f"  {metric.name:60} {metric.data_set:22} {metric.value:.3f}  [{interval}]  n={metric.count}"
-            console.print(line, soft_wrap=True, markup=False)
+        console.print(f"{control.name}, {len(control.labels)} labels: {control.method}")
+        print_metrics(control.metrics)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
+from training.commands.options import DataOption, console
+
 ModelsOption = Annotated[Path, typer.Option("--models", help="Folder of model bundles.", exists=True, file_okay=False)]
 RunsOption = Annotated[
     list[Path] | None,
@@ -44,11 +44,10 @@ def report_command(
 
     Answers are kept in the cache, so that figures are drawn again at once while bundles and data stay as they are.
     """
-    from training.report.report import draw_patients, write_report
+    from training.report.assemble import draw_patients, write_report
 
     if with_images is not None and with_images.resolve().is_relative_to(out.resolve()):
         raise typer.BadParameter("patients' images do not belong into the report", param_hint="--with-images")
-    console = Console(soft_wrap=True, highlight=False)
     console.print(str(write_report(data, models, out, split, runs or (), paper)), markup=False)
     if with_images is not None:
         draw_patients(data, models, with_images, split, runs or ())

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from training.audit.duplicates import CORRELATION
 from training.audit.splitting import split_data_set, split_shares
-from training.data.layouts import own_data_set
-from training.data.own import is_own
+from training.commands.options import CorrelationOption, console, refusing
+from training.data.own import is_own, own_data_set
 from training.data.samples import SPLITS, SPLITS_FILE, Sample, write_splits
 
 FolderArgument = Annotated[
@@ -25,10 +24,6 @@ OutOption = Annotated[
 ValOption = Annotated[float, typer.Option("--val", help="Share of slices for validation.")]
 TestOption = Annotated[float, typer.Option("--test", help="Share of slices for the test at the end.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Another seed, another draw.")]
-
-CorrelationOption = Annotated[
-    float, typer.Option("--correlation", help="Least correlation of copies; raise it for slices without skull.")
-]
 
 
 def split_command(
@@ -42,15 +37,12 @@ def split_command(
     """Split by patient and cluster of copies, every label in about the same shares. Splits it had are replaced."""
     if not is_own(folder):
         raise typer.BadParameter("the published tables have splits of their own", param_hint="FOLDER")
-    try:
+    with refusing():
         shares = split_shares(val, test)
         data_set = own_data_set(folder)
         splits, groups = split_data_set(data_set, shares, seed, correlation)
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from error
     table = out or folder / SPLITS_FILE
     write_splits(data_set.samples, splits, groups, table)
-    console = Console(soft_wrap=True, highlight=False)
     console.print(_counts(data_set.samples, splits))
     console.print(f"{data_set.layout}: {len(splits)} slices in {len(set(groups))} groups, written to {table}")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
-from rich.console import Console
+
+from core.contracts.manifest import Variant
+from training.commands.options import DataOption, console, print_metrics
 
 BundleOption = Annotated[Path, typer.Option("--bundle", help="Folder NAME/VERSION of a classifier.", exists=True)]
-DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
 StrangeOption = Annotated[
     Path | None,
     typer.Option(
@@ -22,7 +23,7 @@ StrangeOption = Annotated[
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="File that the figures are written to.")]
 SplitOption = Annotated[list[str] | None, typer.Option("--split", help="val while developing; test once, at the end.")]
-VariantOption = Annotated[str, typer.Option("--variant", help="reference or int8.")]
+VariantOption = Annotated[Variant, typer.Option("--variant", help="reference or int8.")]
 LimitOption = Annotated[int | None, typer.Option("--limit", help="Slices a split and pictures a kind, at most.", min=1)]
 
 
@@ -38,15 +39,7 @@ def trust_command(
     """Measure input check, calibration, prediction sets and heat maps of a bundle; fits nothing."""
     from training.evaluation.trust import measure_trust
 
-    if variant not in ("reference", "int8"):
-        raise typer.BadParameter("reference or int8", param_hint="--variant")
-    chosen: Literal["reference", "int8"] = "int8" if variant == "int8" else "reference"
-    console = Console()
-    record = measure_trust(bundle, data, strange, tuple(split or ("val",)), chosen, limit)
+    record = measure_trust(bundle, data, strange, tuple(split or ("val",)), variant, limit)
     out.write_text(record.model_dump_json(indent=2) + "\n")
     console.print(f"{record.bundle} ({record.variant}), pictures: {record.strange}")
-    for metric in record.metrics:
-        interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
-        console.print(
-            f"{metric.name:56} {metric.split:5} {metric.data_set:40} {metric.value:.3f}  [{interval}]  n={metric.count}"
-        )
+    print_metrics(record.metrics)

@@ -9,7 +9,6 @@ import json
 import tarfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -24,34 +23,17 @@ CACHE_FOLDER = Path(".cache/training")
 _CACHE_VERSION = 1
 
 
-class Images:
-    """Images by name; a context manager that closes what it reads from."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Nothing is open unless a subclass says so."""
-
-    def grey(self, name: str) -> FloatArray:
-        """The image as grey float32 (h, w) in [0, 1]."""
-        raise NotImplementedError
-
-
-class TarImages(Images):
-    """Images of one or more tar archives, by member name."""
+class TarImages:
+    """Images of one or more tar archives, by member name; a context manager that closes them."""
 
     def __init__(self, *archives: Path) -> None:
         self._tars = [tarfile.open(path) for path in archives]  # noqa: SIM115  (closed by __exit__)
         self._members = {member.name: (tar, member) for tar in self._tars for member in tar.getmembers()}
 
-    def close(self) -> None:
-        """Close the archives."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
         for tar in self._tars:
             tar.close()
 

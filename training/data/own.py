@@ -1,25 +1,32 @@
-"""A user's own folder in place of the published sets: what ``slices``, ``lgg`` and ``outlined`` fall back to.
+"""A user's own folder in place of the published sets: what ``labelled`` and ``outlined`` fall back to.
 
 Only a folder with neither slices.csv nor lgg.csv counts as such.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Final
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
-from training.data.archives import FloatArray, Images
-from training.data.layouts import own_data_set
-from training.data.multisequence import SequenceSlice
+from training.data.cases import BratsCases, MsdBrainTumour
+from training.data.figshare_mat import FigshareMat
+from training.data.folder_tree import FolderTree
+from training.data.kaggle_3m import Kaggle3m
 from training.data.samples import SPLITS_FILE, DataSet, Sample
 
-# After a sample's name: its mask.
-MASK = "|mask"
+# The most particular first: a kaggle_3m tree is a folder tree as well.
+OWN_LAYOUTS: Final[tuple[type[DataSet], ...]] = (MsdBrainTumour, BratsCases, Kaggle3m, FigshareMat, FolderTree)
+
+
+def own_data_set(folder: Path) -> DataSet:
+    """A user's folder in whatever layout it is. Raises ValueError where it is in none."""
+    for layout in OWN_LAYOUTS:
+        if layout.recognises(folder):
+            return layout(folder)
+    known = ", ".join(layout.layout for layout in OWN_LAYOUTS)
+    raise ValueError(f"{folder} is in no known layout: slices.csv, lgg.csv, {known}")
 
 
 def is_own(data: Path) -> bool:
@@ -54,14 +61,6 @@ def own_outlined(data: Path, split: str) -> tuple[Sample, ...]:
     return tuple(sample for sample in samples if sample.mask and ANY_SEQUENCE not in sample.sequences)
 
 
-def own_slices(data: Path, split: str) -> Iterator[SequenceSlice]:
-    """The slices of ``own_outlined``."""
-    samples = own_outlined(data, split)
-    for sample, pixels in zip(samples, own_data(data).pixels(samples), strict=True):
-        if pixels.mask is not None:
-            yield SequenceSlice(pixels.sequences, pixels.mask, sample.patient or sample.name)
-
-
 def own_key(data: Path) -> dict[str, Any]:
     """What tells one folder's cached arrays from another's; empty for the published sets, whose names are unique."""
     if not is_own(data):
@@ -70,20 +69,3 @@ def own_key(data: Path) -> dict[str, Any]:
     paths = {data_set.folder / name for sample in data_set.samples for name in (sample.image, sample.mask)}
     newest = max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
     return {"folder": str(data_set.folder), "newest": newest}
-
-
-class OwnImages(Images):
-    """The slices of a user's folder by name; ``NAME|mask`` is the mask of ``NAME``."""
-
-    def __init__(self, data: Path) -> None:
-        self._data_set = own_data(data)
-        self._samples = {sample.name: sample for sample in self._data_set.samples}
-
-    def grey(self, name: str) -> FloatArray:
-        """The first sequence, or the mask, as grey float32 (h, w) in [0, 1]."""
-        pixels = next(self._data_set.pixels([self._samples[name.removesuffix(MASK)]]))
-        if not name.endswith(MASK):
-            return next(iter(pixels.sequences.values()))
-        if pixels.mask is None:
-            raise FileNotFoundError(name)
-        return pixels.mask.astype(np.float32)

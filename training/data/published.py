@@ -4,65 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
-from training.data import lgg, slices
 from training.data.archives import TarImages, read_rows
-from training.data.brats_nifti import BratsCases
-from training.data.layouts import own_data_set
+from training.data.cases import BratsCases
+from training.data.own import own_data_set
 from training.data.samples import DataSet, Pixels, Sample
 
 # As slices.csv writes them.
 _SEQUENCES = {"T1": "t1", "T1C": "t1ce", "T2": "t2", "FLAIR": "flair"}
+# Order of the three panels in each image of lgg.csv.
+PANELS = ("t1", "flair", "t1ce")
 
 
-class SlicesTable(DataSet):
-    """Every row of slices.csv; its ``group``, a patient or a cluster of copies over all sources, is the patient."""
+class Table(DataSet):
+    """A CSV file with archives beside it; absent archives are skipped, so that a part of the data is usable."""
 
-    layout = "slices.csv"
+    archives: ClassVar[tuple[str, ...]]
 
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether the table is there."""
-        return (folder / slices.TABLE).is_file()
+        return (folder / cls.layout).is_file()
+
+    def pixels(self, samples: Iterable[Sample]) -> Iterator[Pixels]:
+        """Out of the archives, which stay open meanwhile."""
+        with TarImages(*filter(Path.exists, (self.folder / name for name in self.archives))) as archive:
+            for sample in samples:
+                image = archive.grey(sample.image)
+                mask = archive.grey(sample.mask) > 0.5 if sample.mask else None
+                # Sequences lie side by side in one image.
+                width = image.shape[1] // len(sample.sequences)
+                parts = {name: image[:, i * width : (i + 1) * width] for i, name in enumerate(sample.sequences)}
+                yield Pixels(parts, mask)
+
+
+class SlicesTable(Table):
+    """Every row of slices.csv; its ``group``, a patient or a cluster of copies over all sources, is the patient."""
+
+    layout = "slices.csv"
+    archives = ("slices_figshare.tar", "slices_other.tar")
 
     def describe(self) -> Iterator[Sample]:
         """CT heads included: they are in the splits as published."""
-        for row in read_rows(self.folder / slices.TABLE):
+        for row in read_rows(self.folder / self.layout):
             sequence = _SEQUENCES.get(row["sequence"], ANY_SEQUENCE)
             yield Sample(
                 row["image"], (sequence,), row["source"], row["label"], row["mask"], row["group"], row["split"]
             )
 
-    def pixels(self, samples: Iterable[Sample]) -> Iterator[Pixels]:
-        """Out of the archives, which stay open meanwhile."""
-        with slices.open_slices(self.folder) as archive:
-            for sample in samples:
-                mask = archive.grey(sample.mask) > 0.5 if sample.mask else None
-                yield Pixels({sample.sequences[0]: archive.grey(sample.image)}, mask)
 
+class LggTable(Table):
+    """Every row of lgg.csv: TCGA-LGG slices with FLAIR-abnormality masks.
 
-class LggTable(DataSet):
-    """Every row of lgg.csv."""
+    In a few patients a channel repeats FLAIR because the sequence was missing. The channels are used as published.
+    """
 
     layout = "lgg.csv"
-
-    @classmethod
-    def recognises(cls, folder: Path) -> bool:
-        """Whether the table is there."""
-        return (folder / lgg.TABLE).is_file()
+    archives = ("lgg.tar",)
 
     def describe(self) -> Iterator[Sample]:
-        """Slices without tumour included."""
-        for row in read_rows(self.folder / lgg.TABLE):
-            yield Sample(row["image"], lgg.PANELS, "lgg", "", row["mask"], row["patient"], row["split"])
-
-    def pixels(self, samples: Iterable[Sample]) -> Iterator[Pixels]:
-        """Out of the archive, which stays open meanwhile."""
-        with TarImages(self.folder / lgg.ARCHIVE) as archive:
-            for sample in samples:
-                item = lgg.read_lgg(archive, lgg.LggRow(sample.image, sample.mask, sample.patient, sample.split))
-                yield Pixels(item.sequences, item.mask)
+        """Slices without tumour included; by patient and then by position in the head."""
+        rows = read_rows(self.folder / self.layout)
+        for row in sorted(rows, key=lambda row: (row["patient"], int(row["slice"]))):
+            yield Sample(row["image"], PANELS, "lgg", "", row["mask"], row["patient"], row["split"])
 
 
 def detect(folder: Path) -> tuple[DataSet, ...]:

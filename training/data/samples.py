@@ -48,6 +48,16 @@ class Sample:
         """Unique in its data set."""
         return self.image if self.position is None else f"{self.image}#{self.position}"
 
+    @property
+    def unit(self) -> str:
+        """The patient, or the sample alone where none is known."""
+        return self.patient or self.name
+
+    @property
+    def group(self) -> str:
+        """What the bootstrap draws: a unit of its source."""
+        return f"{self.source}:{self.unit}"
+
 
 @dataclass(frozen=True)
 class Pixels:

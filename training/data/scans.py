@@ -19,13 +19,13 @@ import numpy.typing as npt
 
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
-from training.data.archives import TarImages, UInt8Array, cached, to_uint8
-from training.data.brats_nifti import BratsCases
-from training.data.lgg import ARCHIVE, TABLE, LggRow, lgg_rows, read_lgg
+from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.cases import BratsCases, Case, VolumeSet, read_volume
 from training.data.multisequence import SequenceSlice
+from training.data.outlined import lgg_rows, read_lgg
 from training.data.own import is_own, own_data, own_key, own_outlined
-from training.data.samples import DataSet, Sample
-from training.data.volumes import Case, VolumeSet, read_volume
+from training.data.published import LggTable
+from training.data.samples import Sample
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -108,30 +108,15 @@ def stacked(slices: Sequence[SequenceSlice]) -> LabelledScan:
     return LabelledScan(sequences, stack(item.mask for item in slices)[None])
 
 
-def _read_stack(data: Path, rows: Sequence[LggRow]) -> LabelledScan:
-    with TarImages(data / ARCHIVE) as archive:
-        return stacked([read_lgg(archive, row) for row in rows])
-
-
 def _stacks(data: Path, split: str) -> Iterator[Scan]:
-    for patient, group in groupby(lgg_rows(data, split), key=lambda row: row.patient):
+    for patient, group in groupby(lgg_rows(data, split), key=lambda row: row.unit):
         rows = tuple(group)
-        key = {"images": [row.image for row in rows]}
-        yield Scan(patient, patient, LGG, key, partial(_read_stack, data, rows))
+        key = {"images": [row.name for row in rows]} | own_key(data)
+        yield Scan(patient, patient, OWN_STACKS if is_own(data) else LGG, key, partial(_read_stack, data, rows))
 
 
-def _read_own(data_set: DataSet, samples: Sequence[Sample]) -> LabelledScan:
-    pixels = zip(samples, data_set.pixels(samples), strict=True)
-    return stacked([SequenceSlice(p.sequences, p.mask, sample.patient) for sample, p in pixels if p.mask is not None])
-
-
-def _own_stacks(data: Path, split: str) -> Iterator[Scan]:
-    data_set = own_data(data)
-    for patient, group in groupby(own_outlined(data, split), key=lambda sample: sample.patient or sample.name):
-        samples = tuple(group)
-
-        key = own_key(data) | {"names": [sample.name for sample in samples]}
-        yield Scan(patient, patient, OWN_STACKS, key, partial(_read_own, data_set, samples))
+def _read_stack(data: Path, rows: Sequence[Sample]) -> LabelledScan:
+    return stacked(list(read_lgg(data, rows)))
 
 
 def _read_case(case: Case) -> LabelledScan:
@@ -163,10 +148,10 @@ def scans(data: Path, split: str) -> list[Scan]:
     such split.
     """
     if not is_own(data):
-        return [*(_stacks(data, split) if (data / TABLE).is_file() else ()), *_brats(data, split)]
+        return [*(_stacks(data, split) if LggTable.recognises(data) else ()), *_brats(data, split)]
     data_set = own_data(data)
     if not isinstance(data_set, VolumeSet):
-        return list(_own_stacks(data, split))
+        return list(_stacks(data, split))
     wanted = dict.fromkeys(sample.image for sample in own_outlined(data, split))
     return list(_cases((data_set.cases[name] for name in wanted), OWN))
 

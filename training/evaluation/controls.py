@@ -6,33 +6,34 @@ Every classifier here is fitted on ``train`` alone, with settings that were fixe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric
+from training.classification.evaluate import PATIENT_SOURCE, SLICES, name_of
 from training.classification.label_sets import LABEL_SETS
 from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.labelled import Slices, load_slices, read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
 from training.data.own import is_own, own_key
-from training.data.slices import load_slices, open_slices, slice_rows
-from training.evaluation.classification import accuracy, balanced_accuracy
-from training.evaluation.classifier import OWN_SLICES, PATIENT_SOURCE, SLICES
+from training.data.published import SlicesTable
+from training.data.samples import Sample
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-from training.evaluation.segmenter import outlined_split
-from training.records import Record
+from training.evaluation.rates import accuracy, balanced_accuracy
+from training.records import Part, Record
+from training.segmentation.evaluate import outlined_split
 
 IntArray = npt.NDArray[np.int64]
 
@@ -46,10 +47,8 @@ PENALTY: Final = 10.0
 SEED: Final = 0
 
 
-class Control(BaseModel):
+class Control(Part):
     """One control: what was done, on how many items it was fitted (0: none), and what that reaches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     method: str
@@ -64,16 +63,6 @@ class Controls(Record):
     split: str
     classification: tuple[Control, ...]
     segmentation: tuple[Control, ...]
-
-
-@dataclass(frozen=True)
-class Thumbnails:
-    """``pixels`` uint8 (n, 64, 64), ``labels`` int64 (n,), and text (n,) ``groups`` and ``sources``."""
-
-    pixels: UInt8Array
-    labels: IntArray
-    groups: npt.NDArray[np.str_]
-    sources: npt.NDArray[np.str_]
 
 
 Classifier = Callable[[npt.NDArray[np.float32], IntArray, npt.NDArray[np.float32]], IntArray]
@@ -152,40 +141,28 @@ SHORTCUTS: Final = (
 )
 
 
-def thumbnails(data: Path, split: str, labels: tuple[str, ...], *, published: bool = False) -> Thumbnails:
+def thumbnails(data: Path, split: str, labels: tuple[str, ...], *, published: bool = False) -> Slices:
     """Slices of a split at 64x64: cut to the head and stretched as for a network, or simply shrunk."""
-    rows = slice_rows(data, split, labels)
-    if published:
-        pixels = _published(data, split, labels)
-    else:
-        pixels = load_slices(data, split, ClassificationPreprocessing(size=SIDE), labels).images
-    return Thumbnails(
-        np.asarray(pixels),
-        np.array([labels.index(row.label) for row in rows], np.int64),
-        np.array([row.group for row in rows]),
-        np.array([row.source for row in rows]),
-    )
+    slices = load_slices(data, split, ClassificationPreprocessing(size=SIDE), labels)
+    return replace(slices, images=_published(data, split, slices.rows)) if published else slices
 
 
-def _published(data: Path, split: str, labels: tuple[str, ...]) -> UInt8Array:
-    rows = slice_rows(data, split, labels)
-
+def _published(data: Path, split: str, rows: Sequence[Sample]) -> UInt8Array:
     def build() -> dict[str, npt.NDArray[Any]]:
-        with open_slices(data) as archive:
-            shrunk = [cv2.resize(archive.grey(row.image), (SIDE, SIDE), interpolation=cv2.INTER_AREA) for row in rows]
+        shrunk = [cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA) for grey in read_greys(data, rows)]
         return {"images": to_uint8(np.array(shrunk, np.float32))}
 
-    return cached(f"published-{split}-{SIDE}", {"images": [row.image for row in rows]} | own_key(data), build)["images"]
+    return cached(f"published-{split}-{SIDE}", {"images": [row.name for row in rows]} | own_key(data), build)["images"]
 
 
 def classification_control(
-    shortcut: Shortcut, train: Thumbnails, asked: Thumbnails, split: str, data_set: str = SLICES
+    shortcut: Shortcut, train: Slices, asked: Slices, split: str, data_set: str = SLICES
 ) -> tuple[Metric, ...]:
     """Fit on ``train``, answer for ``asked``: accuracies with their intervals over groups, and of the Figshare part."""
     labels = train.labels
     if shortcut.permuted_labels:
         labels = np.random.default_rng(SEED).permutation(labels)
-    predicted = shortcut.classify(shortcut.features(train.pixels), labels, shortcut.features(asked.pixels))
+    predicted = shortcut.classify(shortcut.features(train.images), labels, shortcut.features(asked.images))
     return (
         *_accuracies(predicted, asked, np.ones(len(predicted), bool), data_set, split),
         *_accuracies(predicted, asked, asked.sources == PATIENT_SOURCE, f"slices of {PATIENT_SOURCE}", split),
@@ -193,7 +170,7 @@ def classification_control(
 
 
 def _accuracies(
-    predicted: IntArray, asked: Thumbnails, part: npt.NDArray[np.bool_], data_set: str, split: str
+    predicted: IntArray, asked: Slices, part: npt.NDArray[np.bool_], data_set: str, split: str
 ) -> list[Metric]:
     if not part.any():
         return []
@@ -205,7 +182,7 @@ def _accuracies(
             "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
         }
 
-    return measured(figures, asked.groups[part].tolist(), data_set, split)
+    return measured(figures, np.array(asked.groups)[part].tolist(), data_set, split)
 
 
 def empty_masks(images: list[str], slices: list[SequenceSlice], data_set: str) -> MaskPredictions:
@@ -236,7 +213,7 @@ def run_controls(data: Path, out: Path, split: str = "val") -> Controls:
     """
     if split not in ("val", "test"):
         raise ValueError(f"controls are fitted on train and scored on val or test, not on {split!r}")
-    has_slices = is_own(data) or (data / "slices.csv").exists()
+    has_slices = is_own(data) or SlicesTable.recognises(data)
     record = Controls(
         split=split,
         classification=tuple(_classification(data, split)) if has_slices else (),
@@ -256,39 +233,20 @@ def present_label_sets(data: Path) -> Mapping[str, tuple[str, ...]]:
     return {name: labels for name, labels in LABEL_SETS.items() if set(labels) <= present}
 
 
-def _classification(data: Path, split: str) -> list[Control]:
-    controls = []
+def _classification(data: Path, split: str) -> Iterator[Control]:
     for labels in present_label_sets(data).values():
         for shortcut in SHORTCUTS:
-            train = thumbnails(data, "train", labels, published=shortcut.published)
-            asked = thumbnails(data, split, labels, published=shortcut.published)
-            metrics = classification_control(shortcut, train, asked, split, OWN_SLICES if is_own(data) else SLICES)
-            controls.append(
-                Control(
-                    name=shortcut.name,
-                    method=shortcut.method,
-                    labels=labels,
-                    fitted_on=len(train.labels),
-                    metrics=metrics,
-                )
-            )
-    return controls
+            train, asked = (thumbnails(data, part, labels, published=shortcut.published) for part in ("train", split))
+            metrics = classification_control(shortcut, train, asked, split, name_of(data))
+            about = {"name": shortcut.name, "method": shortcut.method, "labels": labels}
+            yield Control(**about, fitted_on=len(train.labels), metrics=metrics)
 
 
-def _segmentation(data: Path, split: str) -> list[Control]:
-    controls = []
+def _segmentation(data: Path, split: str) -> Iterator[Control]:
     for data_set, (images, slices) in outlined_split(data, split).items():
-        if data_set == HEALTHY:
-            # An empty answer is the right one there.
-            continue
-        item = empty_masks(images, slices, data_set)
-        controls.append(
-            Control(
-                name="all empty",
-                method=f"no tumour in any slice of {data_set}",
-                labels=("tumor",),
-                fitted_on=0,
-                metrics=(*mask_metrics(item, split), *_misleading_figures(item, data_set, split)),
-            )
-        )
-    return controls
+        # Of heads without tumour an empty answer is the right one.
+        if data_set != HEALTHY:
+            item = empty_masks(images, slices, data_set)
+            metrics = (*mask_metrics(item, split), *_misleading_figures(item, data_set, split))
+            method = f"no tumour in any slice of {data_set}"
+            yield Control(name="all empty", method=method, labels=("tumor",), fitted_on=0, metrics=metrics)

@@ -1,21 +1,120 @@
-"""Figures of exported graphs on a split: from published slices through the serving transform to original pixels."""
+"""Figures of exported graphs on a split: of what, a run folder or a shipped bundle, and under which labels."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from core.contracts.manifest import Metric, Variant
-from training.bundle.onnx_files import OnnxModel
-from training.data.own import is_own
-from training.evaluation.classifier import OWN_SLICES, SLICES, answers, class_metrics, confusion_rows
-from training.evaluation.failures import class_failures, mask_failures
-from training.evaluation.inputs import labelled_inputs
-from training.evaluation.mask_figures import mask_metrics
-from training.evaluation.predictions import outlines_path, predictions_path
-from training.evaluation.segmenter import mask_answers, outline_answers
-from training.evaluation.subject import Subject, subject_of
-from training.evaluation.volumes import region_metrics, volume_answers
-from training.records import Evaluate, Failure
+from core.contracts.manifest import Calibration, Manifest, Metric, Preprocessing, Variant
+from core.runtime.bundle import MANIFEST_NAME, load_bundle
+from training.classification.label_sets import LABEL_SETS, LabelSets
+from training.evaluation.mask_figures import mask_failures
+from training.evaluation.predictions import MaskPredictions, predictions_path
+from training.kinds import Kind, kind_named, kind_of
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Failure
+
+# Where the figures of a bundle go by default: its own folder is as shipped.
+BUNDLE_RUNS = Path("runs")
+
+
+@dataclass(frozen=True)
+class View:
+    """One label set on a classifier's graph.
+
+    ``indices``: the logit of each label, in order; the softmax runs over these alone. ``temperature`` divides the
+    graph's logits once more (1: the graph has done it). ``quantile``: a label is in the prediction set when 1 minus
+    its probability is at most that; None where it was never fitted for these labels.
+    """
+
+    labels: tuple[str, ...]
+    indices: tuple[int, ...]
+    temperature: float = 1.0
+    quantile: float | None = None
+
+    @classmethod
+    def calibrated(cls, labels: tuple[str, ...], indices: tuple[int, ...], calibration: Calibration | None) -> View:
+        """Labels at the temperature that was fitted for them."""
+        if calibration is None:
+            return cls(labels, indices)
+        temperature = 1.0 if calibration.temperature_in_graph else calibration.temperature
+        return cls(labels, indices, temperature, calibration.conformal_quantile)
+
+    def restricted(self, label_set: str) -> View:
+        """Some of its labels, at its temperature; a quantile that was fitted for other labels promises nothing."""
+        labels = LABEL_SETS[label_set]
+        if not set(labels) <= set(self.labels):
+            raise ValueError(f"{label_set} needs {', '.join(labels)}; the graph knows {', '.join(self.labels)}")
+        return View(labels, tuple(self.indices[self.labels.index(label)] for label in labels), self.temperature)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Graph files to score. ``views``: by the folder that its figures go to, first what the graph itself states.
+
+    ``thresholds``: the probability from which a pixel or voxel belongs to a region, one a region, of segmenters.
+    """
+
+    kind: Kind
+    preprocessing: Preprocessing
+    files: Mapping[Variant, Path]
+    views: Mapping[Path, View]
+    thresholds: tuple[float, ...]
+    smallest_component_ml: float
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Every label of any view."""
+        return tuple(dict.fromkeys(label for view in self.views.values() for label in view.labels))
+
+
+def _thresholds(record: Export | Manifest) -> tuple[float, ...]:
+    return record.thresholds or (record.threshold or 0.5,) * len(record.labels)
+
+
+def subject_of(folder: Path, out: Path | None = None, label_set: str | None = None) -> Subject:
+    """The run or bundle in ``folder``; figures go to ``out``, by default the run itself or ``runs/NAME-VERSION``.
+
+    A run has a view for its own labels and, each in a folder of its name, one for every calibrated label set. With
+    ``label_set``, a key of ``LABEL_SETS``, that is the only view, calibrated or not.
+
+    Raises FileNotFoundError for a run that was not exported, BundleCorrupt for a damaged bundle, ValueError for a
+    label set that is unknown or that the graph does not cover.
+    """
+    if label_set is not None and label_set not in LABEL_SETS:
+        raise ValueError(f"{label_set!r} is no label set: there are {', '.join(LABEL_SETS)}")
+    if (folder / MANIFEST_NAME).exists():
+        return _bundle(folder, out, label_set)
+    return _run(folder, out or folder, label_set)
+
+
+def _run(run: Path, out: Path, label_set: str | None) -> Subject:
+    export = Export.read(run)
+    kind = kind_named(export.kind)
+    files: dict[Variant, Path] = {"reference": run / REFERENCE_FILE}
+    if (run / INT8_FILE).exists():
+        files["int8"] = run / INT8_FILE
+    own = View(export.labels, tuple(range(len(export.labels))), quantile=export.conformal_quantile)
+    sets = LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
+    views = {out: own} | {
+        out / item.name: View.calibrated(item.labels, item.label_indices, item.calibration) for item in sets
+    }
+    if label_set is not None:
+        views = {out / label_set: views.get(out / label_set) or own.restricted(label_set)}
+    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), export.smallest_component_ml)
+
+
+def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
+    bundle = load_bundle(folder)
+    manifest = bundle.manifest
+    target = out or BUNDLE_RUNS / f"{manifest.name}-{manifest.version}"
+    view = View.calibrated(manifest.labels, manifest.logit_indices, manifest.calibration)
+    if label_set is not None and LABEL_SETS[label_set] != view.labels:
+        target, view = target / label_set, view.restricted(label_set)
+    files = {file.variant: bundle.file_path(file) for file in manifest.files}
+    views = {target: view}
+    kind, preprocessing = kind_of(manifest.task), manifest.preprocessing
+    return Subject(kind, preprocessing, files, views, _thresholds(manifest), manifest.smallest_component_ml)
 
 
 def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, label_set: str | None = None) -> Evaluate:
@@ -30,65 +129,34 @@ def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, lab
     for a label set that the graph does not cover.
     """
     subject = subject_of(run, out, label_set)
-    if subject.kind == "classifier":
-        return _evaluate_classifier(subject, data, split)
-    return _evaluate_segmenter(subject, data, split)
+    return subject.kind.evaluate(subject, data, split)
 
 
-def _evaluate_classifier(subject: Subject, data: Path, split: str) -> Evaluate:
-    inputs = labelled_inputs(data, split, subject.size, subject.labels)
-    logits = {variant: OnnxModel(path).run_all(inputs.images)["logits"] for variant, path in subject.files.items()}
-    outlines = {variant: outline_answers(path, subject.size, data, split) for variant, path in subject.files.items()}
-    data_set = OWN_SLICES if is_own(data) else SLICES
-    results = []
-    for folder, view in subject.views.items():
-        folder.mkdir(parents=True, exist_ok=True)
-        answered = {variant: answers(values, inputs, subject.labels, view) for variant, values in logits.items()}
-        figures: dict[Variant, tuple[Metric, ...]] = {}
-        for variant, item in answered.items():
-            item.save(predictions_path(folder, split, variant))
-            figures[variant] = tuple(class_metrics(item, view.quantile, split, data_set))
-            outline = outlines[variant]
-            if outline is not None:
-                outline.save(outlines_path(folder, split, variant))
-                figures[variant] += tuple(mask_metrics(outline, split))
-        reference = answered["reference"]
-        results.append(_written(folder, split, figures, class_failures(reference), confusion_rows(reference)))
-    return results[0]
-
-
-def _evaluate_segmenter(subject: Subject, data: Path, split: str) -> Evaluate:
+def evaluate_masks(
+    subject: Subject,
+    split: str,
+    answer: Callable[[Path], MaskPredictions],
+    figures_of: Callable[[MaskPredictions, str], list[Metric]],
+) -> Evaluate:
+    """Score the masks that ``answer`` draws with each file of a segmenter."""
     (folder,) = subject.views
     folder.mkdir(parents=True, exist_ok=True)
-    figures: dict[Variant, tuple[Metric, ...]] = {}
-    failures: tuple[Failure, ...] = ()
-    for variant, path in subject.files.items():
-        if subject.volume is not None:
-            item = volume_answers(path, subject.volume, data, split)
-            metrics = region_metrics(item, split)
-        else:
-            item = mask_answers(path, subject.size, subject.threshold, data, split)
-            metrics = mask_metrics(item, split)
+    answers = {variant: answer(path) for variant, path in subject.files.items()}
+    for variant, item in answers.items():
         item.save(predictions_path(folder, split, variant))
-        figures[variant] = tuple(metrics)
-        if variant == "reference":
-            failures = mask_failures(item)
-    return _written(folder, split, figures, failures)
+    figures = {variant: tuple(figures_of(item, split)) for variant, item in answers.items()}
+    return write_figures(folder, split, figures, mask_failures(answers["reference"]))
 
 
-def _written(
+def write_figures(
     folder: Path,
     split: str,
-    figures: dict[Variant, tuple[Metric, ...]],
+    figures: Mapping[Variant, tuple[Metric, ...]],
     failures: tuple[Failure, ...],
     confusion: tuple[tuple[int, ...], ...] = (),
 ) -> Evaluate:
-    result = Evaluate(
-        split=split,
-        reference=figures["reference"],
-        int8=figures.get("int8", ()),
-        confusion=confusion,
-        failures=failures,
-    )
+    """Write ``evaluate.json`` into ``folder``."""
+    reference, int8 = figures["reference"], figures.get("int8", ())
+    result = Evaluate(split=split, reference=reference, int8=int8, confusion=confusion, failures=failures)
     result.write(folder)
     return result

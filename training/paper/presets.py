@@ -11,9 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from training.config import Augmentation, ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig, SequenceDropout
-from training.data.lgg import lgg_rows
-from training.data.outlined import outlined_rows
-from training.data.slices import slice_rows
+from training.data.labelled import slice_rows
+from training.data.outlined import lgg_rows, outlined_rows
 
 EPOCHS = 50
 # No change but those that a preset names.

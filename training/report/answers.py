@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluation.classification import area_under_roc, confusion_matrix
+from training.data.cases import Volume
 from training.evaluation.predictions import ClassPredictions
-from training.evaluation.probabilities import BINS, expected_calibration_error, reliability
+from training.evaluation.rates import BINS, area_under_roc, confusion_matrix, expected_calibration_error, reliability
+from training.report.page import Section
+from training.report.scored import Scored
 from training.report.style import BLUE, GREY, PALETTE, RED, figure
 
 FloatArray = npt.NDArray[np.float64]
@@ -89,21 +91,60 @@ def plot_reliability(axes: Any, below: Any, item: ClassPredictions) -> None:
     below.set_ylabel("answers")
 
 
-def draw_confusion(path: Path, item: ClassPredictions) -> None:
-    """The confusion matrix."""
+def _draw_confusion(path: Path, item: ClassPredictions) -> None:
     side = 1.6 + 0.75 * len(item.names)
     with figure(path, side + 0.5, side) as drawn:
         plot_confusion(drawn.subplots(), item)
 
 
-def draw_roc(path: Path, item: ClassPredictions) -> None:
-    """The ROC curves, each class against the rest."""
+def _draw_roc(path: Path, item: ClassPredictions) -> None:
     with figure(path, 4.6, 4.4) as drawn:
         plot_roc(drawn.subplots(), item)
 
 
-def draw_reliability(path: Path, item: ClassPredictions) -> None:
-    """The reliability diagram."""
+def _draw_reliability(path: Path, item: ClassPredictions) -> None:
     with figure(path, 4.6, 4.8) as drawn:
         axes, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         plot_reliability(axes, below, item)
+
+
+def classifier_sections(item: Scored, out: Path, _volume: Volume) -> list[Section]:
+    """Confusion, ROC and reliability of one classifier, drawn into ``out``."""
+    answers, stated = item.classes(), item.stated
+    confusion, roc, calibration = (f"{item.stem}-{name}.png" for name in ("confusion", "roc", "reliability"))
+    _draw_confusion(out / confusion, answers)
+    _draw_roc(out / roc, answers)
+    _draw_reliability(out / calibration, answers)
+    return [
+        Section(
+            f"Confusion, {item.address}",
+            {confusion: f"confusion matrix of {item.address}"},
+            f"{len(answers.labels)} slices: accuracy {stated('accuracy')}, balanced "
+            f"{stated('balanced_accuracy')}. {_commonest_error(answers)}",
+        ),
+        Section(
+            f"ROC, {item.address}",
+            {roc: f"ROC curves of {item.address}, one class against the rest"},
+            f"Each class against the rest by its own probability; mean of the areas {stated('macro AUC')}. "
+            "An area says how slices are ranked, not how many answers are right.",
+        ),
+        Section(
+            f"Reliability, {item.address}",
+            {calibration: f"reliability diagram of {item.address}"},
+            f"ECE {stated('ECE')} (drawing slices again pushes it up, so its interval may lie above it), Brier "
+            f"score {stated('Brier score')}; the temperature was fitted on `val`. Points above the dotted line "
+            "are answers that were right more often than they claimed; bins of few answers scatter.",
+        ),
+    ]
+
+
+def _commonest_error(answers: ClassPredictions) -> str:
+    names = answers.names.tolist()
+    pairs: dict[tuple[str, str], int] = {}
+    for truth, answer in zip(answers.labels.tolist(), answers.predicted.tolist(), strict=True):
+        if truth != answer:
+            pairs[names[truth], names[answer]] = pairs.get((names[truth], names[answer]), 0) + 1
+    if not pairs:
+        return "No answer was wrong."
+    (truth, answer), count = max(pairs.items(), key=lambda pair: pair[1])
+    return f"The commonest of its {sum(pairs.values())} errors is {truth} answered as {answer} ({count})."

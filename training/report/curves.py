@@ -11,6 +11,7 @@ import torch
 
 from core.contracts.manifest import Manifest
 from training.loop.trainer import CHECKPOINT
+from training.report.page import Section
 from training.report.scored import made_from
 from training.report.style import GREY, PALETTE, figure
 
@@ -60,9 +61,19 @@ def _plot(loss: Any, validation: Any, curves: Curves) -> None:
     validation.legend(loc="lower right")
 
 
-def draw_curves(path: Path, runs: Sequence[Curves]) -> None:
-    """Loss above, figures on validation below, a column a run."""
+def draw_curves(path: Path, runs: Sequence[Curves]) -> Section:
+    """Loss above, figures on validation below, a column a run; what can and cannot be read off them."""
     with figure(path, 3.4 * len(runs) + 0.4, 4.4) as drawn:
         rows = drawn.subplots(2, len(runs), squeeze=False, sharex="col", height_ratios=(1, 1.5))
         for (loss, validation), curves in zip(rows.T, runs, strict=True):
             _plot(loss, validation, curves)
+    lines = []
+    for run in runs:
+        last = ", ".join(f"{name.replace('_', ' ')} {run.history[-1][name]:.3f}" for name in run.figures)
+        state = f"the run behind `{run.bundle}`" if run.bundle else "a run that is no shipped bundle by itself"
+        lines.append(f"- `{run.name}`: {state}; at the end {last}")
+    text = (
+        "Averaged weights on `val`, from the history of each run's last checkpoint. Losses contain smoothing, teachers "
+        "and masks as each run is set up: compare them within a run only.\n\n" + "\n".join(lines)
+    )
+    return Section("Training curves", {path.name: "loss and figures on validation"}, text)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from training.classification.label_sets import LABEL_SETS
 from training.data.archives import read_rows
-from training.data.lgg import TABLE as LGG_TABLE
+from training.data.labelled import slice_rows
+from training.data.published import LggTable
 from training.data.samples import SPLITS
-from training.data.slices import slice_rows
+from training.report.page import Section
 from training.report.style import GREY, PALETTE, figure
 
 # (label, source) and how many slices, by split.
@@ -35,7 +36,7 @@ def class_counts(data: Path) -> Counts:
 
 def outlined_counts(data: Path) -> Counts:
     """Slices of TCGA-LGG with and without tumour; empty where the set is not there."""
-    table = data / LGG_TABLE
+    table = data / LggTable.layout
     counts: dict[str, Counter[tuple[str, str]]] = {}
     for row in read_rows(table) if table.exists() else ():
         shown = WITH if int(row["tumor_pixels"]) else WITHOUT
@@ -60,8 +61,8 @@ def _plot(axes: Any, counts: Counter[tuple[str, str]], names: list[str], colours
     axes.set_xlabel("slices")
 
 
-def draw_distribution(path: Path, data: Path) -> Counts:
-    """Classes by source, a panel a split, and below them TCGA-LGG; returns the counts of the labelled slices."""
+def draw_distribution(path: Path, data: Path) -> Section:
+    """Classes by source, a panel a split, and below them TCGA-LGG; what is said of them."""
     classes, outlined = class_counts(data), outlined_counts(data)
     names = list(dict.fromkeys(label for counts in classes.values() for label, _ in sorted(counts)))
     sources = sorted({source for counts in classes.values() for _, source in counts})
@@ -84,4 +85,21 @@ def draw_distribution(path: Path, data: Path) -> Counts:
             _plot(axes, every, [split for split in SPLITS if split in outlined], {WITH: PALETTE[5], WITHOUT: GREY})
             axes.set_title("TCGA-LGG: outlined slices")
             axes.legend(loc="lower right")
-    return classes
+    return _section(path.name, classes)
+
+
+def _section(image: str, counts: Counts) -> Section:
+    """Counts, and which classes come from one source."""
+    sources: dict[str, set[str]] = {}
+    for found in counts.values():
+        for label, source in found:
+            sources.setdefault(label, set()).add(source)
+    single = [f"{label} ({next(iter(names))})" for label, names in sorted(sources.items()) if len(names) == 1]
+    caution = f" {_listed(single)} come from one source each, so the source may give them away." if single else ""
+    many = ", ".join(f"{found.total():,} in `{split}`" for split, found in counts.items())
+    text = f"Labelled slices as training uses them, without the CT heads in `train`: {many}.{caution}"
+    return Section("Class distribution", {image: "slices of each class by source and split"}, text)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
 from core.contracts.manifest import ClassificationPreprocessing
+from core.contracts.tensors import PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
 from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
-from training.config import Augmentation, ClassifierConfig
-from training.data.archives import TarImages
-from training.data.brats_nifti import BratsCases
-from training.data.lgg import ARCHIVE, PANELS, lgg_rows, read_lgg
+from training.config import ClassifierConfig
+from training.data.cases import BratsCases, Volume, read_volume
 from training.data.multisequence import SequenceSlice
-from training.data.volumes import Volume, read_volume
+from training.data.outlined import lgg_rows, read_lgg
+from training.data.published import PANELS
 from training.evaluation.inputs import outlined_inputs, pick
 from training.evaluation.mask_figures import LGG
 from training.evaluation.masks import dice
 from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.paper.presets import paper_classifier
-from training.report.pictures import Outlined, draw_augmented, draw_planes, draw_sequences, largest_cut
+from training.report.page import Section, dice_table
+from training.report.pictures import Outlined, draw_augmented, draw_masks, draw_planes, draw_sequences, largest_cut
 from training.report.scored import Scored
 
 # Millimetres above and below the largest cut at which the phantom's masks are shown.
@@ -36,21 +37,31 @@ _ALL_SEQUENCES: Final = "t1+t1ce+flair"
 SEQUENCES: Final = "sequences.png"
 PLANES: Final = "planes.png"
 AUGMENTED: Final = "augmented.png"
+_PHANTOM: Final = (
+    "The head is synthetic (`training/report/phantom.py`). What may be passed on differs between the data sets, and "
+    "one is of doubtful provenance, so no patient's image stands here. Real slices have more in them than this; "
+    "`--with-images FOLDER` draws the same figures from your own copy of the data."
+)
 
 
-def draw_examples(folder: Path, volume: Volume, presets: Mapping[str, Augmentation]) -> None:
-    """Sequences, planes and augmented slices of a volume, as ``SEQUENCES``, ``PLANES`` and ``AUGMENTED``."""
+def draw_examples(folder: Path, volume: Volume, data: Path) -> list[Section]:
+    """Sequences, planes and augmented slices of a volume in ``folder``; what is said of the phantom's."""
     draw_sequences(folder / SEQUENCES, volume)
     draw_planes(folder / PLANES, volume)
     grey = volume.axial(largest_cut(volume)[2]).sequences["t1ce"]
     prepared, _ = prepare_classification(grey, ClassificationPreprocessing(size=_SIDE))
-    draw_augmented(folder / AUGMENTED, prepared[0], presets)
-
-
-def classifier_presets(data: Path) -> dict[str, Augmentation]:
-    """The augmentation of each preset."""
     falx = ClassifierConfig()
-    return {"falx": falx.augmentation, "paper": paper_classifier(falx, data).augmentation}
+    presets = {"falx": falx.augmentation, "paper": paper_classifier(falx, data).augmentation}
+    draw_augmented(folder / AUGMENTED, prepared[0], presets)
+    return [
+        Section("Sequences and planes", {SEQUENCES: "one slice in four sequences", PLANES: "three planes"}, _PHANTOM),
+        Section(
+            "Augmented slices",
+            {AUGMENTED: "a slice changed at random as in training"},
+            "The phantom's T1 post-contrast slice, prepared as for the classifier, and random changes of the presets "
+            "`falx` (ours) and `paper`: only the paper's turns heads upside down. MixUp is not shown.",
+        ),
+    ]
 
 
 def answered(item: Scored, slices: Sequence[SequenceSlice]) -> list[Outlined]:
@@ -63,7 +74,7 @@ def answered(item: Scored, slices: Sequence[SequenceSlice]) -> list[Outlined]:
     assert preprocessing.kind == "segmentation"
     shown = []
     for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*PANELS)), strict=True):
-        probability = model.run(prepared.image[None])["probability"][0, 0]
+        probability = model.run(prepared.image[None])[PROBABILITY][0, 0]
         predicted = prepared.placement.restore(probability) >= threshold
         overlap = dice(predicted, source.mask)
         shown.append(Outlined(f"Dice {overlap:.2f}", source.sequences["flair"], source.mask, predicted))
@@ -93,6 +104,21 @@ def patient_slices(item: Scored, data: Path, split: str) -> list[SequenceSlice]:
     tumour = answers.only(answers.has_tumour)
     order = np.argsort(tumour.dice)
     names = [str(tumour.images[order[round(share * (len(order) - 1))]]) for share in _QUANTILES]
-    rows = {row.image: row for row in lgg_rows(data, split)}
-    with TarImages(data / ARCHIVE) as archive:
-        return [read_lgg(archive, rows[name]) for name in names]
+    rows = {row.name: row for row in lgg_rows(data, split)}
+    return list(read_lgg(data, [rows[name] for name in names]))
+
+
+def masks_section(item: Scored, out: Path, volume: Volume) -> list[Section]:
+    """The phantom's masks, drawn into ``out``, and the figures on patients that count instead."""
+    image = f"{item.stem}-masks.png"
+    draw_masks(out / image, answered(item, phantom_slices(volume)))
+    text = (
+        f"Three axial slices of the phantom, segmented by `{item.address}` from T1, T1 post-contrast and FLAIR. "
+        f"Agreement on a drawing is no measurement; these are, on `{item.figures.split}`:\n\n{dice_table(item)}"
+    )
+    return [Section(f"Masks over FLAIR, {item.address}", {image: f"outline and answer of {item.address}"}, text)]
+
+
+def draw_patient_masks(item: Scored, out: Path, data: Path, split: str) -> None:
+    """Masks over slices of patients."""
+    draw_masks(out / f"{item.stem}-masks.png", answered(item, patient_slices(item, data, split)))

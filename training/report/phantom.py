@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from training.data.archives import FloatArray, UInt8Array
-from training.data.volumes import Volume
+from training.data.cases import Volume
 
 # Voxels of 1 mm towards the patient's left, back and head.
 SHAPE: Final = (160, 192, 144)

@@ -14,19 +14,15 @@ import torch
 from core.contracts.sequences import SEQUENCES
 from training.config import Augmentation
 from training.data.archives import FloatArray
-from training.data.volumes import Volume
+from training.data.cases import Volume
 from training.loop.augment import augment
-from training.report.style import BLUE, ORANGE, RED, SKY, figure, show_grey
+from training.report.style import BLUE, ORANGE, RED, SKY, figure, legend, show_grey
 
 BoolArray = npt.NDArray[np.bool_]
 
 SEQUENCE_TITLES: Final = {"t1": "T1", "t1ce": "T1 post-contrast", "t2": "T2", "flair": "FLAIR"}
 # By region code, in the order of the legend.
-REGIONS: Final = {
-    2: ("oedema", ORANGE),
-    3: ("enhancing", RED),
-    1: ("necrotic or non-enhancing core", BLUE),
-}
+REGIONS: Final = {2: ("oedema", ORANGE), 3: ("enhancing", RED), 1: ("necrotic or non-enhancing core", BLUE)}
 # Changed slices in a row, beside the one they come from.
 VARIANTS: Final = 5
 
@@ -57,11 +53,7 @@ def planes_through(voxels: npt.NDArray[Any], at: tuple[int, int, int]) -> dict[s
     of sagittal ones.
     """
     x, y, z = at
-    return {
-        "axial": voxels[:, :, z].T,
-        "coronal": voxels[:, y, ::-1].T,
-        "sagittal": voxels[x, :, ::-1].T,
-    }
+    return {"axial": voxels[:, :, z].T, "coronal": voxels[:, y, ::-1].T, "sagittal": voxels[x, :, ::-1].T}
 
 
 def _outline_regions(axes: Any, regions: npt.NDArray[np.uint8]) -> None:
@@ -72,10 +64,7 @@ def _outline_regions(axes: Any, regions: npt.NDArray[np.uint8]) -> None:
 
 
 def _region_legend(drawn: Any) -> None:
-    from matplotlib.lines import Line2D
-
-    lines = [Line2D([], [], color=colour, label=name) for name, colour in REGIONS.values()]
-    drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))
+    legend(drawn, {name: {"color": colour} for name, colour in REGIONS.values()})
 
 
 def draw_sequences(path: Path, volume: Volume) -> None:
@@ -131,8 +120,6 @@ def draw_augmented(path: Path, image: FloatArray, presets: Mapping[str, Augmenta
 
 def draw_masks(path: Path, slices: Sequence[Outlined]) -> None:
     """FLAIR slices with what was outlined and what a model answers."""
-    from matplotlib.lines import Line2D
-
     with figure(path, 2.6 * len(slices), 3.2) as drawn:
         for axes, item in zip(drawn.subplots(1, len(slices), squeeze=False)[0], slices, strict=True):
             show_grey(axes, item.flair)
@@ -140,8 +127,4 @@ def draw_masks(path: Path, slices: Sequence[Outlined]) -> None:
                 if mask.any():
                     axes.contour(mask, levels=[0.5], colors=[colour], linewidths=1.4, linestyles=line)
             axes.set_title(item.title)
-        lines = [
-            Line2D([], [], color=ORANGE, label="outline"),
-            Line2D([], [], color=SKY, linestyle="dashed", label="answer of the model"),
-        ]
-        drawn.legend(handles=lines, loc="outside lower center", ncols=2)
+        legend(drawn, {"outline": {"color": ORANGE}, "answer of the model": {"color": SKY, "linestyle": "dashed"}})

@@ -11,11 +11,11 @@ from pathlib import Path
 from core.contracts.manifest import Manifest, Metric
 from core.runtime.bundle import MANIFEST_NAME
 from training.data.archives import CACHE_FOLDER
-from training.data.lgg import TABLE as LGG_TABLE
-from training.data.own import is_own, own_key
-from training.data.slices import TABLE as SLICES_TABLE
+from training.data.own import own_key
+from training.data.published import LggTable, SlicesTable
 from training.evaluation.evaluate import evaluate_run
 from training.evaluation.predictions import ClassPredictions, predictions_path
+from training.kinds import Kind, kind_of
 from training.records import REFERENCE_FILE, Evaluate
 
 # Raise when the evaluation changes, so that older answers are not read.
@@ -38,16 +38,34 @@ class Scored:
         """NAME/VERSION."""
         return f"{self.manifest.name}/{self.manifest.version}"
 
+    @property
+    def stem(self) -> str:
+        """What names of its figures begin with."""
+        return f"{self.manifest.name}-{self.manifest.version}"
+
+    @property
+    def kind(self) -> Kind:
+        """Whose answers they are."""
+        return kind_of(self.manifest.task)
+
     def classes(self) -> ClassPredictions:
         """What the reference file of a classifier answered."""
         return ClassPredictions.load(predictions_path(self.answers, self.figures.split))
 
-    def find(self, name: str, data_set: str | None = None) -> Metric | None:
-        """A figure of the reference file by name, of the first data set that has it unless one is named."""
-        for metric in self.figures.reference:
-            if metric.name == name and data_set in (None, metric.data_set):
-                return metric
-        return None
+    def find(self, name: str) -> Metric | None:
+        """A figure of the reference file by name, of the first data set that has it."""
+        return next((metric for metric in self.figures.reference if metric.name == name), None)
+
+    def stated(self, name: str) -> str:
+        """The figure in words."""
+        metric = self.find(name)
+        return shown(metric) if metric else "not known"
+
+
+def shown(metric: Metric) -> str:
+    """A figure with its interval."""
+    interval = f" ({metric.interval[0]:.3f} to {metric.interval[1]:.3f})" if metric.interval else ""
+    return f"{metric.value:.3f}{interval}"
 
 
 def read_bundles(models: Path) -> list[tuple[Path, Manifest]]:
@@ -76,7 +94,7 @@ def score_bundles(models: Path, data: Path, split: str, runs: Sequence[Path] = (
 
 
 def _score(home: Path, manifest: Manifest, data: Path, split: str, runs: Sequence[Path]) -> Scored:
-    if manifest.task == "volume-segmentation":
+    if not kind_of(manifest.task).scored_by_report:
         stated = tuple(metric for metric in manifest.metrics if metric.split == split)
         return Scored(manifest, home, Evaluate(split=split, reference=stated), home)
     for folder in (place for run in runs if made_from(manifest, run) for place in (run / manifest.name, run)):
@@ -93,8 +111,7 @@ def _digest(manifest: Manifest, data: Path) -> str:
     """Changes with the bundle's graphs and with the data."""
     key = {"version": _CACHE_VERSION, "bundle": manifest.model_dump(include=_DECIDING), "own": own_key(data)}
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode())
-    if not is_own(data):
-        for name in (SLICES_TABLE, LGG_TABLE):
-            if (data / name).exists():
-                digest.update((data / name).read_bytes())
+    for table in (SlicesTable, LggTable):
+        if table.recognises(data):
+            digest.update((data / table.layout).read_bytes())
     return digest.hexdigest()[:12]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
 # Told apart with every common kind of colour blindness (Okabe and Ito 2008).
@@ -60,6 +61,12 @@ def figure(path: Path, width: float, height: float) -> Iterator[Figure]:
     with Image.open(path) as image:
         small = image.convert("RGB").quantize(COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
+
+
+def legend(drawn: Figure, entries: Mapping[str, Mapping[str, Any]]) -> None:
+    """Below the figure, in one row: what is shown by a line or mark of each look."""
+    lines = [Line2D([], [], label=label, **look) for label, look in entries.items()]
+    drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))
 
 
 def without_axes(axes: Any) -> None:

@@ -13,15 +13,14 @@ from torch import Tensor, nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from training.config import Phase, SegmenterConfig, SequenceDropout
-from training.data.brats import load_brats
-from training.data.healthy import load_healthy
-from training.data.lgg import lgg_rows, load_lgg
 from training.data.multisequence import SequenceSlices
-from training.data.outlined import load_outlined
+from training.data.outlined import lgg_rows, load_brats, load_healthy, load_lgg, load_outlined
 from training.evaluation.masks import volumetric_dice
 from training.loop.augment import augment
-from training.loop.checkpoints import make_segmenter
+from training.loop.checkpoints import load_trained
 from training.loop.losses import mask_loss, soft_dice_loss
+from training.loop.running import Origins
+from training.networks.registry import make_segmenter
 
 
 def drop_sequences(
@@ -162,7 +161,7 @@ class SegmenterTask:
         """
         spec = SegmentationPreprocessing(size=size)
         slices = load_lgg(self.data, "val", spec)
-        patients = [row.patient for row in lgg_rows(self.data, "val")]
+        patients = [row.unit for row in lgg_rows(self.data, "val")]
         probability = predict_masks(model, slices.images, self.device)
         scores = volumetric_dice(probability > 0.5, slices.masks > 127, patients)
         figures = {"dice": float(np.mean(list(scores.values())))}
@@ -187,3 +186,11 @@ def predict_masks(model: nn.Module, images: npt.NDArray[np.uint8], device: torch
         logits = model(chunk.contiguous(memory_format=torch.channels_last))
         parts.append(torch.sigmoid(logits.float())[:, 0].cpu().numpy())
     return np.concatenate(parts)
+
+
+def segmenter_training(config: SegmenterConfig, data: Path, device: str, origins: Origins) -> SegmenterTask:
+    """The task, its encoder begun as a classifier's where one is given."""
+    task = SegmenterTask(config, data, device, origins.taught())
+    if origins.encoder:
+        task.model.take_encoder(load_trained(origins.encoder).model.state_dict())
+    return task

@@ -1,4 +1,8 @@
-"""A volume segmenter's run as ``model.onnx``; thresholds and the smallest piece of tumour are chosen on validation."""
+"""A volume segmenter's graph files: thresholds and smallest piece of tumour chosen on validation; and in int8.
+
+ONNX Runtime convolves volumes of int8 more slowly than those of float32, but slices in half their time: int8 is for
+networks whose graph convolves slices alone (docs/adr/0020).
+"""
 
 from __future__ import annotations
 
@@ -9,29 +13,34 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import torch
 from torch import nn
 
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.tensors import TENSORS
+from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.runtime.sliding import BLOCK
-from training.bundle.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph
+from training.bundle.export import THRESHOLDS
+from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.quantize import Comparison, volume_nodes
+from training.config import VolumeSegmenterConfig
 from training.data.archives import FloatArray
-from training.data.scans import REGIONS, scans
+from training.data.scans import REGIONS, prepared, scans
 from training.evaluation.masks import dice
-from training.evaluation.volumes import OperatingPoint, views_of, without_specks
 from training.loop.checkpoints import Trained
 from training.networks.slices_in_volume import SlicesInVolume
-from training.records import REFERENCE_FILE, Export
-from training.volumes.inputs import preprocessing_of, scan_input
+from training.records import INT8_FILE, REFERENCE_FILE, Export
+from training.volumes.evaluate import OperatingPoint, views_of, volume_answers, without_specks
+from training.volumes.inputs import preprocessing_of, preprocessing_of_export, scan_input
+from training.volumes.task import centre_of, cut_block, shown_sequences
 
 BoolArray = npt.NDArray[np.bool_]
 
-INPUT: Final = "volumes"
 # Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
 _IN_PLANE: Final = (2, 3)
 _ALONG_COLUMN: Final = 4
-THRESHOLDS: Final = tuple(round(0.2 + 0.05 * step, 2) for step in range(13))
 # Where no validation scan knows a region.
 USUAL_THRESHOLD: Final = 0.5
 SMALLEST_ML: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -58,9 +67,9 @@ def validation_answers(model: nn.Module, point: OperatingPoint, data: Path) -> l
         labelled = scan.read()
         for names in views_of(labelled.sequences).values():
             item = scan_input(labelled, names, point.preprocessing)
-            probabilities = point.probabilities(forward, item.volume.tensor)[: len(item.regions)]
+            probabilities = point.probabilities(forward, item.tensor)[: len(labelled.regions)]
             restored = np.stack([item.space.restore(p).astype(np.float16) for p in probabilities])
-            answers.append(Answer(restored, item.regions, item.space.source.voxel_mm3 / 1000))
+            answers.append(Answer(restored, labelled.regions, item.space.source.voxel_mm3 / 1000))
     return answers
 
 
@@ -104,7 +113,7 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
     """The graph as a file; free is the number of windows, by themselves or in a column."""
     example = torch.zeros(_several(preprocessing))
     if not preprocessing.columns:
-        export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS)
+        export_graph(graph, example, path, *TENSORS["volume-segmentation"])
         return
     halves = torch.export.Dim("halves", min=2, max=1024)
     free = {_ALONG_COLUMN: preprocessing.window[-1] // 2 * halves}
@@ -112,7 +121,7 @@ def write_graph(graph: nn.Module, preprocessing: VolumePreprocessing, path: Path
         # Of a window of two blocks none can be left out: as many are on either side.
         if side > 2 * BLOCK:
             free[axis] = BLOCK * torch.export.Dim(f"blocks_{axis}", min=2, max=side // BLOCK)
-    export_graph(graph, example, path, INPUT, SEGMENTER_OUTPUTS, free)
+    export_graph(graph, example, path, *TENSORS["volume-segmentation"], free)
 
 
 def _several(preprocessing: VolumePreprocessing) -> tuple[int, ...]:
@@ -126,7 +135,7 @@ def _example(data: Path, point: OperatingPoint) -> FloatArray:
     """Two windows of a validation scan, that parity is measured on."""
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
-    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).volume.tensor
+    tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).tensor
     example = np.zeros(_several(point.preprocessing), np.float32)
     for block, share in zip(example, (0, 4), strict=False):
         starts = [side // share if share else 0 for side in block.shape[1:]]
@@ -156,16 +165,59 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
         images = torch.from_numpy(windows)
         rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
     return Export(
-        kind="volume-segmenter",
-        architecture=trained.architecture,
-        preset=trained.config.get("preset", "falx"),
+        **trained.about(),
         size=side,
-        labels=trained.labels,
         parity=largest_difference(graph, path, windows),
         rounding=rounding,
-        images_seen=trained.images_seen,
         sizes={str(side): by_smallest[smallest]},
         volume=preprocessing,
         thresholds=thresholds,
         smallest_component_ml=smallest,
     )
+
+
+# Windows, each with tumour or not as in training; 16 slices each.
+CALIBRATION_WINDOWS: Final = 24
+
+
+def reads_slices(path: Path) -> bool:
+    """Whether any convolution of the graph at ``path`` is one of slices."""
+    model = onnx.load(path)
+    volumes = volume_nodes(model)
+    return any(node.op_type == "Conv" and node.name not in volumes for node in model.graph.node)
+
+
+def calibration(data: Path, record: Export) -> FloatArray:
+    """Windows (n, 4, i, j, k) of training scans, with the sequences that training shows."""
+    preprocessing = preprocessing_of_export(record)
+    spec = VolumeSpec.of(preprocessing)
+    dropout = VolumeSegmenterConfig().dropout
+    i, j, k = preprocessing.window
+    np.random.seed(0)  # noqa: NPY002  (patches are drawn from the global state, as in training)
+    found = [prepared(scan, spec) for scan in scans(data, "train")]
+    windows = []
+    for index in np.random.permutation(np.arange(CALIBRATION_WINDOWS) % len(found)):  # noqa: NPY002
+        scan = found[index]
+        block = cut_block(scan.images, centre_of(scan, (i, j, k), 1.0), (i, j, k))
+        shown = shown_sequences(scan.present, dropout)
+        windows.append(block.astype(np.float32) / np.float32(255) * shown[:, None, None, None])
+    return np.stack(windows).astype(np.float32)
+
+
+def comparison(run: Path, data: Path, record: Export) -> Comparison:
+    """Mean whole-tumour Dice on validation, both graphs at the reference's operating point, every view counted."""
+    point = OperatingPoint(
+        preprocessing_of_export(record), record.labels, record.thresholds or (), record.smallest_component_ml
+    )
+
+    def mean_dice(name: str) -> float:
+        found = volume_answers(run / name, point, data, "val")
+        whole = record.labels[0].replace("_", " ")
+        return float(found.only(np.char.startswith(found.views, f"{whole},")).dice.mean())
+
+    reference = mean_dice(REFERENCE_FILE)
+
+    def compare() -> dict[str, float]:
+        return {"dice_change": mean_dice(INT8_FILE) - reference}
+
+    return compare

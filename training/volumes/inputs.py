@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -11,12 +10,11 @@ import numpy.typing as npt
 
 from core.contracts.manifest import VolumePreprocessing
 from core.contracts.sequences import SEQUENCES
-from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.preparation.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
-from core.imaging.volume import Grid
 from core.runtime.sliding import Forward, plan_windows, slide
 from training.data.archives import FloatArray
 from training.data.scans import LabelledScan
+from training.records import Export
 
 BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
@@ -41,6 +39,13 @@ def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
     )
 
 
+def preprocessing_of_export(export: Export) -> VolumePreprocessing:
+    """What an exported graph needs of its inputs. Raises ValueError for one that reads no volumes."""
+    if export.volume is None:
+        raise ValueError("the record is not one of a network of volumes")
+    return export.volume
+
+
 def predict_volume(
     forward: Forward,
     tensor: FloatArray,
@@ -56,25 +61,7 @@ def predict_volume(
     return slide(forward, tensor, plan, regions, batch_size=COLUMN if columns else 1)
 
 
-@dataclass(frozen=True, eq=False)
-class ScanInput:
-    """A scan with some of its sequences: the network's input, and the truth (r, i, j, k) on the scan's own grid."""
-
-    volume: PreparedVolume
-    regions: BoolArray
-
-    @property
-    def space(self) -> WorkingSpace:
-        """The working voxels and the way back."""
-        return self.volume.space
-
-    @property
-    def grid(self) -> Grid:
-        """The scan's own."""
-        return self.space.source
-
-
-def scan_input(labelled: LabelledScan, names: tuple[str, ...], preprocessing: VolumePreprocessing) -> ScanInput:
-    """A scan of which ``names`` alone are shown."""
+def scan_input(labelled: LabelledScan, names: tuple[str, ...], preprocessing: VolumePreprocessing) -> PreparedVolume:
+    """The network's input for a scan of which ``names`` alone are shown."""
     shown = {name: labelled.sequences[name] for name in names}
-    return ScanInput(prepare_volume(shown, VolumeSpec.of(preprocessing)), labelled.regions)
+    return prepare_volume(shown, VolumeSpec.of(preprocessing))

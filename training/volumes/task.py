@@ -19,8 +19,8 @@ from training.data.archives import FloatArray, UInt8Array
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.augment import change_greys
-from training.loop.checkpoints import make_volume_segmenter
 from training.loop.losses import partial_mask_loss
+from training.networks.registry import make_volume_segmenter
 from training.volumes.augment import block_shape, resample
 from training.volumes.inputs import predict_volume, preprocessing_of
 

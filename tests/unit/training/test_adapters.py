@@ -174,8 +174,7 @@ def test_volumes_are_turned_to_one_orientation(tmp_path: Path, in_workspace: Pat
     write_brats(tmp_path / "a" / "x", FLAT_NAMES, (1, 2, 4))
     for name, voxels in (case_volumes(0) | {"seg": regions((1, 2, 4))}).items():
         write_nifti(tmp_path / "b" / "x" / f"{name}.nii.gz", voxels[::-1, ::-1, ::-1], axes="RAI", spacing=2.0)
-    from training.data.brats_nifti import BratsCases
-    from training.data.volumes import read_volume
+    from training.data.cases import BratsCases, read_volume
 
     one, other = (read_volume(BratsCases(tmp_path / part).cases["x"]) for part in ("a", "b"))
     np.testing.assert_array_equal(one.regions, other.regions)

@@ -10,11 +10,10 @@ import pytest
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.preparation.transforms import prepare_classification, prepare_segmentation
 from tests.support.layouts import head, save, write_brats, write_kaggle_3m, write_mat
-from training.data.lgg import lgg_rows, lgg_slices, load_lgg
-from training.data.outlined import load_outlined, outlined_rows
+from training.data.labelled import load_slices, read_greys, slice_rows
+from training.data.outlined import lgg_rows, lgg_slices, load_lgg, load_outlined, outlined_rows
 from training.data.own import own_data
 from training.data.samples import SPLITS_FILE, write_splits
-from training.data.slices import load_slices, open_slices, slice_rows
 
 LABELS = ("glioma", "no_tumor")
 
@@ -39,8 +38,7 @@ def test_a_classifier_reads_a_folder_tree(tmp_path: Path, in_workspace: Path) ->
     slices = load_slices(tmp_path, "train", spec := ClassificationPreprocessing(size=32), LABELS)
     assert slices.labels.tolist() == [0, 1]
     assert slices.has_mask.tolist() == [False, True]
-    with open_slices(tmp_path) as archive:
-        expected, _ = prepare_classification(archive.grey(slices.rows[0].image), spec)
+    expected, _ = prepare_classification(next(read_greys(tmp_path, slices.rows)), spec)
     np.testing.assert_allclose(slices.images[0] / 255, expected[0], atol=0.5 / 255 + 1e-6)
     assert [row.group for row in slices.rows] == [
         f"{tmp_path.name}:train/glioma/0.png",
@@ -91,7 +89,7 @@ def test_cases_that_are_split_are_not_drawn_without_their_split(tmp_path: Path, 
     names = {name: name for name in ("t1", "t1ce", "t2", "flair", "seg")}
     write_brats(tmp_path / "brats" / "BraTS2021_00000", names, (1, 2, 4))
     # Needs nibabel, which write_brats has made sure of.
-    from training.data.brats import load_brats
+    from training.data.outlined import load_brats
 
     assert not len(load_brats(tmp_path, SegmentationPreprocessing(size=32)).images)
 

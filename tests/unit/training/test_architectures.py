@@ -16,15 +16,8 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from training.bundle.graphs import (  # noqa: E402
-    CLASSIFIER_OUTPUTS,
-    MULTITASK_OUTPUTS,
-    SEGMENTER_OUTPUTS,
-    ClassifierGraph,
-    FeatureSpace,
-    MultiTaskGraph,
-    SegmenterGraph,
-)
+from core.contracts.tensors import PROBABILITY, TENSORS  # noqa: E402
+from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph, SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import (  # noqa: E402
     OnnxModel,
     export_graph,
@@ -33,9 +26,7 @@ from training.bundle.onnx_files import (  # noqa: E402
     largest_difference,
 )
 from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
-from training.loop.checkpoints import make_classifier, make_segmenter  # noqa: E402
-from training.networks.attention import AttentionGate  # noqa: E402
-from training.networks.pooled import Classifier  # noqa: E402
+from training.networks.classifiers import Classifier  # noqa: E402
 from training.networks.registry import (  # noqa: E402
     CLASSIFIERS,
     SEGMENTERS,
@@ -44,9 +35,8 @@ from training.networks.registry import (  # noqa: E402
     build_classifier,
     title,
 )
-from training.networks.unet import UNet  # noqa: E402
-from training.paper.fcn import FCN8s, bilinear_upsampling  # noqa: E402
-from training.paper.pspnet import PSPNet, pooling_matrix  # noqa: E402
+from training.networks.unet import AttentionGate, UNet  # noqa: E402
+from training.paper.segmenters import FCN8s, PSPNet, bilinear_upsampling, pooling_matrix  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -225,7 +215,7 @@ def test_classifiers_export(name: str, tmp_path: Path) -> None:
         torch.testing.assert_close(folded(images), model(images), atol=1e-4, rtol=1e-3)
     half = half_weights(folded)
     graph = ClassifierGraph(half, TEMPERATURE, feature_space(half.channels[-1]))
-    given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", CLASSIFIER_OUTPUTS)
+    given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", TENSORS["classification"].outputs)
     # The map explains the logits exactly: pooled, with the bias, it is the logits.
     raw = given["logits"] * TEMPERATURE
     bias = half.last.bias.detach().numpy()
@@ -238,7 +228,7 @@ def test_two_tasks_export_as_one_graph(tmp_path: Path) -> None:
     network = shaken(build_classifier("resnet50", CLASSES, 8, multitask=True), (1, 64, 64))
     model = half_weights(fold_normalisation(network))
     graph = MultiTaskGraph(model, TEMPERATURE, feature_space(model.channels[-1]))
-    given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", MULTITASK_OUTPUTS)
+    given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", (*TENSORS["classification"].outputs, PROBABILITY))
     assert given["probability"].shape == (3, 1, 64, 64)
     images = torch.from_numpy(patches(3, 1, 64, 64))
     with torch.no_grad():
@@ -256,7 +246,7 @@ def test_segmenters_export(name: str, tmp_path: Path) -> None:
     with torch.no_grad():
         torch.testing.assert_close(folded(images), model(images), atol=1e-4, rtol=1e-3)
     graph = SegmenterGraph(half_weights(folded))
-    given = exported(graph, (4, 64, 64), tmp_path / "model.onnx", SEGMENTER_OUTPUTS)
+    given = exported(graph, (4, 64, 64), tmp_path / "model.onnx", TENSORS["segmentation"].outputs)
     assert given["probability"].shape == (3, 1, 64, 64)
 
 
@@ -264,7 +254,7 @@ def test_segmenters_export(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", VOLUME_SEGMENTERS)
 def test_segmenters_of_volumes_export(name: str, tmp_path: Path) -> None:
     graph = SegmenterGraph(half_weights(shaken(VOLUME_SEGMENTERS[name](4, 3, 4), (4, 32, 32, 32))))
-    given = exported(graph, (4, 32, 32, 32), tmp_path / "model.onnx", SEGMENTER_OUTPUTS)
+    given = exported(graph, (4, 32, 32, 32), tmp_path / "model.onnx", TENSORS["segmentation"].outputs)
     assert given["probability"].shape == (3, 3, 32, 32, 32)
 
 
@@ -274,13 +264,6 @@ def test_volume_networks_take_patches_of_any_even_size(side: int) -> None:
         model = VOLUME_SEGMENTERS["residual-attention-unet-3d"](4, 3, 16)
         assert model(torch.empty(1, 4, side, side, side)).shape == (1, 3, side, side, side)
         assert model.encoders[-1].body[0].out_channels == 256
-
-
-def test_checkpoints_from_before_there_was_a_choice_are_still_read() -> None:
-    labels = ("glioma", "no_tumor")
-    old = make_classifier({"architecture": "resnet50", "labels": labels, "width": 8})
-    assert {"backbone.fc.weight", "mask_head.weight"} <= set(old.state_dict())
-    assert isinstance(make_segmenter({"width": 4}), UNet)
 
 
 def test_a_label_without_slices_changes_no_distance() -> None:

@@ -10,8 +10,7 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from tests.support.runs import write_run  # noqa: E402
 from training.config import SegmenterConfig  # noqa: E402
-from training.loop.averaging import average  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
+from training.loop.checkpoints import average, load_trained  # noqa: E402
 
 SMALL = SegmenterConfig(width=4)
 

@@ -17,6 +17,7 @@ def export(kind: str = "volume-segmenter") -> Export:
     return Export.model_validate(
         {
             "kind": kind,
+            "architecture": "any",
             "size": 16,
             "labels": LABELS,
             "parity": 0.0,

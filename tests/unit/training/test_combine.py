@@ -16,16 +16,18 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from torch import nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
+from core.contracts.tensors import TENSORS  # noqa: E402
 from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
 from tests.support.runs import write_run  # noqa: E402
 from training.bundle.combine import combine, load_member  # noqa: E402
-from training.bundle.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
+from training.bundle.graphs import ClassifierGraph, FeatureSpace  # noqa: E402
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
 from training.bundle.quantize import NothingToGainError, all_float, float_parts, quantise_run  # noqa: E402
 from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
-from training.loop.checkpoints import load_trained, make_classifier  # noqa: E402
-from training.networks.pooled import Classifier  # noqa: E402
-from training.networks.side_by_side import SideBySide  # noqa: E402
+from training.loop.checkpoints import load_trained  # noqa: E402
+from training.networks.classifiers import Classifier  # noqa: E402
+from training.networks.registry import make_classifier  # noqa: E402
+from training.networks.together import SideBySide  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Export  # noqa: E402
 
 SIZE = 64
@@ -61,7 +63,7 @@ def test_its_graph_has_exact_maps(tmp_path: Path) -> None:
         half_weights(fold_normalisation(network)), 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1])
     )
     images = torch.rand(3, 1, SIZE, SIZE)
-    export_graph(graph, images[:2], tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    export_graph(graph, images[:2], tmp_path / "model.onnx", "image", TENSORS["classification"].outputs)
     given = OnnxModel(tmp_path / "model.onnx").run(images.numpy())
     bias = graph.model.last.bias.numpy()
     np.testing.assert_allclose(given["cam"].mean(axis=(2, 3)) + bias, given["logits"], atol=1e-5)
@@ -77,7 +79,7 @@ def write_bundle(folder: Path, network: nn.Module, architecture: str) -> Manifes
     assert isinstance(network, Classifier)
     space = FeatureSpace.identity(len(LABELS), network.channels[-1])
     graph = ClassifierGraph(half_weights(fold_normalisation(network)), 1.0, space)
-    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), folder / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), folder / "model.onnx", "image", TENSORS["classification"].outputs)
     own = {"architecture": architecture, "files": [describe(folder / "model.onnx", "reference")]}
     manifest = Manifest.model_validate({**classifier_manifest(), **own, "label_indices": (0, 1, 2, 3)})
     (folder / "manifest.json").write_text(manifest.model_dump_json())
@@ -130,7 +132,9 @@ def test_in_int8_networks_of_depthwise_convolutions_stay_float(tmp_path: Path) -
     members = [make_classifier(dataclasses.asdict(config_of(name))) for name in ("resnet50", "efficientnet-b0")]
     network = half_weights(fold_normalisation(SideBySide(members, (1, 1)).eval()))
     graph = ClassifierGraph(network, 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1]))
-    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / "model.onnx", "image", CLASSIFIER_OUTPUTS)
+    export_graph(
+        graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / "model.onnx", "image", TENSORS["classification"].outputs
+    )
     model = onnx.load(tmp_path / "model.onnx")
     apart = set(float_parts(model))
     weights = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}
@@ -148,8 +152,18 @@ def test_where_all_would_stay_float_no_int8_file_is_made(tmp_path: Path) -> None
     members = [make_classifier(dataclasses.asdict(config_of("efficientnet-b0"))) for _ in range(2)]
     network = half_weights(fold_normalisation(SideBySide(members, (1, 1)).eval()))
     graph = ClassifierGraph(network, 1.0, FeatureSpace.identity(len(LABELS), network.channels[-1]))
-    export_graph(graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / REFERENCE_FILE, "image", CLASSIFIER_OUTPUTS)
-    told = {"kind": "classifier", "size": SIZE, "labels": LABELS, "parity": 0.0, "rounding": 0.0, "images_seen": 1}
+    export_graph(
+        graph, torch.rand(2, 1, SIZE, SIZE), tmp_path / REFERENCE_FILE, "image", TENSORS["classification"].outputs
+    )
+    told = {
+        "kind": "classifier",
+        "architecture": "efficientnet-b0",
+        "size": SIZE,
+        "labels": LABELS,
+        "parity": 0.0,
+        "rounding": 0.0,
+        "images_seen": 1,
+    }
     Export.model_validate(told | {"sizes": {}}).write(tmp_path)
     (tmp_path / INT8_FILE).write_bytes(b"of a run before")
     with pytest.raises(NothingToGainError, match="stay float"):

@@ -10,10 +10,16 @@ import pytest
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.preparation.transforms import prepare_classification, prepare_segmentation
 from training.data.archives import cached
-from training.data.healthy import healthy_rows, healthy_slices, load_healthy
-from training.data.lgg import lgg_rows, lgg_slices, load_lgg
-from training.data.outlined import load_outlined
-from training.data.slices import ct_heads, load_slices, open_slices, slice_rows
+from training.data.labelled import ct_heads, load_slices, read_greys, slice_rows
+from training.data.outlined import (
+    healthy_rows,
+    healthy_slices,
+    lgg_rows,
+    lgg_slices,
+    load_healthy,
+    load_lgg,
+    load_outlined,
+)
 
 CT_HEAD = "slices/sartaj_no_tumor_0001.jpg"
 
@@ -39,10 +45,10 @@ def test_labels_can_be_chosen(data: Path) -> None:
 def test_training_sees_what_serving_sees(data: Path, in_workspace: Path) -> None:
     spec = ClassificationPreprocessing(size=64)
     slices = load_slices(data, "val", spec)
-    with open_slices(data) as archive:
-        for index in (0, len(slices.rows) - 1):
-            expected, _ = prepare_classification(archive.grey(slices.rows[index].image), spec)
-            np.testing.assert_allclose(slices.images[index] / 255, expected[0], atol=0.5 / 255 + 1e-6)
+    greys = list(read_greys(data, slices.rows))
+    for index in (0, len(slices.rows) - 1):
+        expected, _ = prepare_classification(greys[index], spec)
+        np.testing.assert_allclose(slices.images[index] / 255, expected[0], atol=0.5 / 255 + 1e-6)
 
 
 def test_masks_lie_over_their_lesions(data: Path, in_workspace: Path) -> None:
@@ -106,7 +112,7 @@ def test_an_interrupted_build_is_not_taken_for_a_cache(in_workspace: Path) -> No
 
 def test_brats_slices_face_upwards(tmp_path: Path) -> None:
     nib = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
-    from training.data.brats import brats_cases, brats_slices
+    from training.data.outlined import brats_cases, brats_slices
 
     case = tmp_path / "brats" / "case"
     case.mkdir(parents=True)

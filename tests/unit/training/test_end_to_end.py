@@ -35,11 +35,13 @@ from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
 from training.bundle import quantize  # noqa: E402
 from training.bundle.onnx_files import OnnxModel  # noqa: E402
+from training.classification import export as classifier_export  # noqa: E402
+from training.data.labelled import read_greys  # noqa: E402
 from training.data.outlined import outlined_rows  # noqa: E402
-from training.data.slices import open_slices  # noqa: E402
 from training.loop.checkpoints import load_trained  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
+from training.segmentation import export as segmenter_export  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -56,7 +58,8 @@ LIMIT_S = 240.0
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One thread, few calibration slices and one way to quantise: the networks are tiny."""
     torch.set_num_threads(1)
-    monkeypatch.setattr(quantize, "CALIBRATION_SLICES", 8)
+    for room in (classifier_export, segmenter_export):
+        monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
     monkeypatch.setattr(quantize.quantise_run, "__defaults__", (quantize.ATTEMPTS[:1],))
 
 
@@ -136,11 +139,12 @@ def ask(address: str, image: bytes) -> dict[str, Any]:
 
 def outlined_test_slice(data: Path) -> tuple[bytes, npt.NDArray[np.float32]]:
     """A slice of ``test`` with a tumour: as a file, and as grey float32 (h, w) in [0, 1]."""
-    name = outlined_rows(data, "test")[0].image
-    with open_slices(data) as archive, tarfile.open(data / "slices_figshare.tar") as tar:
-        file = tar.extractfile(name)
+    row = outlined_rows(data, "test")[0]
+    (grey,) = read_greys(data, [row])
+    with tarfile.open(data / "slices_figshare.tar") as tar:
+        file = tar.extractfile(row.image)
         assert file is not None
-        return file.read(), archive.grey(name)
+        return file.read(), grey
 
 
 needs_services = pytest.mark.skipif(not SERVICES.exists(), reason="the services' environment is made by `make lint`")

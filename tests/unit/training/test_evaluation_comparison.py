@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
 
-from training.evaluation.comparison import compare, mcnemar
+from training.evaluation.intervals import compare, mcnemar
 from training.evaluation.mask_figures import count_masks
 from training.evaluation.masks import volumetric_dice
 from training.evaluation.predictions import ClassPredictions, MaskPredictions
@@ -97,6 +97,6 @@ def test_masks_come_back_with_the_dice_of_each_patient(tmp_path: Path) -> None:
     back = MaskPredictions.load(tmp_path / "masks.npz")
     np.testing.assert_array_equal(back.dice, item.dice)
     assert back.images.tolist() == names
-    with np.load(tmp_path / "masks.npz", allow_pickle=False) as stored:
-        saved = dict(zip(stored["patient_names"].tolist(), stored["patient_dice"].tolist(), strict=True))
-    assert saved == pytest.approx(volumetric_dice(predicted, true, patients))
+    volumes = back.by_patient()
+    scores = dict(zip(volumes.patients.tolist(), volumes.dice.tolist(), strict=True))
+    assert scores == pytest.approx(volumetric_dice(predicted, true, patients))

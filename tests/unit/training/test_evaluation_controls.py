@@ -15,10 +15,11 @@ import typer
 from typer.testing import CliRunner
 
 from training.commands.controls import controls_command
+from training.data.labelled import Slices
+from training.data.samples import Sample
 from training.evaluation.controls import (
     SHORTCUTS,
     Controls,
-    Thumbnails,
     classification_control,
     frame,
     nearest_neighbour,
@@ -31,7 +32,7 @@ from training.evaluation.controls import (
 BY_NAME = {shortcut.name: shortcut for shortcut in SHORTCUTS}
 
 
-def drawn(count: int, seed: int, *, in_frame: bool) -> Thumbnails:
+def drawn(count: int, seed: int, *, in_frame: bool) -> Slices:
     """Noise whose label, one of two, is told by the brightness of the frame or of the middle."""
     generator = np.random.default_rng(seed)
     labels = generator.integers(0, 2, count)
@@ -42,8 +43,9 @@ def drawn(count: int, seed: int, *, in_frame: bool) -> Thumbnails:
     else:
         bright[28:36, 28:36] = True
     pixels[labels == 1] += 90 * bright
-    names = np.array([f"p{index}" for index in range(count)])
-    return Thumbnails(pixels.astype(np.uint8), labels, names, np.full(count, "figshare"))
+    rows = tuple(Sample(f"p{index}", ("image",), "figshare") for index in range(count))
+    images = pixels.astype(np.uint8)
+    return Slices(labels, rows, images, np.zeros_like(images), np.zeros(count, bool))
 
 
 def accuracy_of(name: str, *, in_frame: bool) -> float:

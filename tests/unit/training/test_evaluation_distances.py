@@ -14,7 +14,7 @@ pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt"
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 
-from training.evaluation.surface import hausdorff95
+from training.evaluation.masks import hausdorff95
 
 
 def test_two_pixels() -> None:

@@ -10,17 +10,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.evaluation.classification import (
+from training.evaluation.intervals import bootstrap_intervals, measured
+from training.evaluation.mask_figures import count_masks, mask_metrics
+from training.evaluation.masks import dice, iou_of_counts
+from training.evaluation.rates import (
     Counts,
     accuracy,
     area_under_roc,
     balanced_accuracy,
+    brier_score,
     confusion_matrix,
+    expected_calibration_error,
+    log_loss,
     one_vs_rest_areas,
+    reliability,
 )
-from training.evaluation.intervals import bootstrap_intervals, measured
-from training.evaluation.masks import dice, false_positive_slices, iou, tumour_slice_dice
-from training.evaluation.probabilities import brier_score, expected_calibration_error, log_loss, reliability
+
+
+def iou(predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
+    return iou_of_counts(int(predicted.sum()), int(true.sum()), int((predicted & true).sum()))
+
 
 # Rows are the truth: 6 slices of class 0, 6 of class 1, 4 of class 2.
 #
@@ -126,10 +135,17 @@ def test_slices_with_and_without_tumour_are_judged_apart() -> None:
     true[0] = true[1, 0] = True
     predicted = np.zeros_like(true)
     predicted[0, 0] = predicted[3, 0, 0] = True
+    names = [str(place) for place in range(5)]
+
+    def figures(count: int) -> dict[str, float]:
+        pairs = zip(predicted[:count], true[:count], strict=True)
+        item = count_masks(pairs, names[:count], names[:count], "somewhere", "x")
+        return {metric.name: metric.value for metric in mask_metrics(item, "val")}
+
     # Slice 0: 2 of 4 pixels, Dice 4 / 6. Slice 1 is missed: 0. Of slices 2, 3 and 4 without tumour one gets some.
-    np.testing.assert_allclose(tumour_slice_dice(predicted, true), [2 / 3, 0])
-    assert false_positive_slices(predicted, true) == pytest.approx(1 / 3)
-    assert math.isnan(false_positive_slices(predicted[:2], true[:2]))
+    assert figures(5)["Dice on tumour slices (x)"] == pytest.approx((2 / 3 + 0) / 2)
+    assert figures(5)["false-positive slices, share (x)"] == pytest.approx(1 / 3)
+    assert "false-positive slices, share (x)" not in figures(2)
 
 
 def test_calibration_error() -> None:

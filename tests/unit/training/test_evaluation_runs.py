@@ -20,16 +20,15 @@ from core.contracts.manifest import Metric
 from tests.fixtures.models import LABELS, SIX_LABELS, classifier_network, write_label_sets, write_models
 from tests.support.miniature import draw
 from training.bundle.onnx_files import OnnxModel
+from training.classification.evaluate import answers, prediction_sets
 from training.classification.label_sets import calibrate_label_sets
-from training.data.lgg import lgg_slices
-from training.data.slices import SliceRow
-from training.evaluation.classification import balanced_accuracy
-from training.evaluation.classifier import answers, prediction_sets
-from training.evaluation.evaluate import evaluate_run
+from training.data.outlined import lgg_slices
+from training.data.samples import Sample
+from training.evaluation.evaluate import View, evaluate_run, subject_of
 from training.evaluation.inputs import LabelledInputs, labelled_inputs, outlined_inputs, pick
 from training.evaluation.masks import dice, volumetric_dice
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
-from training.evaluation.subject import View, subject_of
+from training.evaluation.rates import balanced_accuracy
 from training.records import Evaluate, Export
 
 
@@ -45,8 +44,9 @@ def six_label_run(tmp_path: Path) -> Path:
     run.mkdir()
     onnx.save(classifier_network(classes=6, temperature=1.0), run / "model.onnx")
     calibration = {"temperature": 1.0, "conformal_quantile": 0.6, "coverage": 0.95, "max_distance": 9, "max_energy": 9}
-    record = {"kind": "classifier", "size": 64, "labels": SIX_LABELS, "parity": 0, "rounding": 0, "images_seen": 1}
-    Export.model_validate({**record, **calibration, "sizes": {"64": 0.5}}).write(run)
+    record = {"kind": "classifier", "architecture": "resnet50", "size": 64, "labels": SIX_LABELS}
+    measured = {"parity": 0, "rounding": 0, "images_seen": 1, "sizes": {"64": 0.5}}
+    Export.model_validate({**record, **calibration, **measured}).write(run)
     return run
 
 
@@ -130,8 +130,10 @@ def test_four_of_six_without_a_calibration_of_their_own(six_label_run: Path, dat
 
 
 def test_slices_with_other_labels_are_left_out() -> None:
-    rows = tuple(SliceRow(f"{k}.jpg", "", label, "val", "feltrin", f"p{k}") for k, label in enumerate(SIX_LABELS))
-    inputs = LabelledInputs(np.zeros((6, 1, 8, 8), np.float32), np.arange(6), rows)
+    rows = tuple(
+        Sample(f"{k}.jpg", ("image",), "feltrin", label, "", f"p{k}", "val") for k, label in enumerate(SIX_LABELS)
+    )
+    inputs = LabelledInputs(np.arange(6), rows, np.zeros((6, 1, 8, 8), np.float32))
     logits = np.tile(np.array([0, 0, 0, 1, 9, 0], np.float32), (6, 1))
     item = answers(logits, inputs, SIX_LABELS, View(LABELS, (0, 1, 2, 3), temperature=2.0))
     assert item.images.tolist() == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.evaluation.failures import CLASS_FAILURES, MASK_FAILURES, class_failures, mask_failures
-from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG
+from training.classification.evaluate import CLASS_FAILURES, class_failures
+from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, MASK_FAILURES, mask_failures
 from training.evaluation.predictions import ClassPredictions, MaskPredictions
 
 

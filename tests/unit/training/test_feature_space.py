@@ -12,7 +12,7 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 import torch
 
 from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace
-from training.networks.resnet import ResNetClassifier
+from training.networks.classifiers import ResNetClassifier
 
 WIDTH = 8
 COUNT = 32 * WIDTH

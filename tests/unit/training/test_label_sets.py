@@ -27,6 +27,7 @@ def exported(run: Path, labels: tuple[str, ...] = SIX_LABELS) -> Path:
     onnx.save(classifier_network(classes=len(labels), temperature=1.0), run / "model.onnx")
     record = Export(
         kind="classifier",
+        architecture="resnet50",
         size=64,
         labels=labels,
         parity=0.0,

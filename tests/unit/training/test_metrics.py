@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
 
-from training.evaluation.classification import accuracy, balanced_accuracy
-from training.evaluation.intervals import bootstrap_interval
+from training.evaluation.intervals import Rows, bootstrap_intervals
 from training.evaluation.masks import dice, volumetric_dice
+from training.evaluation.rates import accuracy, balanced_accuracy
+
+
+def bootstrap_interval(statistic: Callable[[Rows], float], groups: Sequence[str]) -> tuple[float, float]:
+    """Of one figure."""
+    low, high = bootstrap_intervals(lambda rows: np.array([statistic(rows)]), groups)[0].tolist()
+    return low, high
 
 
 def test_dice() -> None:

@@ -13,14 +13,8 @@ onnx = pytest.importorskip("onnx")
 
 from torch import nn  # noqa: E402
 
-from training.bundle.graphs import (  # noqa: E402
-    CLASSIFIER_OUTPUTS,
-    SEGMENTER_OUTPUTS,
-    WHITENED_DIMENSIONS,
-    ClassifierGraph,
-    FeatureSpace,
-    SegmenterGraph,
-)
+from core.contracts.tensors import TENSORS  # noqa: E402
+from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace, SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import (  # noqa: E402
     OnnxModel,
     export_graph,
@@ -29,9 +23,11 @@ from training.bundle.onnx_files import (  # noqa: E402
     largest_difference,
     store_bytes,
 )
-from training.networks.resnet import FEATURES, ResNetClassifier  # noqa: E402
+from training.networks.classifiers import ResNetClassifier  # noqa: E402
 from training.networks.unet import UNet  # noqa: E402
 
+# Channels that a ResNet50 pools.
+FEATURES = 2048
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 TEMPERATURE = 1.7
 
@@ -62,7 +58,7 @@ def classifier(tmp_path_factory: pytest.TempPathFactory) -> tuple[ClassifierGrap
     space = FeatureSpace.fit(features, np.arange(200) % 4, 4)
     graph = ClassifierGraph(half, TEMPERATURE, space)
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
-    export_graph(graph, torch.from_numpy(noise(2, 1, 64, 64)), path, "image", CLASSIFIER_OUTPUTS)
+    export_graph(graph, torch.from_numpy(noise(2, 1, 64, 64)), path, "image", TENSORS["classification"].outputs)
     return graph, path
 
 
@@ -116,7 +112,7 @@ def test_the_file_tells_nothing_of_the_machine(classifier: tuple[ClassifierGraph
 def test_the_segmenter_agrees_with_torch(tmp_path: Path) -> None:
     graph = SegmenterGraph(half_weights(fold_normalisation(shaken(UNet(width=4)))))
     path = tmp_path / "model.onnx"
-    export_graph(graph, torch.from_numpy(noise(2, 4, 64, 64)), path, "images", SEGMENTER_OUTPUTS)
+    export_graph(graph, torch.from_numpy(noise(2, 4, 64, 64)), path, "images", TENSORS["segmentation"].outputs)
     images = noise(3, 4, 64, 64)
     assert largest_difference(graph, path, images) <= 1e-4
     probability = OnnxModel(path).run_all(images, batch=2)["probability"]

@@ -13,9 +13,8 @@ onnx = pytest.importorskip("onnx")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from training.networks.photographs import photograph_weights  # noqa: E402
-from training.networks.resnet import ResNetClassifier  # noqa: E402
-from training.networks.restore import fill  # noqa: E402
+from training.networks.classifiers import DEVIATION, MEAN, ResNetClassifier  # noqa: E402
+from training.networks.starts import fill, photograph_weights  # noqa: E402
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -82,9 +81,7 @@ def test_a_grey_slice_gives_what_the_photograph_of_it_would(tmp_path: Path, netw
     found = photograph_weights(tmp_path / "thin.onnx", network.state_dict())
     grey = torch.rand(1, 1, 32, 32)
 
-    ours = functional.conv2d(
-        (grey - network.mean) / network.deviation, found["backbone.conv1.weight"], found["backbone.conv1.bias"]
-    )
+    ours = functional.conv2d((grey - MEAN) / DEVIATION, found["backbone.conv1.weight"], found["backbone.conv1.bias"])
 
     photograph = 255 * grey.expand(-1, 3, -1, -1) - torch.tensor([104.0, 117.0, 123.0]).view(1, 3, 1, 1)
     weight, bias = torch.from_numpy(thin["bn_1/Fused:0"]), torch.from_numpy(thin["stem bias"].copy())
@@ -99,7 +96,7 @@ def test_the_filled_network_computes_with_these_weights(tmp_path: Path, network:
     fill(network, found, [slices])
 
     x = functional.conv2d(
-        (slices - network.mean) / network.deviation,
+        (slices - MEAN) / DEVIATION,
         found["backbone.conv1.weight"],
         found["backbone.conv1.bias"],
         stride=2,

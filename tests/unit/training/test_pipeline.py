@@ -16,10 +16,12 @@ from typer.testing import CliRunner
 
 from core.runtime.bundle import load_bundle
 from training import cli
-from training.bundle import quantize
+from training.classification import export as classifier_export
+from training.commands import train
 from training.config import Phase, ScheduleConfig
 from training.loop.checkpoints import load_trained
 from training.records import Evaluate, Export, Quantize
+from training.segmentation import export as segmenter_export
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 
@@ -37,10 +39,11 @@ def falx(*arguments: str | Path) -> str:
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configurations with a schedule of sixteen slices, and one try at quantisation."""
     for name in ("ClassifierConfig", "SegmenterConfig"):
-        shipped = getattr(cli, name)()
+        shipped = getattr(train, name)()
         smaller = dataclasses.replace(shipped, schedule=TINY)
-        monkeypatch.setattr(cli, name, lambda smaller=smaller: smaller)
-    monkeypatch.setattr(quantize, "CALIBRATION_SLICES", 8)
+        monkeypatch.setattr(train, name, lambda smaller=smaller: smaller)
+    for room in (classifier_export, segmenter_export):
+        monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
 
 
 @pytest.mark.timeout(300)

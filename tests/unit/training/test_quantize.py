@@ -12,10 +12,11 @@ pytest.importorskip("efficientnet_lite_pytorch")
 import numpy as np  # noqa: E402
 import onnx  # noqa: E402
 
-from training.bundle.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from core.contracts.tensors import TENSORS  # noqa: E402
+from training.bundle.graphs import SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
 from training.bundle.quantize import ATTEMPTS, float_nodes, float_parts, passes, quantise  # noqa: E402
-from training.networks.lite_unet import LiteUNet  # noqa: E402
+from training.networks.lite import LiteUNet  # noqa: E402
 
 SIZE = 64
 
@@ -43,7 +44,7 @@ def test_an_encoder_of_depthwise_convolutions_stays_float_and_its_decoder_does_n
     torch.manual_seed(0)
     graph = SegmenterGraph(half_weights(fold_normalisation(LiteUNet("efficientnet-lite0").eval())))
     images = torch.rand(2, 4, SIZE, SIZE)
-    export_graph(graph, images, tmp_path / "model.onnx", "images", SEGMENTER_OUTPUTS)
+    export_graph(graph, images, tmp_path / "model.onnx", "images", TENSORS["segmentation"].outputs)
     model = onnx.load(tmp_path / "model.onnx")
     apart, excluded = set(float_parts(model)), set(float_nodes(model, ATTEMPTS[0]))
     convolutions = {node.name: node.input[1] for node in model.graph.node if node.op_type == "Conv"}

@@ -24,18 +24,17 @@ from tests.fixtures.models import LABELS, write_models
 from tests.support.layouts import write_brats
 from training.commands.report import report_command
 from training.config import Augmentation
-from training.evaluation.classification import area_under_roc
 from training.evaluation.masks import dice
 from training.evaluation.predictions import ClassPredictions
+from training.evaluation.rates import area_under_roc
 from training.records import Evaluate
 from training.report.answers import plot_confusion, plot_reliability, plot_roc, roc_points
-from training.report.comparison import Row, accuracy_rows, dice_rows, plot_rows
+from training.report.assemble import draw_patients
+from training.report.chart import BEGIN, END, Row, accuracy_rows, dice_rows, fill, plot_rows, table_5_3
 from training.report.distribution import class_counts, draw_distribution, outlined_counts
 from training.report.examples import answered, patient_slices, patient_volume
-from training.report.paper import BEGIN, END, fill, table_5_3
 from training.report.phantom import SHAPE, phantom
 from training.report.pictures import augmented, largest_cut, planes_through
-from training.report.report import draw_patients
 from training.report.scored import Scored, score_bundles
 
 # Largest figure that a repository should have to carry.
@@ -145,7 +144,9 @@ def test_classes_are_counted_by_split_and_source(data: Path, tmp_path: Path) -> 
     }
     assert counts["val"]["no_tumor", "sartaj"] == 5
     assert outlined_counts(data)["test"] == {("test", "with tumour"): 4, ("test", "without"): 2}
-    assert draw_distribution(tmp_path / "classes.png", data) == counts
+    section = draw_distribution(tmp_path / "classes.png", data)
+    assert list(section.images) == ["classes.png"]
+    assert f"{counts['val'].total()} in `val`" in section.text
     assert distinct_greys(tmp_path / "classes.png") > 10
 
 

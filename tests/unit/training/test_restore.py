@@ -13,8 +13,8 @@ from torch import Tensor, nn  # noqa: E402
 
 from training.bundle.graphs import SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.networks.resnet import ResNetClassifier  # noqa: E402
-from training.networks.restore import restore  # noqa: E402
+from training.networks.classifiers import ResNetClassifier  # noqa: E402
+from training.networks.starts import restore  # noqa: E402
 from training.networks.unet import UNet  # noqa: E402
 
 

@@ -15,15 +15,16 @@ pytest.importorskip("monai", reason="monai comes with training/requirements.txt"
 from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import Manifest  # noqa: E402
+from core.contracts.tensors import TENSORS  # noqa: E402
 from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
 from tests.support.runs import write_run  # noqa: E402
 from training.bundle.combine import second_reader  # noqa: E402
-from training.bundle.graphs import SEGMENTER_OUTPUTS, SegmenterGraph  # noqa: E402
+from training.bundle.graphs import SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights  # noqa: E402
 from training.bundle.quantize import ATTEMPTS, quantise  # noqa: E402
 from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
 from training.loop.checkpoints import load_trained  # noqa: E402
-from training.networks.second_reader import SecondReader, shows_all  # noqa: E402
+from training.networks.together import SecondReader, shows_all  # noqa: E402
 from training.networks.unet import UNet  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
@@ -85,7 +86,7 @@ def test_it_answers_with_the_mean_there_and_alone_elsewhere(pair: SecondReader) 
 def test_its_graph_has_the_second_in_a_branch(pair: SecondReader, tmp_path: Path) -> None:
     graph = SegmenterGraph(half_weights(fold_normalisation(pair)))
     path = tmp_path / "model.onnx"
-    export_graph(graph, torch.cat([shown(0, 1, 3), shown(3)]), path, "images", SEGMENTER_OUTPUTS)
+    export_graph(graph, torch.cat([shown(0, 1, 3), shown(3)]), path, "images", TENSORS["segmentation"].outputs)
     given = OnnxModel(path)
     for batch in (shown(0, 1, 3), unknown(), torch.cat([shown(3), shown(0, 1, 3), unknown()])):
         np.testing.assert_allclose(given.run(batch.numpy())["probability"], graph(batch).numpy(), atol=1e-5)
@@ -102,7 +103,7 @@ def test_in_int8_both_are_int8(pair: SecondReader, tmp_path: Path) -> None:
     graph = SegmenterGraph(half_weights(fold_normalisation(pair)))
     source, target = tmp_path / "model.onnx", tmp_path / "int8.onnx"
     slices = torch.cat([shown(0, 1, 3, seed=seed) for seed in range(4)] + [unknown()])
-    export_graph(graph, slices[:2], source, "images", SEGMENTER_OUTPUTS)
+    export_graph(graph, slices[:2], source, "images", TENSORS["segmentation"].outputs)
     quantise(source, target, slices.numpy(), ATTEMPTS[0])
     model = onnx.load(target)
     for part in graphs(model):
@@ -123,12 +124,12 @@ def test_it_is_made_of_runs_and_bundles(tmp_path: Path, monkeypatch: pytest.Monk
     network, bundle = lively(), tmp_path / "bundle"
     bundle.mkdir()
     folded = SegmenterGraph(half_weights(fold_normalisation(network)))
-    export_graph(folded, shown(3).repeat(2, 1, 1, 1), bundle / "model.onnx", "images", SEGMENTER_OUTPUTS)
+    export_graph(folded, shown(3).repeat(2, 1, 1, 1), bundle / "model.onnx", "images", TENSORS["segmentation"].outputs)
     own = {"architecture": "unet-16-256", "files": [describe(bundle / "model.onnx", "reference")]}
     (bundle / "manifest.json").write_text(Manifest.model_validate({**segmenter_manifest(), **own}).model_dump_json())
     second_reader(first, bundle, tmp_path / "both")
     both = load_trained(tmp_path / "both")
-    assert (both.architecture, both.kind, both.images_seen) == ("residual-unet+unet", "segmenter", 8)
+    assert (both.architecture, both.kind.name, both.images_seen) == ("residual-unet+unet", "segmenter", 8)
     images = shown(0, 1, 3)
     expected = (load_trained(first).model(images) + folded.model(images)) / 2
     torch.testing.assert_close(both.model(images), expected, atol=1e-4, rtol=1e-4)

@@ -10,11 +10,11 @@ torch = pytest.importorskip("torch", reason="torch comes with training/requireme
 
 from torch import Tensor, nn  # noqa: E402
 
-from training.bundle.graphs import SEGMENTER_OUTPUTS, ColumnGraph, SegmenterGraph  # noqa: E402
+from core.contracts.tensors import TENSORS  # noqa: E402
+from training.bundle.graphs import ColumnGraph, SegmenterGraph  # noqa: E402
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.networks.restore import restore  # noqa: E402
-from training.networks.slices_in_volume import SlicesInVolume, as_slices, as_volumes  # noqa: E402
-from training.networks.stacked import SlicesInColumn, unstacked  # noqa: E402
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked  # noqa: E402  # noqa: E402
+from training.networks.starts import restore  # noqa: E402
 from training.networks.unet import UNet  # noqa: E402
 
 
@@ -66,7 +66,7 @@ def test_a_shipped_slice_network_is_taken_over_exactly(tmp_path: Path) -> None:
     slices = lively(UNet(4, 2))
     shipped = half_weights(fold_normalisation(slices))
     images = torch.rand(2, 4, 32, 32)
-    export_graph(SegmenterGraph(shipped), images, tmp_path / "model.onnx", "images", SEGMENTER_OUTPUTS)
+    export_graph(SegmenterGraph(shipped), images, tmp_path / "model.onnx", "images", TENSORS["segmentation"].outputs)
     model = SlicesInVolume(4, 3, 2)
     volumes = torch.rand(1, 4, 32, 48, 8)
     restore(model, tmp_path / "model.onnx", [torch.rand(2, 4, 32, 48, 8)])

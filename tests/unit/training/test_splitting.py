@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from tests.support.layouts import head, save
-from training.audit.report import audit
+from training.audit.findings import audit
 from training.audit.splitting import split_groups, split_shares
 from training.commands.split import split_command
 

@@ -15,8 +15,9 @@ from efficientnet_lite_pytorch import EfficientNet  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from core.contracts.manifest import MapGeometry  # noqa: E402
+from core.contracts.tensors import TENSORS  # noqa: E402
 from training.bundle.export import PARITY  # noqa: E402
-from training.bundle.graphs import CLASSIFIER_OUTPUTS, ClassifierGraph, FeatureSpace  # noqa: E402
+from training.bundle.graphs import ClassifierGraph, FeatureSpace  # noqa: E402
 from training.bundle.map_geometry import map_geometry  # noqa: E402
 from training.bundle.onnx_files import (  # noqa: E402
     OnnxModel,
@@ -28,11 +29,17 @@ from training.bundle.onnx_files import (  # noqa: E402
 from training.classification.task import ClassifierTask  # noqa: E402
 from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig  # noqa: E402
 from training.loop.losses import distillation_loss, mask_loss  # noqa: E402
-from training.networks.ensemble import Ensemble  # noqa: E402
-from training.networks.lite import DEVIATION, MEAN, PADDED_FOR, WEIGHTS, LiteClassifier, encode  # noqa: E402
-from training.networks.lite_unet import LiteUNet  # noqa: E402
-from training.networks.pooled import Classifier  # noqa: E402
-from training.networks.resnet import ClassifierOutput  # noqa: E402
+from training.networks.classifiers import Classifier, ClassifierOutput  # noqa: E402
+from training.networks.lite import (  # noqa: E402
+    DEVIATION,
+    MEAN,
+    PADDED_FOR,
+    WEIGHTS,
+    LiteClassifier,
+    LiteUNet,
+    encode,
+)
+from training.networks.together import Ensemble  # noqa: E402
 from training.segmentation.task import SegmenterTask  # noqa: E402
 
 
@@ -93,7 +100,7 @@ def test_the_teacher_can_be_exported_with_exact_maps(name: PretrainedName, tmp_p
         )
     graph = ClassifierGraph(half_weights(fold_normalisation(model)), 1.0, FeatureSpace.identity(6, model.channels[-1]))
     path = tmp_path / "model.onnx"
-    export_graph(graph, images[:2], path, "image", CLASSIFIER_OUTPUTS)
+    export_graph(graph, images[:2], path, "image", TENSORS["classification"].outputs)
     assert largest_difference(graph, path, images.numpy()) <= PARITY
     given = OnnxModel(path).run(images.numpy())
     bias = graph.model.last.bias.detach().numpy()

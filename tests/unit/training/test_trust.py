@@ -21,12 +21,13 @@ from core.imaging.preparation.transforms import Box, Placement
 from tests.fixtures.models import classifier_manifest, classifier_network, write_bundle
 from training.bundle.map_geometry import map_geometry
 from training.bundle.onnx_files import OnnxModel, export_graph
-from training.classification.input_check import checked_slices, evenly
+from training.classification.checked import checked_slices, evenly
 from training.commands.trust import trust_command
-from training.data.slices import LABELS
+from training.data.labelled import LABELS
 from training.evaluation.pointing import hit, randomise_weights, strongest_point
+from training.evaluation.rates import area_under_roc
 from training.evaluation.strange_pictures import CT_HEADS, load_pictures
-from training.evaluation.trust import Trust, answer_metrics, area_under_curve
+from training.evaluation.trust import Trust, answer_metrics
 
 SPEC = ClassificationPreprocessing(size=64)
 
@@ -82,16 +83,16 @@ def test_pictures_are_taken_evenly_and_grouped_by_name(data: Path, strange: Path
 
 
 def test_area_under_curve_by_hand() -> None:
-    assert area_under_curve(np.array([1.0, 2.0], "f4"), np.array([3.0, 4.0], "f4")) == 1.0
-    assert area_under_curve(np.array([1.0, 3.0], "f4"), np.array([2.0, 4.0], "f4")) == 0.75
-    assert area_under_curve(np.array([1.0], "f4"), np.array([1.0], "f4")) == 0.5
-    assert np.isnan(area_under_curve(np.array([], "f4"), np.array([1.0], "f4")))
+    assert area_under_roc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([False, False, True, True])) == 1.0
+    assert area_under_roc(np.array([1.0, 3.0, 2.0, 4.0]), np.array([False, False, True, True])) == 0.75
+    assert area_under_roc(np.array([1.0, 1.0]), np.array([False, True])) == 0.5
+    assert np.isnan(area_under_roc(np.array([1.0]), np.array([True])))
 
 
 def test_answers_are_read_as_the_service_reads_them(data: Path) -> None:
     """Of five logits the labels are the last four; the temperature is left to apply and sharpens nothing here."""
     inputs = checked_slices(data, "val", SPEC, LABELS)
-    truth = inputs.labels(LABELS)
+    truth = inputs.labels
     logits = np.full((len(truth), 5), -9.0, np.float32)
     logits[:, 0] = 50.0
     logits[np.arange(len(truth)), truth + 1] = 0.0

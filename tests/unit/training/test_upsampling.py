@@ -14,8 +14,11 @@ onnx = pytest.importorskip("onnx", reason="onnx comes with training/requirements
 
 from torch import nn  # noqa: E402
 
-from training.bundle.onnx_files import OnnxModel, export_graph  # noqa: E402
-from training.bundle.upsampling import shuffle_pixels  # noqa: E402
+from training.bundle.onnx_files import (  # noqa: E402
+    OnnxModel,
+    export_graph,
+    shuffle_pixels,
+)
 
 
 def written(layer: nn.Module, path: Path) -> Any:

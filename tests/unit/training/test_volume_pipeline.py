@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +22,20 @@ from core.contracts.manifest import VolumePreprocessing  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
 from training.bundle.onnx_files import OnnxModel  # noqa: E402
+from training.commands import train  # noqa: E402
 from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
 from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
-from training.networks.unet3d import ResidualAttentionUNet3d  # noqa: E402
+from training.networks.unet import ResidualAttentionUNet3d  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.volumes.export import served_graph, write_graph  # noqa: E402
+from training.volumes.export import (  # noqa: E402
+    reads_slices,
+    served_graph,
+    write_graph,
+)
 from training.volumes.inputs import preprocessing_of  # noqa: E402
-from training.volumes.quantize import reads_slices  # noqa: E402
 from training.volumes.task import VolumeSegmenterTask  # noqa: E402
 
 pytestmark = [
@@ -50,11 +55,16 @@ def falx(*arguments: str | Path) -> str:
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``shrink``, for every test."""
+    shrink(monkeypatch)
+
+
+def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configuration, two channels wide, on coarse voxels, with a schedule of eight patches."""
     torch.set_num_threads(1)
     shipped = VolumeSegmenterConfig()
     smaller = dataclasses.replace(shipped, width=2, spacing_mm=(4.0, 4.0, 8.0), in_plane=(32, 32), schedule=TINY)
-    monkeypatch.setattr(cli, "VolumeSegmenterConfig", lambda: smaller)
+    monkeypatch.setattr(train, "VolumeSegmenterConfig", lambda: smaller)
 
 
 def write_case(folder: Path, stem: str, seed: int) -> None:
@@ -106,21 +116,31 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
     assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
 
 
-def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path) -> None:
-    run, models = tmp_path / "run", tmp_path / "models"
-    train = ("train", "volume-segmenter", "--data", volumes, "--run", run, "--train-slices")
-    assert "100.0%" in falx(*train)
-    first = history(run)
-    assert [epoch["images"] for epoch in first] == [4, 8]
-    assert {"loss", "dice", "dice_flair"} <= set(first[-1])
-    # A finished run has nothing left to do.
-    falx(*train)
-    assert history(run) == first
+@pytest.fixture(scope="module")
+def trained(volumes: Path, workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]]:
+    """A run that went the whole way, and the folder of its bundle."""
+    folder = tmp_path_factory.mktemp("trained")
+    run = folder / "run"
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(workspace)
+        shrink(patched)
+        command = ("train", "volume-segmenter", "--data", volumes, "--run", run, "--train-slices")
+        assert "100.0%" in falx(*command)
+        first = history(run)
+        # A finished run has nothing left to do.
+        falx(*command)
+        assert history(run) == first
+        assert "parity with torch" in falx("export", "--data", volumes, "--run", run)
+        falx("quantize", "--data", volumes, "--run", run)
+        falx("evaluate", "--data", volumes, "--run", run, "--split", "test")
+        (bundle,) = (Path(line) for line in falx("bundle", "--run", run, "--out", folder / "models").split())
+        yield run, bundle
 
-    assert "parity with torch" in falx("export", "--data", volumes, "--run", run)
-    falx("quantize", "--data", volumes, "--run", run)
-    falx("evaluate", "--data", volumes, "--run", run, "--split", "test")
-    (folder,) = (Path(line) for line in falx("bundle", "--run", run, "--out", models).split())
+
+def test_a_run_is_scored_scan_by_scan(trained: tuple[Path, Path]) -> None:
+    run, _ = trained
+    assert [epoch["images"] for epoch in history(run)] == [4, 8]
+    assert {"loss", "dice", "dice_flair"} <= set(history(run)[-1])
     export, evaluated = Export.read(run), Evaluate.read(run)
     assert export.parity <= 1e-4
     assert export.labels == REGIONS
@@ -138,9 +158,12 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     stacks = rows.only(rows.data_sets == LGG)
     assert set(stacks.pixels.tolist()) == {96 * 96 * 3}
 
-    bundle = load_bundle(folder)
-    manifest = bundle.manifest
-    assert folder == models / "tumor-volume" / "1"
+
+def test_its_bundle_says_what_the_run_measured(trained: tuple[Path, Path]) -> None:
+    run, folder = trained
+    export, evaluated = Export.read(run), Evaluate.read(run)
+    manifest = load_bundle(folder).manifest
+    assert (folder.parent.name, folder.name) == ("tumor-volume", "1")
     assert [file.variant for file in manifest.files] == ["reference", "int8"]
     assert "dice_change" in manifest.files[1].agreement
     assert isinstance(manifest.preprocessing, VolumePreprocessing)
@@ -152,7 +175,12 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert "Research use only. Not a medical device." in card
     assert all(metric.name in card for metric in evaluated.reference)
 
-    assert manifest.preprocessing.columns
+
+def test_its_graphs_take_columns_of_any_length(trained: tuple[Path, Path]) -> None:
+    _, folder = trained
+    preprocessing = load_bundle(folder).manifest.preprocessing
+    assert isinstance(preprocessing, VolumePreprocessing)
+    assert preprocessing.columns
     # A column of more windows than that which the graphs were exported with.
     column = np.random.default_rng(0).random((1, 4, 32, 32, 32), np.float32)
     for name in (REFERENCE_FILE, INT8_FILE):
@@ -165,21 +193,24 @@ def test_a_bundle_from_scratch(volumes: Path, in_workspace: Path, tmp_path: Path
     assert rank == 4
     assert count > 19
 
-    # The shipped bundle, and a run, are starts for further training.
+
+def test_bundle_and_run_are_starts_and_score_alike(
+    trained: tuple[Path, Path], volumes: Path, in_workspace: Path, tmp_path: Path
+) -> None:
+    run, folder = trained
     for start in (folder, run):
         again = tmp_path / f"from-{start.name}"
         falx("train", "volume-segmenter", "--data", volumes, "--run", again, "--start-from", start, "--scale", "0.25")
         assert [epoch["images"] for epoch in history(again)] == [2]
-
     falx("evaluate", "--data", volumes, "--run", folder, "--split", "test", "--out", tmp_path / "out")
-    assert Evaluate.read(tmp_path / "out").reference == evaluated.reference
+    assert Evaluate.read(tmp_path / "out").reference == Evaluate.read(run).reference
 
 
 def test_an_interrupted_training_goes_on(
     volumes: Path, in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = ("train", "volume-segmenter", "--data", volumes, "--run")
-    falx(*train, tmp_path / "whole")
+    command = ("train", "volume-segmenter", "--data", volumes, "--run")
+    falx(*command, tmp_path / "whole")
     validate = VolumeSegmenterTask.validate
     calls: list[int] = []
 
@@ -191,9 +222,9 @@ def test_an_interrupted_training_goes_on(
 
     with monkeypatch.context() as patched:
         patched.setattr(VolumeSegmenterTask, "validate", stop_in_the_second_epoch)
-        CliRunner().invoke(cli.app, [str(argument) for argument in (*train, tmp_path / "cut")])
+        CliRunner().invoke(cli.app, [str(argument) for argument in (*command, tmp_path / "cut")])
     assert len(history(tmp_path / "cut")) == 1
-    falx(*train, tmp_path / "cut")
+    falx(*command, tmp_path / "cut")
     weights = [torch.load(tmp_path / name / CHECKPOINT, weights_only=False)["average"] for name in ("whole", "cut")]
     for name, value in weights[0].items():
         torch.testing.assert_close(weights[1][name], value, msg=name)

@@ -30,12 +30,12 @@ from training.data.scans import (  # noqa: E402
     nested,
     stacked,
 )
-from training.evaluation.volumes import OperatingPoint, views_of, without_specks  # noqa: E402
 from training.loop.augment import change_greys  # noqa: E402
 from training.loop.losses import mask_loss, partial_mask_loss  # noqa: E402
 from training.loop.trainer import Trainer, fast_layout  # noqa: E402
 from training.volumes import task as volume_segmenter  # noqa: E402
 from training.volumes.augment import block_shape, resample  # noqa: E402
+from training.volumes.evaluate import OperatingPoint, views_of, without_specks  # noqa: E402
 from training.volumes.export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
 from training.volumes.inputs import predict_volume, preprocessing_of  # noqa: E402
 from training.volumes.task import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402

@@ -4,8 +4,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from training.networks.resnet import ResNetClassifier  # noqa: E402
-from training.networks.widen import widened  # noqa: E402
+from training.networks.classifiers import ResNetClassifier  # noqa: E402
+from training.networks.starts import widened  # noqa: E402
 
 
 def trained_like(width: int) -> ResNetClassifier:

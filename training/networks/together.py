@@ -1,0 +1,125 @@
+"""Several trained networks as one: teachers, classifiers side by side, and a segmenter that asks another one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from core.contracts.sequences import SEQUENCES
+from training.data.outlined import LGG_SEQUENCES
+from training.networks.classifiers import Classifier, ClassifierOutput
+
+# Of a ``SecondReader`` both networks are about equally good at all that TCGA-LGG has.
+_CHANNELS: Final = tuple(map(SEQUENCES.index, LGG_SEQUENCES))
+
+
+class Ensemble(nn.Module):
+    """Mean of the members' logits, in whichever form they give them: a tensor or a ``ClassifierOutput``."""
+
+    def __init__(self, members: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, images: Tensor) -> Any:
+        """What one member returns; the masks of classifiers are left out."""
+        answers = [member(images) for member in self.members]
+        if isinstance(answers[0], ClassifierOutput):
+            return ClassifierOutput(torch.stack([answer.logits for answer in answers]).mean(dim=0), None)
+        return torch.stack(answers).mean(dim=0)
+
+
+class AtOwnSize(nn.Module):
+    """A classifier that is shown images of at most the side that it was trained on, whatever its student sees."""
+
+    def __init__(self, member: nn.Module, size: int) -> None:
+        super().__init__()
+        self.member = member
+        self.size = size
+
+    def forward(self, images: Tensor) -> Any:
+        """What the member returns for images (N, C, S, S), shrunk if need be."""
+        if images.shape[-1] > self.size:
+            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
+        return self.member(images)
+
+
+class SideBySide(Classifier):
+    """(N, 1, S, S) in [0, 1] -> class logits: the weighted mean of what ``members`` say, whose classes are the same.
+
+    Global average pooling and one linear layer like each of them, so class activation maps are exact. The members' last
+    maps must lie on one grid. It is made of trained networks and not trained any further.
+    """
+
+    has_maps = False
+
+    def __init__(self, members: Sequence[nn.Module], shares: Sequence[float] | None = None) -> None:
+        """``shares`` of the members in the mean, in proportion; None: all alike."""
+        super().__init__()
+        found = [member for member in members if isinstance(member, Classifier)]
+        shares = shares or [1.0] * len(members)
+        if not len(found) == len(members) == len(shares):
+            raise ValueError(f"{len(found)} classifiers among {len(members)} networks, and {len(shares)} shares")
+        # What is several already goes in as its own members: their maps follow one another as its layer's weights do.
+        self.members: nn.ModuleList = nn.ModuleList(
+            part for member in found for part in (member.members if isinstance(member, SideBySide) else [member])
+        )
+        self.channels = (sum(member.channels[-1] for member in found),)
+        parts = [share / sum(shares) for share in shares]
+        layers = [member.last for member in found]
+        self.last = nn.Linear(self.channels[-1], layers[0].out_features)
+        with torch.no_grad():
+            weights = [part * layer.weight for part, layer in zip(parts, layers, strict=True)]
+            self.last.weight.copy_(torch.cat(weights, dim=1))
+            biases = [part * layer.bias for part, layer in zip(parts, layers, strict=True)]
+            self.last.bias.copy_(torch.stack(biases).sum(dim=0))
+
+    def pyramid(self, images: Tensor) -> list[Tensor]:
+        """What is pooled alone: the last maps of all members (N, sum of F, S/32, S/32)."""
+        return [torch.cat([member.pyramid(images)[-1] for member in self.members], dim=1)]
+
+
+def shows_all(images: Tensor) -> Tensor:
+    """Which of (N, 4, S, S) show every sequence of ``LGG_SEQUENCES``: (N,).
+
+    A channel that was not given is zero, and a slice of unknown sequence lies in all channels alike.
+    """
+    channels = [images[:, index] for index in _CHANNELS]
+    pairs = zip(channels, [*channels[1:], channels[0]], strict=True)
+    told = [channel.amax(dim=(1, 2)) > 0 for channel in channels]
+    apart = [(one - other).abs().amax(dim=(1, 2)) > 0 for one, other in pairs]
+    return torch.stack([*told, *apart], dim=1).all(dim=1)
+
+
+class SecondReader(nn.Module):
+    """(N, 4, S, S) in [0, 1] -> logits (N, 1, S, S): of ``first``, or of both where ``shows_all``, their mean.
+
+    In a graph ``second`` is a branch, computed for a batch in which any slice shows all. It is made of trained networks
+    and not trained any further.
+    """
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first = first
+        self.second = second
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, 1, S, S)."""
+        logits = self.first(images)
+        asked = shows_all(images)
+        share = 0.5 * asked.to(logits.dtype)[:, None, None, None]
+        return logits + share * (self._asked(asked.any(), images) - logits)
+
+    def _asked(self, anywhere: Tensor, images: Tensor) -> Tensor:
+        """What ``second`` says, or nothing of any weight where nobody asks it."""
+        if torch.compiler.is_exporting():
+            # Branches may read what is computed before them, but of that tools that sort a graph know nothing.
+            return torch.cond(anywhere, self.second, _nothing, (images,))
+        return self.second(images) if bool(anywhere) else _nothing(images)
+
+
+def _nothing(images: Tensor) -> Tensor:
+    return torch.zeros_like(images[:, :1])
