@@ -78,7 +78,6 @@ class Assets(StaticFiles):
         """The file, to be asked after each time: modules of two releases do not go together."""
         response = super().file_response(*args, **kwargs)
         response.headers["Cache-Control"] = "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -91,7 +90,6 @@ def _html(text: str, policy: str) -> HTMLResponse:
         text,
         headers={
             "Content-Security-Policy": policy,
-            "X-Content-Type-Options": "nosniff",
             "Referrer-Policy": "no-referrer",
             "Cache-Control": "no-cache",
         },

@@ -138,11 +138,12 @@ class _Answer:
         await self._send(message)
 
     def _add_headers(self, message: Message) -> None:
-        headers = list(message.get("headers", ()))
-        headers.append((b"x-request-id", self._request_id.encode()))
+        # What a model server has said of itself already comes through the gateway a second time.
+        ours = [(b"x-request-id", self._request_id.encode()), (b"x-content-type-options", b"nosniff")]
         if self._scope["path"].startswith(_PRIVATE_PREFIXES):
-            headers = [header for header in headers if header[0] != b"cache-control"]
-            headers.append((b"cache-control", b"no-store"))
+            ours.append((b"cache-control", b"no-store"))
+        names = {name for name, _ in ours}
+        headers = [header for header in message.get("headers", ()) if header[0] not in names] + ours
         if self._drain.active:
             # Tells keep-alive clients to turn elsewhere; the server closes after this answer.
             headers.append((b"connection", b"close"))

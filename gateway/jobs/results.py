@@ -97,7 +97,6 @@ def _headers(file: StoredFile) -> dict[str, str]:
     return {
         "Content-Type": file.media_type,
         "Content-Disposition": f'inline; filename="{file.name}"',
-        "X-Content-Type-Options": "nosniff",
         "Accept-Ranges": "bytes",
         "ETag": f'"{file.sha256}"',
         # RFC 9530: of the whole file, also where a part of it is sent.

@@ -10,8 +10,10 @@ from core.http.openapi import all_answers
 
 Json = dict[str, Any]
 
-# What HTTP itself needs, and no document lists.
-PLAIN = frozenset({"connection", "content-length", "content-type", "date", "transfer-encoding"})
+# What HTTP itself needs, and what every answer carries: no document lists them.
+PLAIN = frozenset(
+    {"connection", "content-length", "content-type", "date", "transfer-encoding", "x-content-type-options"}
+)
 
 
 def resolved(document: Json, node: Any) -> Any:

@@ -285,7 +285,6 @@ _FILE: Final = Answer(
     (
         *_OF_SAME_BYTES,
         Header("Content-Disposition", "The name of the file."),
-        Header("X-Content-Type-Options", "`nosniff`: the media type is what it says."),
     ),
 )
 
