@@ -1,7 +1,7 @@
 """What a NIfTI header says, judged before a voxel is read. Nothing in it is believed without a look.
 
 The gateway judges uploads with it at the door, and the worker the files that it reads: one opinion, and no library for
-images in the process that faces the network.
+images in the process that faces the network. Where the voxels lie is judged in ``nifti_forms``.
 
 Layout and forms: NIfTI-1 https://nifti.nimh.nih.gov/pub/dist/src/niftilib/nifti1.h, NIfTI-2 nifti2.h beside it.
 """
@@ -15,12 +15,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from core.contracts.nifti_forms import Rows, Shape, read_forms
+from core.contracts.nifti_strangers import what_it_is
 from core.contracts.volume_limits import VolumeLimits
 from core.errors import InvalidNifti, TooFewSlices, UnusableVolume
-
-Shape = tuple[int, int, int]
-Rows = tuple[tuple[float, ...], ...]
-"""An affine as four rows of four, from voxel indices to RAS+ mm."""
 
 # Fields in their order, each with its format as ``struct`` has it.
 _NIFTI_1: Final = {
@@ -51,16 +49,10 @@ _DTYPES: Final = {
     1280: "u8",
 }
 _PAIRS: Final = (b"ni1\0", b"ni2\0\r\n\x1a\n")
-_MM_PER_UNIT: Final = {1: 1_000.0, 2: 1.0, 3: 0.001}
 # Scaling beyond this leaves float32.
 _LARGEST: Final = 1e30
-# Corners that two statements of one header may differ by.
-_AGREEMENT_MM: Final = 0.1
-# Tools round pixdim; more than this share is a contradiction.
-_SPACING_AGREEMENT: Final = 0.01
 # Fields that say where voxels lie, and nothing else: no name, description or date is among them.
 _GEOMETRY: Final = ("qform_code", "sform_code", "quatern", "qoffset", "srow", "xyzt_units")
-_LAST_ROW: Final = (0.0, 0.0, 0.0, 1.0)
 
 
 class _Layout(NamedTuple):
@@ -105,9 +97,11 @@ LONGEST_HEADER: Final = max(_LAYOUTS)
 
 @dataclass(frozen=True, slots=True)
 class NiftiGeometry:
-    """The spatial fields of a header, to write further volumes that lie exactly where the first one does."""
+    """The spatial fields of a header, to write further volumes that lie exactly where the first one does.
 
-    version: int
+    Headers are NIfTI-1, which every tool reads; SimpleITK does not read NIfTI-2.
+    """
+
     fields: Mapping[str, Any]
 
     def header(self, shape: Shape, dtype: str, **others: Any) -> bytes:
@@ -116,7 +110,7 @@ class NiftiGeometry:
         The end are four bytes that say "no extensions": voxels follow. Nothing but ``others``, fields by name, is
         added to the geometry.
         """
-        size, layout = next((size, layout) for size, layout in _LAYOUTS.items() if layout.version == self.version)
+        size, layout = next(iter(_LAYOUTS.items()))
         values = {
             "sizeof_hdr": size,
             "magic": layout.magic,
@@ -137,7 +131,9 @@ class NiftiHeader:
     """A judged header: everything that reading the voxels needs.
 
     ``dtype`` is the type of a voxel, byte order included, as numpy names it ("<i2"). ``offset`` is where the voxels
-    begin, in bytes of the (inflated) file; ``scaling`` is (slope, intercept) or None.
+    begin, in bytes of the (inflated) file; ``scaling`` is (slope, intercept) or None. ``form_code`` is the code of the
+    form that ``affine`` is of. ``geometry`` is None where tools would not all read ``affine`` out of the header's own
+    fields: results then state ``affine`` afresh.
     """
 
     shape: Shape
@@ -145,7 +141,8 @@ class NiftiHeader:
     offset: int
     scaling: tuple[float, float] | None
     affine: Rows
-    geometry: NiftiGeometry
+    form_code: int
+    geometry: NiftiGeometry | None
     warnings: tuple[str, ...]
 
     @property
@@ -155,7 +152,10 @@ class NiftiHeader:
 
 
 def header_size(start: bytes) -> int:
-    """Bytes of the header that a file beginning with ``start`` (4 bytes) has; raises ``InvalidNifti``."""
+    """Bytes of the header that a file beginning with ``start`` (4 bytes) has.
+
+    Raises ``InvalidNifti``, which names a file of another kind as far as ``start`` shows it.
+    """
     return _recognised(start)[0]
 
 
@@ -164,7 +164,7 @@ def _recognised(start: bytes) -> tuple[int, str]:
         (size,) = struct.unpack(f"{order}i", start[:4])
         if size in _LAYOUTS:
             return size, order
-    raise InvalidNifti("The file is not NIfTI: it does not begin with the size of a NIfTI header.")
+    raise InvalidNifti(f"The file is not NIfTI{what_it_is(start)}")
 
 
 def parse_header(block: bytes, limits: VolumeLimits) -> NiftiHeader:
@@ -178,17 +178,18 @@ def parse_header(block: bytes, limits: VolumeLimits) -> NiftiHeader:
     _check_magic(fields["magic"], layout)
     shape = _shape(fields)
     limits.check_shape(shape)
-    affine, warnings = _affine(fields, layout, limits, shape)
+    forms = read_forms(fields, layout.rounding, limits, shape)
+    geometry = {**{name: fields[name] for name in _GEOMETRY}, "pixdim": fields["pixdim"][:4]}
     return NiftiHeader(
         shape=shape,
         dtype=order + _dtype(fields),
         offset=_offset(fields, size, limits),
         scaling=_scaling(fields),
-        affine=affine,
-        geometry=NiftiGeometry(
-            layout.version, {**{name: fields[name] for name in _GEOMETRY}, "pixdim": fields["pixdim"][:4]}
-        ),
-        warnings=warnings,
+        affine=forms.affine,
+        form_code=forms.code,
+        # Numbers of NIfTI-2 may be too large for NIfTI-1, in which results are written.
+        geometry=NiftiGeometry(geometry) if forms.alike and layout.version == 1 else None,
+        warnings=forms.warnings,
     )
 
 
@@ -258,96 +259,3 @@ def _scaling(fields: Mapping[str, Any]) -> tuple[float, float] | None:
     if not (abs(slope) <= _LARGEST and abs(intercept) <= _LARGEST):
         raise InvalidNifti("scl_slope or scl_inter is not a number of reasonable size.")
     return None if (slope, intercept) == (1.0, 0.0) else (slope, intercept)
-
-
-def _affine(
-    fields: Mapping[str, Any], layout: _Layout, limits: VolumeLimits, shape: Shape
-) -> tuple[Rows, tuple[str, ...]]:
-    """The affine in mm and what there is to say of it: sform before qform, as the standard's methods 3 and 2 ask."""
-    unit = _MM_PER_UNIT.get(fields["xyzt_units"] & 7, 1.0)
-    spacing = [value * unit for value in fields["pixdim"][1:4]]
-    _check_spacing(spacing, limits)
-    stated, faults = {}, {}
-    if fields["sform_code"] > 0:
-        stated["sform"] = _in_mm(_sform(fields), unit)
-    if fields["qform_code"] > 0:
-        stated["qform"] = _in_mm(_qform(fields, layout.rounding), unit)
-    for name in tuple(stated):
-        if fault := limits.fault_of(stated[name]):
-            faults[name] = fault
-            del stated[name]
-    if stated:
-        return _chosen(stated, faults, spacing, shape)
-    for name, fault in faults.items():
-        raise InvalidNifti(f"The {name} {fault}.")
-    return _in_mm(_without_forms(fields, shape), unit), (
-        "The header does not say how the volume lies (qform_code and sform_code are 0): its axes are taken as left,"
-        " anterior, superior. Left and right in the results may be exchanged.",
-    )
-
-
-def _chosen(
-    stated: Mapping[str, Rows], faults: Mapping[str, str], spacing: list[float], shape: Shape
-) -> tuple[Rows, tuple[str, ...]]:
-    name, affine = next(iter(stated.items()))
-    warnings = [f"The {other} {fault}; the {name} is used." for other, fault in faults.items()]
-    if len(stated) == 2:
-        corners, others = (_corners(one, shape) for one in stated.values())
-        if max(abs(one - other) for one, other in zip(corners, others, strict=True)) > _AGREEMENT_MM:
-            warnings.append("The qform and the sform of the header differ; the sform is used.")
-    *axes, _ = zip(*affine[:3], strict=True)
-    if any(abs(math.hypot(*axis) - size) > _SPACING_AGREEMENT * size for axis, size in zip(axes, spacing, strict=True)):
-        warnings.append(f"The voxel spacing in pixdim differs from that of the {name}, which is used.")
-    return affine, tuple(warnings)
-
-
-def _corners(affine: Rows, shape: Shape) -> list[float]:
-    """Coordinates in mm of the eight voxels in the corners, one after the other."""
-    ends = itertools.product(*((0, size - 1) for size in shape))
-    return [a * i + b * j + c * k + d for i, j, k in ends for a, b, c, d in affine[:3]]
-
-
-def _check_spacing(spacing: list[float], limits: VolumeLimits) -> None:
-    low, high = limits.min_spacing_mm, limits.max_spacing_mm
-    # Written so that NaN fails as well.
-    if not all(low <= size <= high for size in spacing):
-        raise InvalidNifti(f"pixdim holds a voxel spacing that is not a number from {low} to {high} mm.")
-
-
-def _sform(fields: Mapping[str, Any]) -> Rows:
-    rows = fields["srow"]
-    return rows[:4], rows[4:8], rows[8:], _LAST_ROW
-
-
-def _qform(fields: Mapping[str, Any], rounding: float) -> Rows:
-    """Method 2 of nifti1.h: the rotation of a unit quaternion (a, b, c, d), of which the header has the last three."""
-    qfac, di, dj, dk = fields["pixdim"][:4]
-    b, c, d = fields["quatern"]
-    square = 1.0 - (b * b + c * c + d * d)
-    # 0 stands for 1 in pixdim[0], says the standard.
-    if qfac not in (-1, 0, 1) or square <= -rounding:
-        raise InvalidNifti("The qform is broken: pixdim[0] must be -1 or 1, the quaternion a rotation.")
-    a = 0.0 if abs(square) < rounding else math.sqrt(square)
-    # Twice each product, divided by the square of the length, which is 1 but for the rounding.
-    share = 2.0 / (a * a + b * b + c * c + d * d)
-    rotation = (
-        (1.0 - share * (c * c + d * d), share * (b * c - a * d), share * (b * d + a * c)),
-        (share * (b * c + a * d), 1.0 - share * (b * b + d * d), share * (c * d - a * b)),
-        (share * (b * d - a * c), share * (c * d + a * b), 1.0 - share * (b * b + c * c)),
-    )
-    dk *= qfac or 1
-    x, y, z = ((i * di, j * dj, k * dk, at) for (i, j, k), at in zip(rotation, fields["qoffset"], strict=True))
-    return x, y, z, _LAST_ROW
-
-
-def _without_forms(fields: Mapping[str, Any], shape: Shape) -> Rows:
-    """Method 1: the spacing alone, the first axis to the left and the centre of the volume at 0."""
-    rows = []
-    for axis, (size, spacing) in enumerate(zip(shape, fields["pixdim"][1:4], strict=True)):
-        step = -spacing if axis == 0 else spacing
-        rows.append((*(step if other == axis else 0.0 for other in range(3)), -step * (size - 1) / 2))
-    return *rows, _LAST_ROW
-
-
-def _in_mm(affine: Rows, unit: float) -> Rows:
-    return *(tuple(value * unit for value in row) for row in affine[:3]), affine[3]

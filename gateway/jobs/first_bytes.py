@@ -20,7 +20,6 @@ ZIP: Final = "application/zip"
 _GZIP_MAGIC: Final = b"\x1f\x8b"
 _ZIP_MAGIC: Final = b"PK\x03\x04"
 _EMPTY_ZIP: Final = b"PK\x05\x06"
-_DICOM_AT: Final = slice(128, 132)
 _GZIP_WBITS: Final = zlib.MAX_WBITS | 16
 # gzip may put names and comments before the header.
 _MOST_HELD: Final = 256 * 1024
@@ -144,12 +143,7 @@ def judged_header(head: bytes) -> NiftiHeader:
 
     Raises ``InvalidNifti``, ``UnusableVolume`` (several frames, colour), ``TooFewSlices`` or ``InputTooLarge``.
     """
-    try:
-        size = header_size(head)
-    except InvalidNifti:
-        if head[_DICOM_AT] == b"DICM":
-            raise InvalidNifti("The file is DICOM; send a whole study as a zip in the part dicom.") from None
-        raise
+    size = header_size(head)
     if len(head) < size:
         raise InvalidNifti("The file ends inside its header.")
     return parse_header(head[:size], _LIMITS)

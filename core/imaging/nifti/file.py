@@ -13,6 +13,8 @@ import numpy.typing as npt
 from core.contracts.nifti import NiftiGeometry, NiftiHeader, check_extensions, header_size, parse_header
 from core.contracts.volume_limits import VolumeLimits
 from core.errors import UnusableVolume
+from core.imaging.nifti.geometry import geometry_of
+from core.imaging.nifti.lost import fill_lost
 from core.imaging.nifti.source import NiftiSource, Readable
 from core.imaging.volume import FloatArray, Volume
 
@@ -39,11 +41,13 @@ class NiftiVolume:
 def read_nifti(file: Readable, limits: VolumeLimits = DEFAULT_LIMITS) -> NiftiVolume:
     """The volume in a file, read from front to back; memory is that of the result and a few megabytes.
 
-    Values are ``scl_slope * stored + scl_inter``; those that are not finite become 0, with a warning.
+    Values are ``scl_slope * stored + scl_inter``. Those that are not finite are looked at together, which takes more
+    memory (see ``fill_lost``). The geometry has both forms afresh where tools would not agree on the header's own.
 
     Raises ``InvalidNifti`` for a header that lies and a file that is cut off or broken, ``UnusableVolume`` for several
-    frames, colours, complex numbers and a single value everywhere, ``TooFewSlices``, ``InputTooLarge`` before anything
-    is allocated, ``DecompressionBomb`` for a gzip file that goes on behind its voxels. No detail quotes the file.
+    frames, colours, complex numbers, a single value everywhere and values in the head that are not finite,
+    ``TooFewSlices``, ``InputTooLarge`` before anything is allocated, ``DecompressionBomb`` for a gzip file that goes on
+    behind its voxels. No detail quotes the file.
     """
     source = NiftiSource(file, limits)
     start = source.take(4)
@@ -52,17 +56,21 @@ def read_nifti(file: Readable, limits: VolumeLimits = DEFAULT_LIMITS) -> NiftiVo
     check_extensions(source.take(header.offset - len(block)), block)
     voxels, lost = _read_voxels(source, header)
     source.finish()
-    low, high = float(voxels.min()), float(voxels.max())
-    if low == high:
-        raise UnusableVolume("All voxels have the same value.")
     warnings = header.warnings
     if lost:
-        warnings += (f"{lost} voxels hold no finite number of reasonable size; they are taken as 0.",)
-    return NiftiVolume(Volume(voxels, np.asarray(header.affine)), header.geometry, warnings)
+        fill_lost(voxels)
+        warnings += (
+            f"{lost} voxels hold no finite number of reasonable size; they belong to the background around the head"
+            " and are taken as the smallest value of the volume.",
+        )
+    if float(voxels.min()) == float(voxels.max()):
+        raise UnusableVolume("All voxels have the same value.")
+    volume = Volume(voxels, np.asarray(header.affine))
+    return NiftiVolume(volume, header.geometry or geometry_of(volume.grid, header.form_code), warnings)
 
 
 def _read_voxels(source: NiftiSource, header: NiftiHeader) -> tuple[FloatArray, int]:
-    """Values (i, j, k) in Fortran order, as the file keeps them, and how many were not numbers."""
+    """Values (i, j, k) in Fortran order, as the file keeps them, and how many are NaN because they were no numbers."""
     count, lost, dtype = math.prod(header.shape), 0, np.dtype(header.dtype)
     values = np.empty(count, np.float32)
     for start in range(0, count, _PIECE):
@@ -73,7 +81,7 @@ def _read_voxels(source: NiftiSource, header: NiftiHeader) -> tuple[FloatArray, 
 
 
 def _convert(stored: npt.NDArray[Any], scaling: tuple[float, float] | None, out: FloatArray) -> int:
-    """Scaled values into ``out``; returns how many were not finite and became 0."""
+    """Scaled values into ``out``; returns how many were not finite and became NaN."""
     if scaling is None and stored.dtype.kind in "iu":
         out[:] = stored
         return 0
@@ -82,7 +90,7 @@ def _convert(stored: npt.NDArray[Any], scaling: tuple[float, float] | None, out:
         slope, intercept = scaling or (1.0, 0.0)
         out[:] = stored if scaling is None else stored.astype(np.float64) * slope + intercept
         sound = np.abs(out) <= _LARGEST
-    out[~sound] = 0.0
+    out[~sound] = np.nan
     return int(out.size - np.count_nonzero(sound))
 
 

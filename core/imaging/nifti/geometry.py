@@ -1,4 +1,7 @@
-"""The geometry of a NIfTI header for a grid that comes from elsewhere, such as a series of DICOM files."""
+"""The geometry of a NIfTI header for a grid that comes from elsewhere.
+
+That is a series of DICOM files, or a header that tools read in several ways.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ _SCANNER = 1
 _MM = 2
 
 
-def geometry_of(grid: Grid) -> NiftiGeometry:
-    """NIfTI-1, scanner coordinates, mm; the qform has the rotation that is closest to the axes of ``grid``."""
+def geometry_of(grid: Grid, code: int = _SCANNER) -> NiftiGeometry:
+    """Both forms of one ``code``, in mm; the qform has the rotation that is closest to the axes of ``grid``."""
     axes = grid.affine[:3, :3]
     spacing = np.sqrt(np.sum(axes * axes, axis=0))
     directions = axes / spacing
@@ -21,10 +24,9 @@ def geometry_of(grid: Grid) -> NiftiGeometry:
     directions[:, 2] *= qfac
     left, _, right = np.linalg.svd(directions)
     return NiftiGeometry(
-        1,
         {
-            "qform_code": _SCANNER,
-            "sform_code": _SCANNER,
+            "qform_code": code,
+            "sform_code": code,
             "quatern": tuple(_quaternion(left @ right)[1:].tolist()),
             "qoffset": tuple(grid.affine[:3, 3].tolist()),
             "srow": tuple(grid.affine[:3].ravel().tolist()),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from core.contracts.manifest import VolumePreprocessing
 from core.contracts.sequences import SEQUENCES
-from core.errors import InvalidRequest, MissingSequence
+from core.errors import InvalidRequest, MissingSequence, UnusableVolume
 from core.imaging.components import label_components
 from core.imaging.preparation.copies import find_copies
 from core.imaging.preparation.geometry import Reorientation, WorkingSpace
@@ -164,14 +164,19 @@ def stretched(values: FloatArray, window: tuple[float, float]) -> FloatArray:
 def prepare_volume(volumes: Mapping[str, Volume], spec: VolumeSpec) -> PreparedVolume:
     """Volumes on one grid, by sequence, as the model's input; absent sequences are all zeros, and so are copies.
 
-    Raises ``MissingSequence`` for none, ``InvalidRequest`` for a sequence that the model does not take. Memory is that
-    of the tensor and about two sequences.
+    Raises ``MissingSequence`` for none, ``InvalidRequest`` for a sequence that the model does not take,
+    ``UnusableVolume`` for one that holds NaN or infinity: one such voxel would spread over all the network's output, or
+    vanish in it. Memory is that of the tensor and about two sequences.
     """
     if not volumes:
         raise MissingSequence(f"at least one of {', '.join(spec.sequences)} is needed")
     unknown = sorted(set(volumes) - set(spec.sequences))
     if unknown:
         raise InvalidRequest(f"unknown sequence {', '.join(unknown)}: this model takes {', '.join(spec.sequences)}")
+    for name, volume in volumes.items():
+        # Both are NaN where any voxel is.
+        if not np.isfinite((volume.voxels.min(), volume.voxels.max())).all():
+            raise UnusableVolume(f"{name}: the volume holds values that are no finite numbers.")
     grid = next(iter(volumes.values())).grid
     reorientation = Reorientation.of(grid.affine)
     heads = {name: find_foreground(reorientation.apply(volume.voxels)) for name, volume in volumes.items()}
