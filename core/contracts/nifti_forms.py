@@ -32,8 +32,13 @@ _ALIGNED: Final = 2
 _AGREEMENT_MM: Final = 0.1
 # Tools round pixdim; more than this share is a contradiction.
 _SPACING_AGREEMENT: Final = 0.01
-# Axes whose directions have a larger product are not perpendicular to SimpleITK (0.003 degrees).
-_PERPENDICULAR: Final = 5e-5
+# Axes whose directions have a larger product (0.006 degrees) are not perpendicular to SimpleITK.
+_PERPENDICULAR: Final = 1e-4
+# How axes run that step forwards (True) or backwards in x, y and z.
+_BARE_AXES: Final[Mapping[tuple[bool, ...], str]] = {
+    (True, True, True): "right, anterior, superior",
+    (False, False, True): "left, posterior, superior",
+}
 _BRATS_SHAPE: Final = (240, 240, 155)
 _LAST_ROW: Final = (0.0, 0.0, 0.0, 1.0)
 
@@ -97,8 +102,8 @@ def _chosen(fields: Mapping[str, Any], stated: Mapping[str, Rows], faults: Mappi
         warnings.append(f"The voxel spacing in pixdim differs from that of the {name}, which is used.")
     if sheared:
         warnings.append(
-            f"The axes of the {name} are {math.degrees(math.asin(_cosine(affine))):.2f} degrees from perpendicular,"
-            " which SimpleITK cannot hold: it shows the results by the nearest form without that."
+            f"The axes of the {name} are {math.degrees(math.asin(_cosine(affine))):.3f} degrees from perpendicular,"
+            " which SimpleITK cannot hold: it shows the results by the nearest form without it."
         )
     warnings += _on_identity(name, affine, shape)
     warnings += _on_unit(fields)
@@ -124,15 +129,14 @@ def _who_takes_what(fields: Mapping[str, Any], apart: float, *, sheared: bool) -
 
 def _on_identity(name: str, affine: Rows, shape: Shape) -> list[str]:
     """What to say of an affine that knows of no more than the spacing, with axes as numpy or as ITK has them."""
-    signs = {(1, 1, 1): "right, anterior, superior", (-1, -1, 1): "left, posterior, superior"}
-    ends = [math.copysign(1, affine[axis][axis]) for axis in range(3)]
-    straight = all(affine[row][column] == 0 for row in range(3) for column in range(4) if row != column)
-    if not straight or tuple(ends) not in signs:
+    steps = [affine[axis][axis] for axis in range(3)]
+    axes = _BARE_AXES.get(tuple(step > 0 for step in steps))
+    if axes is None or any(affine[row][column] != 0 for row in range(3) for column in range(4) if row != column):
         return []
-    what = "the identity" if all(affine[axis][axis] == 1 for axis in range(3)) else "no more than the voxel spacing"
+    what = "the identity" if steps == [1, 1, 1] else "no more than the voxel spacing"
     return [
         f"The {name} is {what}, as of an array that was saved without its affine: its axes are taken as"
-        f" {signs[tuple(ends)]}. Left and right in the results may be exchanged; save the array with the affine of the"
+        f" {axes}. Left and right in the results may be exchanged; save the array with the affine of the"
         f" file that it came from.{_brats(shape)}"
     ]
 
@@ -184,7 +188,8 @@ def _axes(affine: Rows) -> list[tuple[float, ...]]:
 def _cosine(affine: Rows) -> float:
     """The largest between directions of two axes; 0 where all are perpendicular."""
     directions = [[value / math.hypot(*axis) for value in axis] for axis in _axes(affine)]
-    return max(abs(sum(map(mul, one, other))) for one, other in itertools.combinations(directions, 2))
+    pairs = itertools.combinations(directions, 2)
+    return max(abs(math.fsum(map(mul, one, other))) for one, other in pairs)
 
 
 def _with_spacing(affine: Rows, spacing: Sequence[float]) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import os
@@ -94,6 +95,22 @@ class TestRefusals:
         reply = send(served, t1=volume(), flair=data)
         assert refused(served, reply) == expected
         assert reply.json()["errors"][0]["pointer"] == "part/flair"
+
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "git lfs pull"),
+            (gzip.compress(volume()), "compressed twice"),
+            (b"<!DOCTYPE html><html><body>Sign in</body></html>", "an HTML page"),
+            (to_nifti(FLAT, fields={"xyzt_units": 1}), "The unit in xyzt_units is metres"),
+        ],
+        ids=["pointer", "gzip twice", "HTML", "metres"],
+    )
+    def test_a_file_that_is_something_else_is_named(self, served: Volumes, data: bytes, words: str) -> None:
+        reply = send(served, flair=data)
+        assert refused(served, reply) == (400, "invalid-nifti")
+        assert words in reply.json()["detail"]
+        assert words in reply.json()["errors"][0]["detail"]
 
     @pytest.mark.parametrize("data", [b"no zip", to_zip({}).getvalue(), b"PK"])
     def test_a_study_that_is_no_zip(self, served: Volumes, data: bytes) -> None:

@@ -83,6 +83,8 @@ def _oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], t
         raise ValueError(f"{path} cannot be read: {error}") from error
     if voxels.ndim != 3:
         raise ValueError(f"{path}: expected a volume, found {voxels.ndim} dimensions")
+    if lost := int(voxels.size - np.count_nonzero(np.isfinite(voxels))):
+        raise ValueError(f"{path}: {lost} voxels hold no finite number")
     there = orientations.io_orientation(image.affine)
     turn = orientations.ornt_transform(there, orientations.axcodes2ornt(AXES))
     sizes = image.header.get_zooms()

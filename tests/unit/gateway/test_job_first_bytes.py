@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
+import struct
 from contextlib import suppress
 from typing import Any
 
@@ -76,6 +79,7 @@ def test_names_in_the_gzip_header_are_no_hindrance_and_no_trap() -> None:
         (bytes(128) + b"DICM" + bytes(600), "DICOM"),
         (bytes(600), "not NIfTI"),
         (b"\x5c\x01", "not NIfTI"),
+        (b"", "it is empty"),
         (to_nifti(VOXELS)[:344] + b"ni1\0" + bytes(400), "pair"),
         (to_nifti(VOXELS)[:300], "ends inside"),
         (to_nifti(VOXELS, fields={"vox_offset": np.inf}), "vox_offset"),
@@ -86,6 +90,39 @@ def test_what_is_wrong_is_said(data: bytes, text: str) -> None:
     with pytest.raises(InvalidNifti, match=text) as caught:
         passed(NiftiHead("t2"), data, 4096)
     assert caught.value.errors[0].pointer == "part/t2"
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+STRANGERS = {
+    "LFS pointer": (LFS, "Git LFS pointer.*git lfs pull"),
+    "annex pointer": (b"/annex/objects/MD5E-s11--00.nii.gz\n", "git-annex pointer.*datalad get"),
+    "gzip twice": (gzip.compress(gzip.compress(to_nifti(VOXELS))), "compressed twice.*decompress it once"),
+    "tar.gz": (gzip.compress(bytes(257) + b"ustar" + bytes(1000)), "tar archive.*unpack"),
+    "NRRD": (b"NRRD0004\ntype: short\n\n" + bytes(600), "NRRD.*save the volume as .nii.gz"),
+    "MGH": (struct.pack(">7i", 1, 16, 16, 12, 1, 4, 0) + bytes(600), "MGH.*mri_convert"),
+    "MGZ": (gzip.compress(struct.pack(">7i", 1, 16, 16, 12, 1, 4, 0) + bytes(600)), "MGZ.*mri_convert"),
+    "HTML": (b"\xef\xbb\xbf\n<!DOCTYPE html><html><body>Sign in</body></html>", "HTML page.*download"),
+    "XML": (b"<?xml version='1.0'?><GIFTI/>", "XML"),
+    "JSON": (b' {"EchoTime": 0.1}', "JSON.*beside it"),
+    "zip": (to_zip({"a": b"b"}).getvalue(), "zip archive.*part dicom"),
+    "DICOM": (bytes(128) + b"DICM" + bytes(600), "DICOM: .*part dicom"),
+    "bare DICOM": (b"\x08\0\5\0CS\x0a\0ISO_IR 100" + bytes(600), "DICOM without a preamble.*part dicom"),
+    "MetaImage": (b"ObjectType = Image\nNDims = 3\n", "MetaImage"),
+    "NumPy": (b"\x93NUMPY\1\0" + bytes(600), "NumPy array.*with its affine"),
+    "PNG": (b"\x89PNG\r\n\x1a\n" + bytes(600), "PNG image.*/v1/segmentations"),
+    "HDF5": (b"\x89HDF\r\n\x1a\n" + bytes(600), "HDF5"),
+    "xz": (lzma.compress(to_nifti(VOXELS)), "xz.*gzip"),
+    "bzip2": (bz2.compress(to_nifti(VOXELS)), "bzip2.*gzip"),
+}
+
+
+@pytest.mark.parametrize("step", [1, 100_000])
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_what_comes_instead_of_nifti_is_named_with_what_to_do(kind: str, step: int) -> None:
+    data, words = STRANGERS[kind]
+    with pytest.raises(InvalidNifti, match=f"flair: The file is not NIfTI but .*{words}") as caught:
+        passed(NiftiHead("flair"), data, step)
+    assert caught.type is InvalidNifti
 
 
 @settings(deadline=None, max_examples=60)

@@ -182,6 +182,16 @@ def test_volumes_are_turned_to_one_orientation(tmp_path: Path, in_workspace: Pat
     assert (one.spacing_mm, other.spacing_mm) == ((1, 1, 1), (2, 2, 2))
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf])
+def test_a_volume_with_a_voxel_that_is_no_number_is_named(tmp_path: Path, in_workspace: Path, lost: float) -> None:
+    write_brats(tmp_path / "case", FLAT_NAMES, (1,))
+    voxels = case_volumes(0)["t2"].astype(np.float32)
+    voxels[10, 12, 4] = lost
+    write_nifti(tmp_path / "case" / "t2.nii.gz", voxels)
+    with pytest.raises(ValueError, match=r"t2.nii.gz: 1 voxels hold no finite number"):
+        pixels_of(only(tmp_path, "BraTS"))
+
+
 def test_a_label_that_the_layout_has_not_is_named(tmp_path: Path, in_workspace: Path) -> None:
     write_brats(tmp_path / "case", FLAT_NAMES, (1, 7))
     with pytest.raises(ValueError, match="label 7"):

@@ -121,7 +121,7 @@ def test_headers_are_written_as_nibabel_writes_them(big_endian: bool, dtype: str
 @given(affine=affines, code=st.integers(1, 5), unused=st.sampled_from(["qform_code", "sform_code"]))
 def test_results_of_nifti_2_are_nifti_1_on_the_same_affine(affine: Affine, code: int, unused: str) -> None:
     """NIfTI-2 has numbers that NIfTI-1 has no room for, also in the form that does not count."""
-    fields = {"qform_code": code, "sform_code": code, unused: 0, "xyzt_units": 2 + 8 + 2**20}
+    fields: dict[str, Any] = {"qform_code": code, "sform_code": code, unused: 0, "xyzt_units": 2 + 8 + 2**20}
     fields["srow_x" if unused == "sform_code" else "qoffset_x"] = 1e300
     source = to_nifti(RAMP.astype(np.int16), affine, version=2, fields=fields)
     read = read_nifti(io.BytesIO(source))

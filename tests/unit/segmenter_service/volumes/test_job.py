@@ -35,19 +35,6 @@ from tests.support.volume_bench import Bench
 SHAPE = (31, 27, 25)
 
 
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_volume_bundle(tmp_path_factory.mktemp("volume-models"))
-
-
-@pytest.fixture
-def bench(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    monkeypatch.setenv("FALX_MODELS_DIR", str(models))
-    monkeypatch.setenv("FALX_BLOBS_URL", str(tmp_path / "blobs"))
-    monkeypatch.setenv("FALX_BLOBS_MIN_FREE_BYTES", "0")
-    return Bench(tmp_path / "blobs")
-
-
 def packed(volume: Volume, **options: Any) -> bytes:
     return to_nifti(volume.voxels, volume.affine, compress=True, **options)
 

@@ -188,7 +188,7 @@ def test_a_shear_is_told_and_readable_by_all_tools() -> None:
     data = file_of(sheared, qform_code=0)
     assert shown(data)["SimpleITK"] is None
     found = read(data)
-    assert "3.00 degrees from perpendicular" in found.warnings[0]
+    assert "3.000 degrees from perpendicular" in found.warnings[0]
     after = shown(result_of(found))
     assert after["nibabel"] == pytest.approx(sheared, abs=1e-4)
     assert after["NiiVue"] == pytest.approx(sheared, abs=1e-4)
@@ -219,6 +219,7 @@ def test_results_are_read_alike_whatever_the_forms_say(
     data = file_of(affine, qform_code=codes[0], sform_code=codes[1], **rows(other))
     found = read(data)
     for tool, seen in shown(result_of(found)).items():
+        assert seen is not None, tool
         corners = [seen @ [*np.multiply(end, SHAPE), 1] for end in np.ndindex(2, 2, 2)]
         own = [found.volume.affine @ [*np.multiply(end, SHAPE), 1] for end in np.ndindex(2, 2, 2)]
         assert corners == pytest.approx(np.asarray(own), abs=0.12), tool
