@@ -79,7 +79,8 @@ def read_forms(fields: Mapping[str, Any], rounding: float, limits: VolumeLimits,
     warning = (
         "The header does not say how the volume lies (qform_code and sform_code are 0), and tools differ on what that"
         " means: its axes are taken as left, anterior, superior, as nibabel does. To SimpleITK they are left,"
-        " posterior, superior, to NiiVue right, anterior, superior. Left and right in the results may be exchanged."
+        " posterior, superior, to NiiVue right, anterior, superior. Left and right in the results,"
+        " which state the axes that were taken, may be exchanged."
     )
     warnings = (warning + _brats(shape), *_on_unit(fields))
     return Forms(_in_mm(_without_forms(fields, shape), unit), _ALIGNED, alike=False, warnings=warnings)
@@ -123,7 +124,7 @@ def _who_takes_what(fields: Mapping[str, Any], apart: float, *, sheared: bool) -
     return (
         f"The qform (code {of_qform}) and the sform (code {of_sform}) of the header differ by up to {apart:.1f} mm, and"
         f" tools differ on which they show the file by: {' and '.join(by_sform)} by the sform, {others}. The sform is"
-        " used, and results state no other."
+        " used, and results state no other; where a tool lays them elsewhere than the file, make its two forms agree."
     )
 
 
