@@ -110,7 +110,7 @@ VOLUME_CORRELATION: Final = 0.99
 # Images compared at once with all others: bounds memory to some 10 MB for each thousand images.
 _BLOCK: Final = 256
 
-Kind = Literal["exact", "near"]
+Likeness = Literal["exact", "near"]
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ class Copies:
 
     first: int
     second: int
-    kind: Kind
+    kind: Likeness
     correlation: float = 1.0
 
 

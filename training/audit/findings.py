@@ -13,7 +13,7 @@ from training.audit.duplicates import (
     SMALLEST_HEAD,
     VOLUME_CORRELATION,
     Copies,
-    Kind,
+    Likeness,
     all_copies,
     fingerprints,
     group_names,
@@ -46,7 +46,7 @@ class Pair(Part):
 
     first: str
     second: str
-    kind: Kind
+    kind: Likeness
     correlation: float
     splits: tuple[str, str]
     labels: tuple[str, str]
@@ -81,7 +81,7 @@ class Audit(Part):
         """Whether no patient and no group stands in two splits."""
         return not self.patients_across and not self.groups_across
 
-    def count(self, kind: Kind, *, crossing: bool) -> int:
+    def count(self, kind: Likeness, *, crossing: bool) -> int:
         """Pairs of one kind within or across splits."""
         return sum(pair.kind == kind and pair.crosses == crossing for pair in self.pairs)
 

@@ -90,9 +90,9 @@ def fill(text: str, table: str) -> str:
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
 
 
-Kind = Literal["paper", "bundle", "control"]
+Origin = Literal["paper", "bundle", "control"]
 
-_LOOKS: Final[dict[Kind, tuple[str, str, str]]] = {
+_LOOKS: Final[dict[Origin, tuple[str, str, str]]] = {
     "paper": ("the paper (split not stated)", RED, "D"),
     "bundle": ("shipped here", BLUE, "o"),
     "control": ("control without a network", GREY, "s"),
@@ -108,7 +108,7 @@ class Row:
     name: str
     value: float
     interval: tuple[float, float] | None
-    kind: Kind
+    kind: Origin
 
     @classmethod
     def of_claim(cls, claim: Claim) -> Row:
