@@ -11,6 +11,8 @@ from training.commands.combine import combine_command, second_reader_command
 from training.commands.controls import controls_command
 from training.commands.evaluate import evaluate_command
 from training.commands.export import export_command
+from training.commands.label_set import label_set_command
+from training.commands.make import card_command, make_command
 from training.commands.quantize import quantize_command
 from training.commands.report import report_command
 from training.commands.split import split_command
@@ -23,10 +25,13 @@ for command in (
     audit_command,
     average_command,
     bundle_command,
+    card_command,
     combine_command,
     controls_command,
     evaluate_command,
     export_command,
+    label_set_command,
+    make_command,
     quantize_command,
     report_command,
     second_reader_command,

@@ -15,9 +15,13 @@ def bundle_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of model bundles.")] = Path("models"),
     version: Annotated[str, typer.Option("--version", help="Version of the bundle.")] = "1",
     label_set: Annotated[str | None, typer.Option("--label-set", help="Write this bundle alone.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The bundle's name, if not its kind's usual one.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="What is to be said of it; else nothing is.")] = None,
 ) -> None:
     """Write NAME/VERSION with graphs, manifest and card."""
-    from training.bundle.bundle import bundle_run
+    from training.bundle.bundle import Made, bundle_run
+    from training.recipe import read_recipe
 
-    for folder in bundle_run(run, out, version, label_set):
+    made = Made(read_recipe(recipe) if recipe else None, recipe, name, version)
+    for folder in bundle_run(run, out, made, label_set):
         console.print(str(folder))

@@ -14,7 +14,6 @@ from training.config import Config
 from training.loop.checkpoints import load_trained
 from training.loop.trainer import State, Task, Trainer
 from training.networks.together import Ensemble
-from training.records import KindName
 
 
 @dataclass(frozen=True)
@@ -31,12 +30,10 @@ class Origins:
         return Ensemble([trained.kind.as_teacher(trained) for trained in found]).eval() if found else None
 
 
-def run_training(
-    task: Task, kind: KindName, config: Config, run: Path, device: str, origins: Origins, console: Console
-) -> None:
+def run_training(task: Task, config: Config, run: Path, device: str, origins: Origins, console: Console) -> None:
     """Train to the end of the schedule, from the checkpoint in ``run`` where there is one."""
     about = {
-        "kind": kind,
+        "kind": config.kind,
         "config": asdict(config),
         "start": str(origins.start) if origins.start else None,
         "encoder": str(origins.encoder) if origins.encoder else None,
