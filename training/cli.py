@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from torch import nn
 
 from training.classification.task import ClassifierTask
 from training.commands.audit import audit_command
 from training.commands.average import average_command
 from training.commands.combine import combine_command, second_reader_command
 from training.commands.controls import controls_command
+from training.commands.label_set import label_set_command
+from training.commands.make import card_command, make_command
 from training.commands.report import report_command
 from training.commands.split import split_command
 from training.commands.trust import trust_command
@@ -36,12 +35,10 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
-from training.loop.checkpoints import Trained, load_trained
-from training.loop.trainer import State, Task, Trainer
-from training.networks.ensemble import AtOwnSize, Ensemble
+from training.loop.checkpoints import load_trained
+from training.loop.running import Origins, run_training
 from training.networks.lite_unet import LiteUNet
 from training.paper.presets import paper_classifier, paper_segmenter
-from training.records import Kind
 from training.segmentation.task import SegmenterTask
 from training.volumes.task import VolumeSegmenterTask
 
@@ -52,6 +49,9 @@ app.command("audit")(audit_command)
 app.command("average")(average_command)
 app.command("combine")(combine_command)
 app.command("second-reader")(second_reader_command)
+app.command("make")(make_command)
+app.command("card")(card_command)
+app.command("label-set")(label_set_command)
 app.command("split")(split_command)
 app.command("controls")(controls_command)
 app.command("trust")(trust_command)
@@ -135,58 +135,9 @@ class ScheduleOptions:
         )
 
 
-def _train(
-    task: Task,
-    kind: Kind,
-    config: ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig,
-    run: Path,
-    device: str,
-    start: Path | None = None,
-    teachers: Sequence[Path] = (),
-    encoder: Path | None = None,
-) -> None:
-    about = {
-        "kind": kind,
-        "config": dataclasses.asdict(config),
-        "start": str(start) if start else None,
-        "encoder": str(encoder) if encoder else None,
-        "teachers": [str(teacher) for teacher in teachers],
-    }
-    trainer = Trainer(task, config.schedule, run, device, about, start)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.percentage:>3.0f}%"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        line = bar.add_task(run.name, total=1.0)
-        bar.update(line, completed=trainer.progress)
-
-        def report(state: State, progress: float, figures: Mapping[str, float]) -> None:
-            bar.update(line, completed=progress)
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in figures.items())
-            console.print(f"{state.elapsed_s / 60:6.1f} min  {progress:5.1%}  {shown}")
-
-        trainer.run(report)
-
-
 def _use_threads(threads: int) -> None:
     if threads:
         torch.set_num_threads(threads)
-
-
-def _taught_by(teachers: Sequence[Path]) -> nn.Module | None:
-    """The trained networks of these runs as one, or nothing without any."""
-    members = [_as_teacher(load_trained(teacher)) for teacher in teachers]
-    return Ensemble(members).eval() if members else None
-
-
-def _as_teacher(trained: Trained) -> nn.Module:
-    """A classifier sees slices at its own size; a segmenter outlines them on their own pixels."""
-    if trained.kind == "classifier":
-        return AtOwnSize(trained.model, trained.config["schedule"]["phases"][-1]["size"])
-    return trained.model
 
 
 @train_app.command("classifier")
@@ -216,9 +167,9 @@ def train_classifier(
         config = paper_classifier(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     config = dataclasses.replace(config, schedule=options.applied_to(config.schedule))
-    teachers = teacher or ()
-    task = ClassifierTask(config, data, device, _taught_by(teachers))
-    _train(task, "classifier", config, run, device, start, teachers)
+    origins = Origins(start, teachers=teacher or ())
+    task = ClassifierTask(config, data, device, origins.taught())
+    run_training(task, "classifier", config, run, device, origins, console)
 
 
 @train_app.command("teacher")
@@ -239,7 +190,7 @@ def train_teacher(
     _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate, seed=seed)
     config = dataclasses.replace(TEACHER, architecture=architecture, schedule=options.applied_to(TEACHER.schedule))
-    _train(ClassifierTask(config, data, device), "classifier", config, run, device, start)
+    run_training(ClassifierTask(config, data, device), "classifier", config, run, device, Origins(start), console)
 
 
 @train_app.command("segmenter")
@@ -267,9 +218,9 @@ def train_segmenter(
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
     schedule = options.applied_to(config.schedule)
     config = dataclasses.replace(config, width=width or config.width, schedule=schedule)
-    teachers = teacher or ()
-    task = SegmenterTask(config, data, device, _taught_by(teachers))
-    _train(task, "segmenter", config, run, device, start, teachers)
+    origins = Origins(start, teachers=teacher or ())
+    task = SegmenterTask(config, data, device, origins.taught())
+    run_training(task, "segmenter", config, run, device, origins, console)
 
 
 @train_app.command("segmenter-teacher")
@@ -296,7 +247,7 @@ def train_segmenter_teacher(
     if encoder:
         assert isinstance(task.model, LiteUNet)
         task.model.take_encoder(load_trained(encoder).model.state_dict())
-    _train(task, "segmenter", config, run, device, start, encoder=encoder)
+    run_training(task, "segmenter", config, run, device, Origins(start, encoder), console)
 
 
 @train_app.command("volume-segmenter")
@@ -325,7 +276,8 @@ def train_volume_segmenter(
         frozen_slices=preset.frozen_slices and not train_slices,
         schedule=options.applied_to(preset.schedule),
     )
-    _train(VolumeSegmenterTask(config, data, device), "volume-segmenter", config, run, device, start)
+    task = VolumeSegmenterTask(config, data, device)
+    run_training(task, "volume-segmenter", config, run, device, Origins(start), console)
 
 
 @app.command("export")
@@ -374,9 +326,13 @@ def bundle_command(
     out: Annotated[Path, typer.Option("--out", help="Folder of model bundles.")] = Path("models"),
     version: Annotated[str, typer.Option("--version", help="Version of the bundle.")] = "1",
     label_set: Annotated[str | None, typer.Option("--label-set", help="Write this bundle alone.")] = None,
+    name: Annotated[str | None, typer.Option("--name", help="The bundle's name, if not its kind's usual one.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="What is to be said of it; else nothing is.")] = None,
 ) -> None:
     """Write NAME/VERSION with graphs, manifest and card."""
-    from training.bundle.bundle import bundle_run
+    from training.bundle.bundle import Made, bundle_run
+    from training.recipe import read_recipe
 
-    for folder in bundle_run(run, out, version, label_set):
+    made = Made(read_recipe(recipe) if recipe else None, recipe, name, version)
+    for folder in bundle_run(run, out, made, label_set):
         console.print(str(folder))

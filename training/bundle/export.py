@@ -27,7 +27,7 @@ from training.classification.calibration import (
     conformal_quantile,
     strangeness_of_truth,
 )
-from training.classification.label_sets import calibrate_label_sets
+from training.classification.label_sets import LABEL_SETS, calibrate_label_sets
 from training.data.lgg import LGG_SEQUENCES, lgg_slices
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import SEQUENCE, outlined_slices
@@ -72,8 +72,8 @@ def export_run(run: Path, data: Path, sizes: tuple[int, ...] | None = None) -> E
 
 
 def _shared(labels: tuple[str, ...]) -> bool:
-    """Whether a classifier of ``labels`` also answers for the four common ones."""
-    return set(LABELS) < set(labels)
+    """Whether a classifier of ``labels`` also answers for the four common ones, and no label is in neither set."""
+    return set(LABELS) < set(labels) and set(labels) in map(set, LABEL_SETS.values())
 
 
 def _sizes(trained: Trained, usual: tuple[int, ...]) -> tuple[int, ...]:

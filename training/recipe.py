@@ -1,0 +1,266 @@
+"""Recipes: how a bundle is made and what is to be said of it, as data.
+
+``training/recipes/README.md`` describes every key. Nothing here trains: ``training.make`` runs a recipe, and
+``training.bundle.card`` renders what it says.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+
+from training.config import (
+    ISOTROPIC_VOLUMES,
+    SEGMENTER_TEACHER,
+    TEACHER,
+    ClassifierConfig,
+    SegmenterConfig,
+    VolumeSegmenterConfig,
+)
+
+RECIPES: Final = Path(__file__).with_name("recipes")
+# Beside the checkpoint that it made.
+RECIPE_FILE: Final = "recipe.toml"
+
+Config = ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig
+Base = Literal["classifier", "teacher", "segmenter", "segmenter-teacher", "volume-segmenter", "isotropic-volumes"]
+BASES: Final[Mapping[Base, Config]] = {
+    "classifier": ClassifierConfig(),
+    "teacher": TEACHER,
+    "segmenter": SegmenterConfig(),
+    "segmenter-teacher": SEGMENTER_TEACHER,
+    "volume-segmenter": VolumeSegmenterConfig(),
+    "isotropic-volumes": ISOTROPIC_VOLUMES,
+}
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+
+
+class Part(BaseModel):
+    """A table of the file. A key that is not described is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class LabelSetPlan(Part):
+    """``[[bundle.label_sets]]``: some of a classifier's labels as a bundle of their own."""
+
+    name: Name
+    labels: Annotated[tuple[str, ...], Field(min_length=2)]
+    title: str = ""
+
+
+class BundlePlan(Part):
+    """``[bundle]``: what is made. ``{network}`` in a title becomes the network's name."""
+
+    name: Name
+    version: str = "1"
+    title: str
+    licence: str
+    remakeable: bool = True
+    reason: str = ""
+    label_sets: tuple[LabelSetPlan, ...] = ()
+
+    @model_validator(mode="after")
+    def _reason_where_it_is_due(self) -> Self:
+        if self.remakeable == bool(self.reason):
+            raise ValueError("`reason` says why a bundle is not remakeable, and is given only then")
+        return self
+
+    def title_of(self, name: str, network: str) -> str:
+        """The title of the bundle ``name``, one of the label sets or the whole."""
+        own = next((item.title for item in self.label_sets if item.name == name), "")
+        return (own or self.title).replace("{network}", network)
+
+
+class DataPlan(Part):
+    """``[[data]]``: a data set that weights were learnt from."""
+
+    name: str
+    licence: str
+    source: str = ""
+    use: str = ""
+
+
+class Train(Part):
+    """A training: the configuration ``base``, changed by ``config``."""
+
+    do: Literal["train"]
+    name: Name
+    base: Base
+    config: dict[str, Any] = Field(default_factory=dict)
+    start: str | None = None
+    encoder: str | None = None
+    teachers: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Earlier steps that it reads."""
+        return tuple(name for name in (self.start, self.encoder, *self.teachers) if name)
+
+    @model_validator(mode="after")
+    def _configuration_is_valid(self) -> Self:
+        self.configuration()
+        return self
+
+    def configuration(self) -> Config:
+        """The training's configuration. Raises ValueError for an unknown field or a value of another type."""
+        base = BASES[self.base]
+        config: Config = TypeAdapter(type(base)).validate_python(_changed(asdict(base), self.config, "config"))
+        return config
+
+
+class Average(Part):
+    """The mean of the weights of runs that went on from one another."""
+
+    do: Literal["average"]
+    name: Name
+    of: Annotated[tuple[str, ...], Field(min_length=2)]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Earlier steps that it reads."""
+        return self.of
+
+
+class Combine(Part):
+    """Classifiers that answer with their mean."""
+
+    do: Literal["combine"]
+    name: Name
+    members: Annotated[tuple[str, ...], Field(min_length=2)]
+    shares: tuple[float, ...] | None = None
+    size: int | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Earlier steps that it reads."""
+        return self.members
+
+
+class Second(Part):
+    """A segmenter that asks another one where every sequence of TCGA-LGG is shown."""
+
+    do: Literal["second-reader"]
+    name: Name
+    first: str
+    second: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Earlier steps that it reads."""
+        return self.first, self.second
+
+
+Step = Train | Average | Combine | Second
+
+
+class ExportPlan(Part):
+    """``[export]``."""
+
+    sizes: tuple[int, ...] = ()
+
+
+class QuantizePlan(Part):
+    """``[quantize]``."""
+
+    int8: bool = True
+
+
+class Gate(Part):
+    """``[[gates]]``: a figure on ``val`` that must hold, or no bundle is written."""
+
+    figure: str
+    data_set: str
+    bundle: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+class Words(Part):
+    """``[text]``: what the card says. Figures stand in it as ``{name | data set | split}``."""
+
+    method: str
+    splits: str = ""
+    limits: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+
+
+class Recipe(Part):
+    """A whole recipe."""
+
+    bundle: BundlePlan
+    data: tuple[DataPlan, ...]
+    steps: Annotated[tuple[Annotated[Step, Field(discriminator="do")], ...], Field(min_length=1)]
+    export: ExportPlan = ExportPlan()
+    quantize: QuantizePlan = QuantizePlan()
+    gates: tuple[Gate, ...] = ()
+    text: Words
+
+    @model_validator(mode="after")
+    def _steps_build_on_earlier_ones(self) -> Self:
+        known: set[str] = set()
+        for step in self.steps:
+            strange = sorted(set(step.inputs) - known)
+            if strange or step.name in known:
+                what = f"reads {strange[0]!r}, which no earlier step makes" if strange else "stands there twice"
+                raise ValueError(f"the step {step.name!r} {what}")
+            known.add(step.name)
+        return self
+
+    @property
+    def label_sets(self) -> dict[str, tuple[str, ...]]:
+        """Labels by the name of their bundle; empty where the graph's own labels are the only ones."""
+        return {item.name: item.labels for item in self.bundle.label_sets}
+
+
+def _changed(fields: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """``fields`` with ``changes`` in place, tables within tables. Raises ValueError for a key that is not there."""
+    for key, value in changes.items():
+        if key not in fields:
+            raise ValueError(f"{where}.{key} is not known: there are {', '.join(fields)}")
+        if isinstance(value, dict) and not isinstance(fields[key], dict):
+            raise ValueError(f"{where}.{key} is no table")  # noqa: TRY004  (what is wrong is in the file)
+    new = {k: _changed(fields[k], v, f"{where}.{k}") if isinstance(v, dict) else v for k, v in changes.items()}
+    return {**fields, **new}
+
+
+def parse_recipe(text: str, where: str) -> Recipe:
+    """The recipe in ``text``. Raises ValueError that names ``where`` and each key that is unknown, lacking or wrong."""
+    try:
+        return Recipe.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{where} is no TOML: {error}") from error
+    except ValidationError as error:
+        faults = "; ".join(f"{_place(fault['loc'])}: {_said(fault['msg'])}" for fault in error.errors())
+        raise ValueError(f"{where}: {faults}") from error
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "recipe"
+
+
+def _said(message: str) -> str:
+    return "is not known" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+
+
+def recipe_path(name: str) -> Path:
+    """Where a recipe lies: one of ``training/recipes`` by its name, or any TOML file by its path.
+
+    Raises FileNotFoundError, which names the recipes there are.
+    """
+    path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(item.stem for item in RECIPES.glob("*.toml")))
+        raise FileNotFoundError(f"{path} is not there; recipes by name: {known}")
+    return path
+
+
+def read_recipe(name: str) -> Recipe:
+    """The recipe of a name or path. Raises FileNotFoundError and ValueError."""
+    path = recipe_path(name)
+    return parse_recipe(path.read_text(), str(path))
