@@ -42,7 +42,7 @@ def make_command(
     console = Console(soft_wrap=True, highlight=False)
     try:
         folders = make(name, Kitchen(data, runs, out, device, redo, console), test=test, equal=equal)
-    except (FileNotFoundError, ValueError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         console.print(str(error), markup=False)
         raise typer.Exit(1) from error
     for folder in folders:
