@@ -35,6 +35,7 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
+from training.data.own import labels_in
 from training.loop.checkpoints import load_trained
 from training.loop.running import Origins, run_training
 from training.networks.lite_unet import LiteUNet
@@ -160,9 +161,9 @@ def train_classifier(
 ) -> None:
     """A classifier on the labelled slices, with or without teachers' answers as targets."""
     _use_threads(threads)
-    config = dataclasses.replace(
-        ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
-    )
+    config = ClassifierConfig()
+    config = dataclasses.replace(config, labels=labels_in(data, config.labels), architecture=architecture, width=width)
+    config = dataclasses.replace(config, multitask=multitask, class_weights=multitask)
     if preset == "paper":
         config = paper_classifier(config, data)
     options = ScheduleOptions(time_limit, scale, bf16, skip, learning_rate)
@@ -189,7 +190,8 @@ def train_teacher(
     """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
     _use_threads(threads)
     options = ScheduleOptions(time_limit, scale, bf16, skip=0, learning_rate=learning_rate, seed=seed)
-    config = dataclasses.replace(TEACHER, architecture=architecture, schedule=options.applied_to(TEACHER.schedule))
+    labels, schedule = labels_in(data, TEACHER.labels), options.applied_to(TEACHER.schedule)
+    config = dataclasses.replace(TEACHER, labels=labels, architecture=architecture, schedule=schedule)
     run_training(ClassifierTask(config, data, device), "classifier", config, run, device, Origins(start), console)
 
 

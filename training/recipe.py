@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -86,21 +86,30 @@ class DataPlan(Part):
     use: str = ""
 
 
-class Train(Part):
+class StepPlan(Part):
+    """``[[steps]]``: what makes a run, from runs of earlier steps."""
+
+    name: Name
+    # Fields that name earlier steps.
+    reads: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Earlier steps that it reads."""
+        found = (getattr(self, field) for field in self.reads)
+        return tuple(name for value in found for name in ((value,) if isinstance(value, str) else value or ()))
+
+
+class Train(StepPlan):
     """A training: the configuration ``base``, changed by ``config``."""
 
     do: Literal["train"]
-    name: Name
     base: Base
     config: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
     encoder: str | None = None
     teachers: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Earlier steps that it reads."""
-        return tuple(name for name in (self.start, self.encoder, *self.teachers) if name)
+    reads = ("start", "encoder", "teachers")
 
     @model_validator(mode="after")
     def _configuration_is_valid(self) -> Self:
@@ -114,46 +123,31 @@ class Train(Part):
         return config
 
 
-class Average(Part):
+class Average(StepPlan):
     """The mean of the weights of runs that went on from one another."""
 
     do: Literal["average"]
-    name: Name
     of: Annotated[tuple[str, ...], Field(min_length=2)]
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Earlier steps that it reads."""
-        return self.of
+    reads = ("of",)
 
 
-class Combine(Part):
+class Combine(StepPlan):
     """Classifiers that answer with their mean."""
 
     do: Literal["combine"]
-    name: Name
     members: Annotated[tuple[str, ...], Field(min_length=2)]
     shares: tuple[float, ...] | None = None
     size: int | None = None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Earlier steps that it reads."""
-        return self.members
+    reads = ("members",)
 
 
-class Second(Part):
+class Second(StepPlan):
     """A segmenter that asks another one where every sequence of TCGA-LGG is shown."""
 
     do: Literal["second-reader"]
-    name: Name
     first: str
     second: str
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Earlier steps that it reads."""
-        return self.first, self.second
+    reads = ("first", "second")
 
 
 Step = Train | Average | Combine | Second
