@@ -16,7 +16,6 @@ from typing import Any, Final, assert_never
 from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
-from core.contracts.manifest import Metric
 from training.bundle.bundle import Made, bundle_run
 from training.bundle.combine import combine, second_reader
 from training.bundle.export import export_run
@@ -31,7 +30,7 @@ from training.loop.checkpoints import load_trained
 from training.loop.running import Origins, run_training
 from training.loop.trainer import CHECKPOINT
 from training.networks.lite_unet import LiteUNet
-from training.recipe import RECIPE_FILE, Average, Combine, Gate, Recipe, Second, Step, Train, parse_recipe, recipe_path
+from training.recipe import Average, Combine, Gate, Recipe, Second, Step, Train, read_recipe
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Quantize
 from training.segmentation.task import SegmenterTask
 from training.volumes.task import VolumeSegmenterTask
@@ -81,16 +80,13 @@ def make(name: str, kitchen: Kitchen, *, test: bool = False, equal: bool = False
     Raises FileNotFoundError and ValueError for a recipe that is missing, wrong, or not remakeable and no ``equal`` is
     asked for; ChangedError; GateError.
     """
-    path = recipe_path(name)
-    text = path.read_text()
-    recipe = parse_recipe(text, str(path))
+    recipe = read_recipe(name)
     if not recipe.bundle.remakeable and not equal:
         raise ValueError(f"{recipe.bundle.name} cannot be remade: {recipe.bundle.reason} `--equal` makes its like.")
     work = _Work(recipe, kitchen)
     for step in recipe.steps:
         work.step(step)
     run = work.folder(recipe.steps[-1].name)
-    (run / RECIPE_FILE).write_text(text)
     work.export(run)
     work.quantise(run)
     work.evaluate(run, _VAL)
@@ -114,7 +110,8 @@ def check_labels(labels: tuple[str, ...], data: Path) -> None:
 def check_gate(gate: Gate, figures: Path) -> None:
     """Raise GateError where the figure of an evaluation is beyond the gate, or was not measured."""
     folder = figures / gate.bundle
-    found = _figure(gate, Evaluate.read(folder).reference if Evaluate.path(folder).exists() else ())
+    metrics = Evaluate.read(folder).reference if Evaluate.path(folder).exists() else ()
+    found = next((m.value for m in metrics if (m.name, m.data_set) == (gate.figure, gate.data_set)), None)
     what = f"{gate.figure} ({gate.data_set}) on {figures.name}"
     if found is None:
         raise GateError(f"{what} was not measured, and the recipe asks for it")
@@ -122,10 +119,6 @@ def check_gate(gate: Gate, figures: Path) -> None:
         raise GateError(f"{what} is {found:.4f}, the recipe asks for {gate.at_least} at least")
     if gate.at_most is not None and not found <= gate.at_most:
         raise GateError(f"{what} is {found:.4f}, the recipe allows {gate.at_most} at most")
-
-
-def _figure(gate: Gate, metrics: tuple[Metric, ...]) -> float | None:
-    return next((m.value for m in metrics if (m.name, m.data_set) == (gate.figure, gate.data_set)), None)
 
 
 @dataclass(frozen=True)
@@ -205,15 +198,18 @@ class _Work:
 
         settings = self.recipe.quantize.model_dump()
         made = (INT8_FILE, Quantize.path(run).name)
-        self._once(run, "quantize", settings, {REFERENCE_FILE: run / REFERENCE_FILE}, made, work)
+        self._once(run, "quantize", settings, self._exported(run), made, work)
 
     def evaluate(self, run: Path, split: str) -> None:
         """Figures of the graphs on a split, in a folder of its name."""
         out = run / split
-        graphs = {name: run / name for name in (REFERENCE_FILE, INT8_FILE) if (run / name).exists()}
-        sets = run / LabelSets.path(run).name
-        read = graphs | ({sets.name: sets} if sets.exists() else {})
+        read = self._exported(run) | ({INT8_FILE: run / INT8_FILE} if (run / INT8_FILE).exists() else {})
         self._once(out, "evaluate", {}, read, (), lambda: evaluate_run(run, self.kitchen.data, split, out))
+
+    def _exported(self, run: Path) -> dict[str, Path]:
+        """What the export left: the graph, the operating point and the label sets, if there are any."""
+        paths = (run / REFERENCE_FILE, Export.path(run), LabelSets.path(run))
+        return {path.name: path for path in paths if path.exists()}
 
     def _once(
         self,

@@ -24,8 +24,6 @@ from training.config import (
 )
 
 RECIPES: Final = Path(__file__).with_name("recipes")
-# Beside the checkpoint that it made.
-RECIPE_FILE: Final = "recipe.toml"
 
 Config = ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig
 Base = Literal["classifier", "teacher", "segmenter", "segmenter-teacher", "volume-segmenter", "isotropic-volumes"]

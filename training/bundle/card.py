@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from core.contracts.manifest import Manifest, VolumePreprocessing
+from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from core.contracts.tensors import Task
 from core.runtime.bundle import MANIFEST_NAME
 from core.serving.cards import CARD_NAME
@@ -30,11 +30,11 @@ _WORST: Final[Mapping[Task, str]] = {
     "segmentation": "least Dice, or the largest outline where there is no tumour, one a patient; sizes in pixels",
     "volume-segmentation": "least Dice, one a patient; sizes in voxels",
 }
-# {name | data set | split}, or {name | data set | split | format}.
+# {name | data set | split}, or {name | data set | split | format}, where the format `n` is the number of items.
 _FIGURE: Final = re.compile(r"\{([^{}|]+)\|([^{}|]+)\|([^{}|]+)(?:\|([^{}|]+))?\}")
 _UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|mm|ml|px)(?!\w))")
 
-Figures = Mapping[tuple[str, str, str], float]
+Figures = Mapping[tuple[str, str, str], Metric]
 
 
 def _row(cells: Iterable[str]) -> str:
@@ -74,7 +74,8 @@ def filled(text: str, figures: Figures) -> str | None:
         if found is None:
             lacking.append(name)
             return ""
-        return format(found, (match[4] or ".3f").strip())
+        form = (match[4] or ".3f").strip()
+        return str(found.count) if form == "n" else format(found.value, form)
 
     result = _FIGURE.sub(value, " ".join(text.split()))
     return None if lacking else result
@@ -215,7 +216,7 @@ def _files(manifest: Manifest, measured: Measured) -> str:
 def model_card(manifest: Manifest, measured: Measured, recipe: Recipe | None) -> str:
     """The card as Markdown. Without a recipe it says that nothing is known of data, method, limits and licence."""
     stated = (*manifest.metrics, *measured.further)
-    figures = {(item.name, item.data_set, item.split): item.value for item in stated}
+    figures = {(item.name, item.data_set, item.split): item for item in stated}
     limits = list(manifest.caveats)
     limits += [UNKNOWN] if recipe is None else _said(recipe.text.limits, figures)
     history = [] if recipe is None else _said(recipe.text.history, figures)

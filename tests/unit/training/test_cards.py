@@ -12,7 +12,7 @@ pytest.importorskip("torch", reason="torch comes with training/requirements.txt"
 import onnx
 from typer.testing import CliRunner
 
-from core.contracts.manifest import Manifest
+from core.contracts.manifest import Manifest, Metric
 from core.runtime.bundle import load_bundle
 from tests.fixtures.models import classifier_network
 from training import cli
@@ -127,8 +127,9 @@ def test_bundle_takes_a_name_and_a_recipe(tmp_path: Path) -> None:
 
 
 def test_a_sentence_without_its_figure_is_left_out() -> None:
-    figures = {("accuracy", "all", "test"): 0.12345}
+    metric = Metric(name="accuracy", value=0.12345, data_set="all", split="test", count=7)
+    figures = {("accuracy", "all", "test"): metric}
     assert filled("right on {accuracy | all | test}", figures) == "right on 0.123"
-    assert filled("right on {accuracy | all | test | .4f}", figures) == "right on 0.1235"
+    assert filled("right on {accuracy | all | test | .4f} of {accuracy|all|test|n}", figures) == "right on 0.1235 of 7"
     assert filled("right on {accuracy | all | val}", figures) is None
     assert filled("no figure", {}) == "no figure"
