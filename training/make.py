@@ -21,8 +21,6 @@ from training.bundle.combine import combine, second_reader
 from training.bundle.export import export_run
 from training.bundle.quantize import NothingToGainError, quantise_run
 from training.classification.label_sets import LabelSets, calibrate_label_sets
-from training.config import ClassifierConfig
-from training.data.own import is_own, own_samples
 from training.evaluation.evaluate import evaluate_run
 from training.kinds import kind_named
 from training.loop.checkpoints import average
@@ -95,14 +93,6 @@ def make(name: str, kitchen: Kitchen, *, test: bool = False, equal: bool = False
     return bundle_run(run, kitchen.out, made, figures=figures)
 
 
-def check_labels(labels: tuple[str, ...], data: Path) -> None:
-    """Raise ValueError where a folder of one's own has no slice of a label to learn from."""
-    found = {sample.label for sample in own_samples(data, "train")} if is_own(data) else set(labels)
-    if not set(labels) <= found:
-        told = ", ".join(sorted(found - {""}))
-        raise ValueError(f"train of {data} has no slices of {', '.join(sorted(set(labels) - found))}, but of: {told}")
-
-
 def check_gate(gate: Gate, figures: Path) -> None:
     """Raise GateError where the figure of an evaluation is beyond the gate, or was not measured."""
     folder = figures / gate.bundle
@@ -153,8 +143,6 @@ class _Work:
         start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
         origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
         console = self.kitchen.console
-        if isinstance(config, ClassifierConfig):
-            check_labels(config.labels, data)
         task = kind_named(config.kind).training(config, data, device, origins)
         run_training(task, config, run, device, origins, console)
 

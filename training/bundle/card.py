@@ -6,59 +6,36 @@ Rendered from the manifest, what was measured beside it, and the recipe. What no
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
-from core.contracts.tensors import Task
 from core.runtime.bundle import MANIFEST_NAME
 from core.serving.cards import CARD_NAME
 from training.bundle.cost import RUNS
 from training.bundle.measured import Measured
+from training.kinds import kind_of
+from training.markdown import markdown_table, wrapped
 from training.recipe import DataPlan, Recipe, read_recipe
 
-WIDTH: Final = 120
 UNKNOWN: Final = "Not known: no recipe. Ask whoever trained it."
 NO_RECIPE: Final = """\
 No recipe: nothing is known of the data, of the method or of the licence. Ask whoever trained it, before anybody uses it
 for anything."""
-# Which answers are shown as failures (``training.evaluation.failures``), and what a graph is run on at once.
-_WORST: Final[Mapping[Task, str]] = {
-    "classification": "the most certain wrong answers, one a patient or cluster",
-    "segmentation": "least Dice, or the largest outline where there is no tumour, one a patient; sizes in pixels",
-    "volume-segmentation": "least Dice, one a patient; sizes in voxels",
-}
 # {name | data set | split}, or {name | data set | split | format}, where the format `n` is the number of items.
 _FIGURE: Final = re.compile(r"\{([^{}|]+)\|([^{}|]+)\|([^{}|]+)(?:\|([^{}|]+))?\}")
-_UNIT: Final = re.compile(r"(?<=\d) (?=(?:%|mm|ml|px)(?!\w))")
 
 Figures = Mapping[tuple[str, str, str], Metric]
 
 
-def _row(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join([_row(header), _row("---" for _ in header), *(_row(row) for row in rows)])
-
-
-def _wrapped(text: str, first: str = "", others: str = "") -> str:
-    # A number stays with its unit.
-    joined = _UNIT.sub("\u00a0", " ".join(text.split()))
-    wrapper = textwrap.TextWrapper(WIDTH, first, others, break_long_words=False, break_on_hyphens=False)
-    return wrapper.fill(joined).replace("\u00a0", " ")
-
-
-def _paragraphs(texts: Iterable[str]) -> str:
-    parts = (part for text in texts for part in text.split("\n\n") if part.strip())
-    return "\n\n".join(_wrapped(part) for part in parts)
+def _paragraphs(*texts: str) -> str:
+    parts = (" ".join(part.split()) for text in texts for part in text.split("\n\n"))
+    return "\n\n".join(wrapped(part) for part in parts if part)
 
 
 def _list(items: Iterable[str]) -> str:
-    return "\n".join(_wrapped(item, "- ", "  ") for item in items)
+    return "\n".join(wrapped("- " + " ".join(item.split())) for item in items)
 
 
 def filled(text: str, figures: Figures) -> str | None:
@@ -88,10 +65,10 @@ def _said(texts: Iterable[str], figures: Figures) -> list[str]:
 def _method(recipe: Recipe | None, manifest: Manifest, measured: Measured) -> str:
     if recipe is not None:
         again = "It cannot be remade." if not measured.equal else "It is the like of a bundle that cannot be remade."
-        return _paragraphs([recipe.text.method, "" if recipe.bundle.remakeable else f"{again} {recipe.bundle.reason}"])
+        return _paragraphs(recipe.text.method, "" if recipe.bundle.remakeable else f"{again} {recipe.bundle.reason}")
     outlines = ", with a second output that outlines the tumour" if measured.multitask else ""
     known = f"Its run says: network `{manifest.architecture}`, preset `{measured.preset}`{outlines}."
-    return _paragraphs([NO_RECIPE, known])
+    return _paragraphs(NO_RECIPE, known)
 
 
 def _operating_point(manifest: Manifest, measured: Measured) -> str:
@@ -102,11 +79,8 @@ def _operating_point(manifest: Manifest, measured: Measured) -> str:
     lines = [f"input: {spec.size} x {spec.size} pixels; on validation {scores}"]
     fitted, check = manifest.calibration, manifest.input_check
     if fitted is not None:
-        applied = (
-            "folded into the logits"
-            if fitted.temperature_in_graph
-            else "applied by the service: label sets share the graph"
-        )
+        shared = "applied by the service: label sets share the graph"
+        applied = "folded into the logits" if fitted.temperature_in_graph else shared
         lines.append(f"temperature {fitted.temperature:.3f}, {applied}")
         if fitted.conformal_quantile is not None:
             aim = f"{fitted.coverage:.0%}" if fitted.coverage is not None else "no stated"
@@ -150,12 +124,12 @@ def _data(recipe: Recipe | None) -> str:
     if recipe is None:
         return UNKNOWN
     shown = _list(data_line(item) for item in recipe.data)
-    return "\n\n".join(part for part in (shown, _paragraphs([recipe.text.splits])) if part)
+    return "\n\n".join(filter(None, (shown, _paragraphs(recipe.text.splits))))
 
 
 def data_line(item: DataPlan) -> str:
     """A data set in one line, as cards have it."""
-    return f"{item.name}: {'; '.join(part for part in (item.use, item.licence, item.source) if part)}"
+    return f"{item.name}: {'; '.join(filter(None, (item.use, item.licence, item.source)))}"
 
 
 def _figures(manifest: Manifest, measured: Measured) -> str:
@@ -167,24 +141,24 @@ def _figures(manifest: Manifest, measured: Measured) -> str:
         interval = f"{metric.interval[0]:.3f} to {metric.interval[1]:.3f}" if metric.interval else ""
         count, shown = f"{metric.count} {metric.count_unit}", "" if other is None else f"{other:.3f}"
         rows.append([metric.name, metric.data_set, count, f"{metric.value:.3f}", interval, shown])
-    note = _wrapped(
+    note = wrapped(
         f"Split `{measured.split}`. Intervals: bootstrap, whole patients (where unknown: whole clusters of "
         "near-duplicates) drawn with replacement."
     )
-    text = f"{note}\n\n" + _table(["figure", "data", "n", "reference", "95 % interval", "int8"], rows)
+    text = f"{note}\n\n" + markdown_table(["figure", "data", "n", "reference", "95 % interval", "int8"], rows)
     if measured.confusion:
         counts = [[name, *map(str, row)] for name, row in zip(manifest.labels, measured.confusion, strict=True)]
-        text += "\n\nConfusion (rows: truth, columns: answer)\n\n" + _table(["", *manifest.labels], counts)
+        text += "\n\nConfusion (rows: truth, columns: answer)\n\n" + markdown_table(["", *manifest.labels], counts)
     return text
 
 
 def _failures(manifest: Manifest, measured: Measured) -> str:
-    note = _wrapped(
-        f"Of the reference on `{measured.split}`, by the names that the data have: {_WORST[manifest.task]}. "
+    note = wrapped(
+        f"Of the reference on `{measured.split}`, by the names that the data have: {kind_of(manifest.task).worst}. "
         "Examples, no statistics."
     )
     rows = [[f"`{item.name}`", item.data_set, item.truth, item.answer] for item in measured.failures]
-    return f"{note}\n\n" + _table(["what", "data", "truth", "answer"], rows)
+    return f"{note}\n\n" + markdown_table(["what", "data", "truth", "answer"], rows)
 
 
 def _files(manifest: Manifest, measured: Measured) -> str:
@@ -210,7 +184,7 @@ def _files(manifest: Manifest, measured: Measured) -> str:
             verdict = "may be the CPU's default" if file.passes_gate else "is not the CPU's default"
             agreement = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in file.agreement.items())
             text += f" Against it on `val`, int8 has: {agreement}; it {verdict}."
-    return "\n\n".join([_table(["file", "variant", "size", "CPU ms"], rows), _paragraphs([cost, text])])
+    return f"{markdown_table(['file', 'variant', 'size', 'CPU ms'], rows)}\n\n{_paragraphs(cost, text)}"
 
 
 def model_card(manifest: Manifest, measured: Measured, recipe: Recipe | None) -> str:
@@ -228,8 +202,8 @@ def model_card(manifest: Manifest, measured: Measured, recipe: Recipe | None) ->
         "Failures": _failures(manifest, measured) if measured.failures else "",
         "Files": _files(manifest, measured),
         "Limits": _list(limits),
-        "History": _paragraphs(history),
-        "Licence": _wrapped(manifest.licence),
+        "History": _paragraphs(*history),
+        "Licence": _paragraphs(manifest.licence),
     }
     shown = [f"## {name}\n\n{text}" for name, text in parts.items() if text]
     return "\n\n".join([f"# {manifest.title}", f"**{manifest.intended_use}**", intro, *shown]) + "\n"

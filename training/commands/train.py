@@ -25,6 +25,7 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
+from training.data.own import labels_in
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
 
@@ -78,6 +79,7 @@ def train_classifier(
     config = replace(
         ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
     )
+    config = replace(config, labels=labels_in(options.data, config.labels))
     if preset == "paper":
         from training.paper.presets import paper_classifier
 
@@ -93,7 +95,8 @@ def train_teacher(
     architecture: Annotated[PretrainedName, ARCHITECTURE] = "efficientnet-lite2",
 ) -> None:
     """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
-    _train(replace(TEACHER, architecture=architecture), options, run)
+    labels = labels_in(options.data, TEACHER.labels)
+    _train(replace(TEACHER, architecture=architecture, labels=labels), options, run)
 
 
 @train_app.command("segmenter")

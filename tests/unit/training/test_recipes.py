@@ -24,6 +24,8 @@ from core.runtime.session import OrtSession  # noqa: E402
 from tests.support.layouts import head, save  # noqa: E402
 from training import cli, make  # noqa: E402
 from training.bundle.measured import Measured  # noqa: E402
+from training.classification.task import ClassifierTask  # noqa: E402
+from training.config import ClassifierConfig  # noqa: E402
 from training.loop.checkpoints import load_trained  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.make import ChangedError, GateError, Kitchen  # noqa: E402
@@ -272,7 +274,7 @@ def test_a_bundle_that_cannot_be_remade_says_so(data: Path) -> None:
     assert "recipes by name: tumor-classifier" in " ".join(result.output.split())
 
 
-def test_a_label_that_the_folder_lacks_is_named(tiny: Path, tmp_path: Path) -> None:
+def test_a_label_that_the_folder_lacks_is_named(tiny: Path, tmp_path: Path, data: Path) -> None:
     folder = tmp_path / "slices"
     for label in ("glioma", "healthy"):
         save(head(3), folder / "train" / label / "patient-1" / "slice.png")
@@ -281,6 +283,12 @@ def test_a_label_that_the_folder_lacks_is_named(tiny: Path, tmp_path: Path) -> N
         ValueError, match=r"train of .* has no slices of meningioma, pituitary, but of: glioma, no_tumor"
     ):
         make.make(str(tiny), kitchen(folder, tmp_path))
+    tiny.write_text("\n".join(line for line in SHORT.splitlines() if not line.startswith("config.labels")))
+    with pytest.raises(ValueError, match=r"no slices of .*, neurocytoma, schwannoma, but of: glioma, no_tumor"):
+        make.make(str(tiny), kitchen(folder, tmp_path / "usual"))
+    config = ClassifierConfig(labels=("abscess", "cyst"))
+    with pytest.raises(ValueError, match=r"no slices of abscess, cyst, but of: glioma, meningioma,"):
+        ClassifierTask(config, data, "cpu")
 
 
 def test_shipped_bundles_have_a_recipe() -> None:
