@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import RunOption, TrainOptions, console, with_options
+from training.commands.options import RunOption, TrainOptions, console, use_threads, with_options
 from training.config import (
     ISOTROPIC_VOLUMES,
     SEGMENTER_TEACHER,
@@ -45,14 +45,10 @@ def _train(
     teachers: Sequence[Path] | None = None,
     encoder: Path | None = None,
 ) -> None:
-    # Imported when something is trained: torch takes seconds, and --help needs none of it.
-    import torch
-
     from training.kinds import kind_named
     from training.loop.running import Origins, run_training
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     config = replace(config, schedule=options.applied_to(config.schedule))
     origins = Origins(options.start, encoder, teachers or ())
     task = kind_named(config.kind).training(config, options.data, options.device, origins)
