@@ -7,13 +7,11 @@ a second call does what is left, and never mixes what two versions of a recipe m
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, assert_never
 
-from pydantic import BaseModel, ConfigDict
 from rich.console import Console
 
 from training.bundle.bundle import Made, bundle_run
@@ -22,12 +20,11 @@ from training.bundle.export import export_run
 from training.bundle.quantize import NothingToGainError, quantise_run
 from training.classification.label_sets import LabelSets, calibrate_label_sets
 from training.evaluation.evaluate import evaluate_run
-from training.kinds import kind_named
 from training.loop.checkpoints import average
 from training.loop.running import Origins, run_training
 from training.loop.trainer import CHECKPOINT
 from training.recipe import Average, Combine, Gate, Recipe, Second, Step, Train, read_recipe
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Quantize
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Part, Quantize, graph_files, sha256_of
 
 _VAL: Final = "val"
 _TEST: Final = "test"
@@ -41,10 +38,8 @@ class GateError(ValueError):
     """A figure on validation is not what the recipe asks for."""
 
 
-class Done(BaseModel):
+class Done(Part):
     """``NAME.done.json``: what a piece of work was begun with, and whether it ended."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     settings: dict[str, Any]
     # sha256 of the files that it read.
@@ -139,12 +134,10 @@ class _Work:
                 assert_never(step)
 
     def _train(self, step: Train, run: Path) -> None:
-        config, data, device = step.configuration(), self.kitchen.data, self.kitchen.device
         start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
         origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
-        console = self.kitchen.console
-        task = kind_named(config.kind).training(config, data, device, origins)
-        run_training(task, config, run, device, origins, console)
+        data, device, console = self.kitchen.data, self.kitchen.device, self.kitchen.console
+        run_training(step.configuration(), data, run, device, origins, console)
 
     def export(self, run: Path) -> None:
         """The graph, and each label set of the recipe fitted on it."""
@@ -153,8 +146,7 @@ class _Work:
         def work() -> None:
             export = export_run(run, self.kitchen.data, recipe.export.sizes or None)
             if recipe.label_sets or LabelSets.path(run).exists():
-                sets = recipe.label_sets or {recipe.bundle.name: export.labels}
-                calibrate_label_sets(run, self.kitchen.data, sets)
+                calibrate_label_sets(run, self.kitchen.data, recipe.label_sets or {recipe.bundle.name: export.labels})
 
         settings = {"sizes": list(recipe.export.sizes), "label_sets": recipe.label_sets}
         made = (REFERENCE_FILE, Export.path(run).name, LabelSets.path(run).name)
@@ -177,7 +169,7 @@ class _Work:
     def evaluate(self, run: Path, split: str) -> None:
         """Figures of the graphs on a split, in a folder of its name."""
         out = run / split
-        read = self._exported(run) | ({INT8_FILE: run / INT8_FILE} if (run / INT8_FILE).exists() else {})
+        read = self._exported(run) | {path.name: path for path in graph_files(run).values()}
         self._once(out, "evaluate", {}, read, (), lambda: evaluate_run(run, self.kitchen.data, split, out))
 
     def _exported(self, run: Path) -> dict[str, Path]:
@@ -196,17 +188,17 @@ class _Work:
     ) -> None:
         """Do ``work``, which makes the files ``made`` in ``folder``, unless it is done; go on where it was begun."""
         record = folder / f"{what}.done.json"
-        wanted = Done(settings=dict(settings), read={name: _sha256(path) for name, path in read.items()})
+        wanted = Done(settings=dict(settings), read={name: sha256_of(path) for name, path in read.items()})
         # Through JSON, as it is read back.
         wanted = Done.model_validate_json(wanted.model_dump_json())
         found = Done.model_validate_json(record.read_text()) if record.exists() else None
         told = f"{folder.name} ({what})" if folder.name not in (_VAL, _TEST) else f"{what} on {folder.name}"
-        same = found is not None and found.model_copy(update={"done": False}) == wanted
-        if not same and (found is not None or any((folder / name).exists() for name in made)):
-            if not self.kitchen.redo:
+        if found is None or found.model_copy(update={"done": False}) != wanted:
+            old = [path for path in (folder / name for name in made) if path.exists()]
+            if old and not self.kitchen.redo:
                 raise ChangedError(f"{folder}: {_difference(found, wanted)}. `--redo` makes it anew.")
-            for name in made:
-                (folder / name).unlink(missing_ok=True)
+            for path in old:
+                path.unlink()
             found = None
         if found is not None and found.done:
             self.kitchen.console.print(f"{told}: done", markup=False)
@@ -218,11 +210,6 @@ class _Work:
         record.write_text(wanted.model_copy(update={"done": True}).model_dump_json(indent=2) + "\n")
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _difference(found: Done | None, wanted: Done) -> str:
     """What the recipe asks for now that was otherwise then."""
     if found is None:
@@ -231,9 +218,7 @@ def _difference(found: Done | None, wanted: Done) -> str:
     changed = [
         f"{k} was {before.get(k)!r}, is {after.get(k)!r}" for k in after | before if before.get(k) != after.get(k)
     ]
-    changed += [
-        f"{name} is another" for name in wanted.read | found.read if found.read.get(name) != wanted.read.get(name)
-    ]
+    changed += [f"{name} is another" for name in dict(found.read.items() ^ wanted.read.items())]
     return "it was begun with other settings or files: " + ", ".join(changed)
 
 

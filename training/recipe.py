@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from training.config import (
     ISOTROPIC_VOLUMES,
@@ -23,6 +23,7 @@ from training.config import (
     SegmenterConfig,
     VolumeSegmenterConfig,
 )
+from training.records import Part
 
 RECIPES: Final = Path(__file__).with_name("recipes")
 
@@ -36,12 +37,6 @@ BASES: Final[Mapping[Base, Config]] = {
     "isotropic-volumes": ISOTROPIC_VOLUMES,
 }
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
-
-
-class Part(BaseModel):
-    """A table of the file. A key that is not described is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LabelSetPlan(Part):

@@ -5,20 +5,13 @@ A graph that serves several label sets becomes a bundle for each; the first hold
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from core.contracts.manifest import (
-    BundleFile,
-    Calibration,
-    InputCheck,
-    Manifest,
-    Variant,
-)
+from core.contracts.manifest import BundleFile, Calibration, InputCheck, Manifest
 from core.runtime.bundle import MANIFEST_NAME
 from core.serving.cards import CARD_NAME
 from training.bundle.card import model_card
@@ -28,27 +21,13 @@ from training.classification.label_sets import LabelSet, LabelSets
 from training.kinds import kind_named
 from training.networks.registry import title
 from training.recipe import Recipe
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Quantize
+from training.records import REFERENCE_FILE, Evaluate, Export, Quantize, graph_files, sha256_of
 
 # A region whose mean Dice on held-out scans stays below this is said to be unreliable in every answer.
 USEFUL_DICE: Final = 0.5
 # Where no recipe says it.
 UNKNOWN_LICENCE: Final = "Unknown: made without a recipe. Ask whoever trained it before you use or pass on its weights."
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _bundle_file(path: Path, variant: Variant, quantized: Quantize | None) -> BundleFile:
-    return BundleFile(
-        name=path.name,
-        sha256=_sha256(path),
-        variant=variant,
-        size_bytes=path.stat().st_size,
-        passes_gate=quantized.passes_gate if quantized else True,
-        agreement=quantized.agreement if quantized else {},
-    )
+_Fitted = TypeVar("_Fitted", Calibration, InputCheck)
 
 
 def _commit() -> str | None:
@@ -60,26 +39,21 @@ def _commit() -> str | None:
 
 
 def _files(run: Path, target: Path) -> tuple[BundleFile, ...]:
-    shutil.copyfile(run / REFERENCE_FILE, target / REFERENCE_FILE)
-    files = [_bundle_file(target / REFERENCE_FILE, "reference", None)]
-    if (run / INT8_FILE).exists():
-        shutil.copyfile(run / INT8_FILE, target / INT8_FILE)
-        files.append(_bundle_file(target / INT8_FILE, "int8", Quantize.read(run)))
+    """The run's graph files, copied into ``target``."""
+    files = []
+    for variant, path in graph_files(run).items():
+        shutil.copyfile(path, target / path.name)
+        known = {"passes_gate", "agreement"}
+        compared = Quantize.read(run).model_dump(include=known) if variant == "int8" else {}
+        size, digest = path.stat().st_size, sha256_of(path)
+        files.append(BundleFile(name=path.name, sha256=digest, variant=variant, size_bytes=size, **compared))
     return tuple(files)
 
 
-def _calibration(export: Export) -> Calibration | None:
-    if export.temperature is None:
-        return None
-    return Calibration(
-        temperature=export.temperature, conformal_quantile=export.conformal_quantile, coverage=export.coverage
-    )
-
-
-def _input_check(export: Export) -> InputCheck | None:
-    if export.max_distance is None:
-        return None
-    return InputCheck(max_distance=export.max_distance, max_energy=export.max_energy)
+def _part(kind: type[_Fitted], export: Export, key: str) -> _Fitted | None:
+    """What an export has of the fields of ``kind``; None where it lacks the one that counts."""
+    fields = export.model_dump(include=set(kind.model_fields))
+    return None if fields[key] is None else kind.model_validate(fields)
 
 
 def _evaluated(folder: Path, labels: tuple[str, ...], export: Export, name: str) -> Evaluate | None:
@@ -168,8 +142,8 @@ def bundle_run(
         preprocessing=kind.preprocessing(export),
         labels=export.labels,
         map_geometry=map_geometry(run / REFERENCE_FILE) if kind.task == "classification" else None,
-        calibration=_calibration(export),
-        input_check=_input_check(export),
+        calibration=_part(Calibration, export, "temperature"),
+        input_check=_part(InputCheck, export, "max_distance"),
         threshold=export.threshold,
         thresholds=export.thresholds,
         smallest_component_ml=export.smallest_component_ml,
@@ -192,18 +166,14 @@ def bundle_run(
 
 def of_label_set(label_set: LabelSet, shared: Manifest, home: str, title: str, evaluated: Evaluate | None) -> Manifest:
     """The manifest of one label set, which differs from ``shared`` in what the set says and where its files are."""
-    here = f"{label_set.name}/{shared.version}" == home
+    files = shared.files
+    if f"{label_set.name}/{shared.version}" != home:
+        files = tuple(file.model_copy(update={"bundle": file.bundle or home}) for file in files)
     return shared.model_copy(
         update={
-            "name": label_set.name,
             "title": title,
-            "files": shared.files
-            if here
-            else tuple(file.model_copy(update={"bundle": file.bundle or home}) for file in shared.files),
-            "labels": label_set.labels,
-            "label_indices": label_set.label_indices,
-            "calibration": label_set.calibration,
-            "input_check": label_set.input_check,
+            "files": files,
             "metrics": evaluated.reference if evaluated else (),
+            **{name: getattr(label_set, name) for name in LabelSet.model_fields},
         }
     )

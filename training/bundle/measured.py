@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from core.contracts.manifest import Metric
-from training.bundle.cost import core, cpu_ms, sides_of
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Failure, Record
+from training.bundle.cost import core, cpu_ms
+from training.records import Evaluate, Export, Failure, Record, graph_files
 
 # Of a run, where `trust --out` was told to write it there.
 TRUST_FILE: Final = "trust.json"
@@ -43,18 +43,13 @@ class Measured(Record):
     @classmethod
     def of_run(cls, run: Path, export: Export, recipe: str | None, *, equal: bool = False) -> Measured:
         """What an exported run says, and what its files cost on this machine."""
-        files = [run / name for name in (REFERENCE_FILE, INT8_FILE) if (run / name).exists()]
         trust = run / TRUST_FILE
+        sides = export.volume.window if export.volume is not None else (export.size, export.size)
         return cls(
             recipe=recipe,
             equal=equal,
-            preset=export.preset,
-            multitask=export.multitask,
-            images_seen=export.images_seen,
-            sizes=export.sizes,
-            parity=export.parity,
-            rounding=export.rounding,
-            cpu_ms=cpu_ms(files, sides_of(export)),
+            **export.model_dump(include={"preset", "multitask", "images_seen", "sizes", "parity", "rounding"}),
+            cpu_ms=cpu_ms(list(graph_files(run).values()), sides),
             core=core(),
             further=json.loads(trust.read_text())["metrics"] if trust.exists() else (),
         )
@@ -65,11 +60,5 @@ class Measured(Record):
             return self
         int8 = {(metric.name, metric.data_set): metric.value for metric in evaluated.int8}
         values = tuple(int8.get((metric.name, metric.data_set)) for metric in evaluated.reference) if int8 else ()
-        return self.model_copy(
-            update={
-                "split": evaluated.split,
-                "int8": values,
-                "confusion": evaluated.confusion,
-                "failures": evaluated.failures,
-            }
-        )
+        same = {name: getattr(evaluated, name) for name in ("split", "confusion", "failures")}
+        return self.model_copy(update={"int8": values} | same)

@@ -11,17 +11,15 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, InputCheck
 from core.contracts.tensors import DISTANCE, LOGITS
 from training.bundle.onnx_files import OnnxModel
 from training.classification.calibration import COVERAGE, calibrate
 from training.classification.checked import CheckedInputs, checked_slices, fit_input_check
+from training.data.archives import FloatArray
 from training.recipe import read_recipe
 from training.records import REFERENCE_FILE, Export, Part, Record
-
-FloatArray = npt.NDArray[np.float32]
 
 # By name of the bundle; the first one of a run holds the files. Runs of other recipes have label sets of their own.
 LABEL_SETS: Final[Mapping[str, tuple[str, ...]]] = read_recipe("tumor-classifier").label_sets

@@ -45,14 +45,12 @@ def _train(
     teachers: Sequence[Path] | None = None,
     encoder: Path | None = None,
 ) -> None:
-    from training.kinds import kind_named
     from training.loop.running import Origins, run_training
 
     use_threads(options.threads)
     config = replace(config, schedule=options.applied_to(config.schedule))
     origins = Origins(options.start, encoder, teachers or ())
-    task = kind_named(config.kind).training(config, options.data, options.device, origins)
-    run_training(task, config, run, options.device, origins, console)
+    run_training(config, options.data, run, options.device, origins, console)
 
 
 @train_app.command("classifier")

@@ -286,6 +286,10 @@ def test_a_label_that_the_folder_lacks_is_named(tiny: Path, tmp_path: Path, data
     tiny.write_text("\n".join(line for line in SHORT.splitlines() if not line.startswith("config.labels")))
     with pytest.raises(ValueError, match=r"no slices of .*, neurocytoma, schwannoma, but of: glioma, no_tumor"):
         make.make(str(tiny), kitchen(folder, tmp_path / "usual"))
+    # Nothing was made, so that nothing stands in the way of the corrected recipe.
+    tiny.write_text(SHORT.replace('"glioma", "meningioma", "pituitary", "no_tumor"', '"glioma", "cyst"'))
+    with pytest.raises(ValueError, match=r"no slices of cyst, but of: glioma, no_tumor"):
+        make.make(str(tiny), kitchen(folder, tmp_path / "usual"))
     config = ClassifierConfig(labels=("abscess", "cyst"))
     with pytest.raises(ValueError, match=r"no slices of abscess, cyst, but of: glioma, meningioma,"):
         ClassifierTask(config, data, "cpu")
