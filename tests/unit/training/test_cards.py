@@ -61,6 +61,8 @@ def test_shipped_cards_are_whole_and_readable(card: Path) -> None:
     for said in (manifest.licence, "## History", "cannot be remade", "## Failures", "CC BY 4.0"):
         assert said in text
     assert [line for line in text.splitlines() if len(line) > 120 and not line.startswith("|")] == []
+    # No line that goes on looks like an item of a list.
+    assert re.search(r"(?m)^ +(?:[-*+]|\d+[.)])\s", text) is None
     # Every figure that the recipe speaks of was filled in.
     assert not re.search(r"[{}\\]", text)
 
