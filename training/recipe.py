@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from training.config import (
     ISOTROPIC_VOLUMES,
@@ -223,31 +224,22 @@ def parse_recipe(text: str, where: str) -> Recipe:
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{where} is no TOML: {error}") from error
     except ValidationError as error:
-        faults = "; ".join(f"{_place(fault['loc'])}: {_said(fault['msg'])}" for fault in error.errors())
-        raise ValueError(f"{where}: {faults}") from error
+        raise ValueError(f"{where}: {'; '.join(map(_said, error.errors()))}") from error
 
 
-def _place(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "recipe"
+def _said(fault: ErrorDetails) -> str:
+    place, message = ".".join(map(str, fault["loc"])) or "recipe", fault["msg"]
+    said = "is not known" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+    return f"{place}: {said}"
 
 
-def _said(message: str) -> str:
-    return "is not known" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+def read_recipe(name: str) -> Recipe:
+    """The recipe of a name in ``training/recipes``, or in any TOML file by its path.
 
-
-def recipe_path(name: str) -> Path:
-    """Where a recipe lies: one of ``training/recipes`` by its name, or any TOML file by its path.
-
-    Raises FileNotFoundError, which names the recipes there are.
+    Raises FileNotFoundError, which names the recipes there are, and ValueError.
     """
     path = Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
     if not path.is_file():
         known = ", ".join(sorted(item.stem for item in RECIPES.glob("*.toml")))
         raise FileNotFoundError(f"{path} is not there; recipes by name: {known}")
-    return path
-
-
-def read_recipe(name: str) -> Recipe:
-    """The recipe of a name or path. Raises FileNotFoundError and ValueError."""
-    path = recipe_path(name)
     return parse_recipe(path.read_text(), str(path))

@@ -17,7 +17,7 @@ from training.bundle.cost import RUNS
 from training.bundle.measured import Measured
 from training.kinds import kind_of
 from training.markdown import markdown_table, wrapped
-from training.recipe import DataPlan, Recipe, read_recipe
+from training.recipe import Recipe, read_recipe
 
 UNKNOWN: Final = "Not known: no recipe. Ask whoever trained it."
 NO_RECIPE: Final = """\
@@ -123,13 +123,9 @@ def _by(sides: Sequence[float]) -> str:
 def _data(recipe: Recipe | None) -> str:
     if recipe is None:
         return UNKNOWN
-    shown = _list(data_line(item) for item in recipe.data)
+    known = ((item.name, "; ".join(filter(None, (item.use, item.licence, item.source)))) for item in recipe.data)
+    shown = _list(": ".join(item) for item in known)
     return "\n\n".join(filter(None, (shown, _paragraphs(recipe.text.splits))))
-
-
-def data_line(item: DataPlan) -> str:
-    """A data set in one line, as cards have it."""
-    return f"{item.name}: {'; '.join(filter(None, (item.use, item.licence, item.source)))}"
 
 
 def _figures(manifest: Manifest, measured: Measured) -> str:
