@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
+
+from training.records import KindName
 
 # Names of ``training.networks.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
@@ -90,6 +92,7 @@ class ScheduleConfig:
 class ClassifierConfig:
     """A classifier of single labelled slices."""
 
+    kind: ClassVar[KindName] = "classifier"
     preset: Preset = "falx"
 
     # One network answers for both label sets: the four common classes are its first four logits.
@@ -175,6 +178,7 @@ class SequenceDropout:
 class SegmenterConfig:
     """A segmenter of slices with up to four sequences, whole tumour."""
 
+    kind: ClassVar[KindName] = "segmenter"
     preset: Preset = "falx"
 
     # The pretrained ones start from ImageNet and are fine-tuned; the others start from noise.
@@ -250,6 +254,7 @@ class VolumeDropout:
 class VolumeSegmenterConfig:
     """A segmenter of whole scans with up to four sequences: three nested regions."""
 
+    kind: ClassVar[KindName] = "volume-segmenter"
     preset: Preset = "falx"
 
     architecture: VolumeSegmenterName = "slices-in-volume"

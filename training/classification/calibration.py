@@ -23,7 +23,13 @@ def negative_log_likelihood(logits: FloatArray, labels: IntArray) -> float:
 
 
 def fit_temperature(logits: FloatArray, labels: IntArray) -> float:
-    """The divisor of the logits that makes the true labels likeliest (Guo 2017)."""
+    """The divisor of the logits that makes the true labels likeliest (Guo 2017).
+
+    1 where every answer is right: they would be the likelier the smaller it is, without end, and few slices of an easy
+    data set would make a network certain of everything.
+    """
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
     result = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / math.exp(log_t), labels),
         bounds=(math.log(0.05), math.log(20)),

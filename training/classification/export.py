@@ -22,7 +22,7 @@ from training.classification.calibration import (
     conformal_quantile,
     strangeness_of_truth,
 )
-from training.classification.label_sets import calibrate_label_sets
+from training.classification.label_sets import LABEL_SETS, calibrate_label_sets
 from training.data.archives import FloatArray
 from training.data.labelled import LABELS, load_slices
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
@@ -38,8 +38,8 @@ FEATURE_SLICES: Final = 1024
 
 
 def shares_its_graph(labels: tuple[str, ...]) -> bool:
-    """Whether a classifier of ``labels`` also answers for the four common ones."""
-    return set(LABELS) < set(labels)
+    """Whether a classifier of ``labels`` also answers for the four common ones, and no label is in neither set."""
+    return set(LABELS) < set(labels) and set(labels) in map(set, LABEL_SETS.values())
 
 
 def _choose_size(

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.config import ClassifierConfig, Phase
-from training.data.labelled import Slices, load_slices, slice_rows
+from training.data.labelled import Slices, check_labels, load_slices, slice_rows
 from training.evaluation.masks import volumetric_dice
 from training.evaluation.rates import accuracy, balanced_accuracy
 from training.loop.augment import augment, mix
@@ -62,6 +62,7 @@ class ClassifierTask:
     """Cross-entropy with label smoothing, an auxiliary coarse mask and, with a ``teacher``, its answers as targets."""
 
     def __init__(self, config: ClassifierConfig, data: Path, device: str, teacher: nn.Module | None = None) -> None:
+        check_labels(data, config.labels)
         self.config = config
         self.data = data
         self.device = torch.device(device)

@@ -76,6 +76,16 @@ def slice_rows(data: Path, split: str, labels: tuple[str, ...] = LABELS) -> tupl
     return tuple(sample for sample in found if sample.label in labels)
 
 
+def check_labels(data: Path, labels: tuple[str, ...]) -> None:
+    """Raise ValueError where there is nothing to learn: no slice of any label, or in a user's own folder of one."""
+    samples = own_samples(data, "train") if is_own(data) else _data_set(data).describe()
+    found = {sample.label for sample in samples if sample.split == "train"} - {""}
+    missing = [label for label in labels if label not in found]
+    if missing and (is_own(data) or len(missing) == len(labels)):
+        known = ", ".join(sorted(found)) or "nothing that is labelled"
+        raise ValueError(f"train of {data} has no slices of {', '.join(missing)}, but of: {known}")
+
+
 def read_slices(data: Path, rows: Iterable[Sample]) -> Iterator[Pixels]:
     """What the rows show, in their order."""
     return _data_set(data).pixels(rows)

@@ -15,7 +15,8 @@ from core.contracts.manifest import Metric, Variant
 from training.evaluation.controls import Control, Controls
 from training.evaluation.intervals import Comparison, compare
 from training.evaluation.predictions import ClassPredictions, predictions_path
-from training.report.page import Section, markdown_table
+from training.markdown import markdown_table
+from training.report.page import Section
 from training.report.scored import Scored, shown
 from training.report.style import BLUE, GREY, RED, figure, legend
 

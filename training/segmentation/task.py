@@ -192,5 +192,7 @@ def segmenter_training(config: SegmenterConfig, data: Path, device: str, origins
     """The task, its encoder begun as a classifier's where one is given."""
     task = SegmenterTask(config, data, device, origins.taught())
     if origins.encoder:
+        if not hasattr(task.model, "take_encoder"):
+            raise ValueError(f"{config.architecture}: only a U-Net on an EfficientNet-Lite takes an encoder")
         task.model.take_encoder(load_trained(origins.encoder).model.state_dict())
     return task

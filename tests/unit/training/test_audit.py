@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from tests.support.layouts import UInt8Array, head, save, write_kaggle_3m
 from training.audit.duplicates import UnionFind, difference_hash, exact_copies, fingerprints, group_names, near_copies
 from training.audit.findings import audit
-from training.commands.audit import audit_command
+from training.commands.data import audit_command
 from training.data.archives import FloatArray
 from training.data.samples import SPLITS, Pixels, Sample
 

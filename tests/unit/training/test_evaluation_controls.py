@@ -14,7 +14,7 @@ pytest.importorskip("sklearn", reason="scikit-learn comes with training/requirem
 import typer
 from typer.testing import CliRunner
 
-from training.commands.controls import controls_command
+from training.commands.data import controls_command
 from training.data.labelled import Slices
 from training.data.samples import Sample
 from training.evaluation.controls import (
