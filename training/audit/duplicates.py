@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.imaging.preparation.transforms import find_head
-from training.data.archives import FloatArray, UInt8Array, to_uint8
+from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, to_uint8
 from training.data.samples import Pixels, Sample
 
 THUMBNAIL_SIDE: Final = 32
@@ -41,11 +41,11 @@ class Fingerprints:
     the head is large enough for hash and thumbnail to tell patients apart.
     """
 
-    owners: npt.NDArray[np.int64]
+    owners: IntArray
     digests: tuple[str, ...]
     hashes: npt.NDArray[np.uint64]
     thumbnails: UInt8Array
-    detailed: npt.NDArray[np.bool_]
+    detailed: BoolArray
 
 
 def difference_hash(thumbnail: UInt8Array) -> np.uint64:
@@ -153,7 +153,7 @@ def exact_copies(prints: Fingerprints) -> Iterator[Copies]:
             yield Copies(other, owner, "exact")
 
 
-def _units(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+def _units(samples: Sequence[Sample]) -> IntArray:
     """A number (n,) for each known patient; samples of unknown patients have one each."""
     numbers = {patient: index for index, patient in enumerate(dict.fromkeys(sample.patient for sample in samples))}
     return np.array(
@@ -191,8 +191,8 @@ def near_copies(prints: Fingerprints, samples: Sequence[Sample], correlation: fl
 
 
 def _correlations(
-    vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], chunk: int = 16384
-) -> npt.NDArray[np.float32]:
+    vectors: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], chunk: int = 16384
+) -> FloatArray:
     """Scalar products (m,) of unit vectors (n, d), some at a time: a block may have a million candidates."""
     parts = [
         np.einsum("ij,ij->i", vectors[rows[at : at + chunk]], vectors[columns[at : at + chunk]])

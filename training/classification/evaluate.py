@@ -12,6 +12,7 @@ from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
 from core.contracts.tensors import LOGITS, PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
 from training.bundle.onnx_files import OnnxModel
+from training.data.archives import BoolArray
 from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
 from training.data.own import is_own
 from training.evaluation.evaluate import Subject, View, write_figures
@@ -173,7 +174,7 @@ def _right_answers(item: ClassPredictions) -> Figures:
     return figures
 
 
-def prediction_sets(item: ClassPredictions, quantile: float) -> npt.NDArray[np.bool_]:
+def prediction_sets(item: ClassPredictions, quantile: float) -> BoolArray:
     """bool (n, K): the labels in each prediction set, as the service forms it: the answer is always among them."""
     sets = 1 - item.probabilities <= quantile
     sets[np.arange(len(sets)), item.predicted] = True

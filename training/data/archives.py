@@ -1,4 +1,4 @@
-"""Reading images out of tar archives, and caching prepared arrays beside the runs."""
+"""Arrays: their types, images read out of tar archives, and prepared arrays cached beside the runs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 
 CACHE_FOLDER = Path(".cache/training")
 # Raise when the shape or meaning of cached arrays changes, so that old caches are not read.

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from training.data.archives import FloatArray, UInt8Array, cached
+from training.data.archives import FloatArray, IntArray, UInt8Array, cached
 from training.data.samples import DataSet, Pixels, Sample
 
 # The same choice as in ``training.data.outlined``: slices with less brain than this share of the plane show nothing to
@@ -155,7 +155,7 @@ class VolumeSet(DataSet):
             yield volume(sample.image).axial(sample.position)
 
 
-def _brain_slices(cases: Iterable[Case]) -> npt.NDArray[np.int64]:
+def _brain_slices(cases: Iterable[Case]) -> IntArray:
     """(n, 2): number of the case and position of the slice, judged by the case's first sequence."""
     rows: list[tuple[int, int]] = []
     for number, case in enumerate(cases):

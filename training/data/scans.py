@@ -19,15 +19,13 @@ import numpy.typing as npt
 
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
-from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, UInt8Array, cached, to_uint8
 from training.data.cases import BratsCases, Case, VolumeSet, read_volume
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import lgg_rows, read_lgg
 from training.data.own import is_own, own_data, own_key, own_outlined
 from training.data.published import LggTable
 from training.data.samples import Sample
-
-BoolArray = npt.NDArray[np.bool_]
 
 REGIONS: Final = ("whole_tumor", "tumor_core", "enhancing_tumor")
 """Nested: each holds the next. A scan knows the first of them, or all."""
@@ -82,7 +80,7 @@ class PreparedScan:
         return np.asarray(self.images.any(axis=(1, 2, 3)))
 
 
-def nested(codes: npt.NDArray[np.uint8]) -> BoolArray:
+def nested(codes: UInt8Array) -> BoolArray:
     """Regions bool (3, i, j, k) of codes (i, j, k): 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing."""
     return np.stack([codes > 0, (codes == 1) | (codes == 3), codes == 3])
 

@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 from core.contracts.manifest import ClassificationPreprocessing, Metric
 from training.classification.evaluate import PATIENT_SOURCE, SLICES, name_of
 from training.classification.label_sets import LABEL_SETS
-from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, cached, to_uint8
 from training.data.labelled import Slices, load_slices, read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
 from training.data.own import is_own, own_key
@@ -34,8 +34,6 @@ from training.evaluation.predictions import MaskPredictions
 from training.evaluation.rates import accuracy, balanced_accuracy
 from training.records import Part, Record
 from training.segmentation.evaluate import outlined_split
-
-IntArray = npt.NDArray[np.int64]
 
 SIDE: Final = 64
 # Outermost pixels of a thumbnail that the frame-only control sees.
@@ -65,7 +63,7 @@ class Controls(Record):
     segmentation: tuple[Control, ...]
 
 
-Classifier = Callable[[npt.NDArray[np.float32], IntArray, npt.NDArray[np.float32]], IntArray]
+Classifier = Callable[[FloatArray, IntArray, FloatArray], IntArray]
 """Training features (n, d) and labels (n,), features (m, d) to answer for; the answers (m,)."""
 
 
@@ -76,19 +74,19 @@ class Shortcut:
     name: str
     method: str
     classify: Classifier
-    features: Callable[[UInt8Array], npt.NDArray[np.float32]]
+    features: Callable[[UInt8Array], FloatArray]
     # Thumbnails of the slices as they were published, not as the services prepare them.
     published: bool = False
     permuted_labels: bool = False
 
 
-def nearest_neighbour(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+def nearest_neighbour(features: FloatArray, labels: IntArray, asked: FloatArray) -> IntArray:
     """The label of the nearest training item (Euclidean)."""
     model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(features, labels)
     return np.asarray(model.predict(asked), np.int64)
 
 
-def support_vectors(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+def support_vectors(features: FloatArray, labels: IntArray, asked: FloatArray) -> IntArray:
     """RBF-SVM on the first principal components; the commonest label where all features are alike."""
     if np.ptp(features, axis=0).max() == 0:
         return np.full(len(asked), np.bincount(labels).argmax(), np.int64)
@@ -98,24 +96,24 @@ def support_vectors(features: npt.NDArray[np.float32], labels: IntArray, asked: 
     return np.asarray(model.predict(asked), np.int64)
 
 
-def whole(pixels: UInt8Array) -> npt.NDArray[np.float32]:
+def whole(pixels: UInt8Array) -> FloatArray:
     """All pixels (n, 64 * 64) in [0, 1]."""
     return _scaled(pixels.reshape(len(pixels), -1))
 
 
-def frame(pixels: UInt8Array, width: int = FRAME) -> npt.NDArray[np.float32]:
+def frame(pixels: UInt8Array, width: int = FRAME) -> FloatArray:
     """Only the ``width`` outermost rows and columns (n, d) in [0, 1]."""
     seen = np.ones(pixels.shape[1:], bool)
     seen[width:-width, width:-width] = False
     return _scaled(pixels[:, seen])
 
 
-def without_centre(pixels: UInt8Array) -> npt.NDArray[np.float32]:
+def without_centre(pixels: UInt8Array) -> FloatArray:
     """Everything but the middle, (n, d) in [0, 1]."""
     return frame(pixels, RIM)
 
 
-def _scaled(values: UInt8Array) -> npt.NDArray[np.float32]:
+def _scaled(values: UInt8Array) -> FloatArray:
     return np.asarray(values, np.float32) / np.float32(255)
 
 
@@ -169,9 +167,7 @@ def classification_control(
     )
 
 
-def _accuracies(
-    predicted: IntArray, asked: Slices, part: npt.NDArray[np.bool_], data_set: str, split: str
-) -> list[Metric]:
+def _accuracies(predicted: IntArray, asked: Slices, part: BoolArray, data_set: str, split: str) -> list[Metric]:
     if not part.any():
         return []
     answered, true = predicted[part], asked.labels[part]

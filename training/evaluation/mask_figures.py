@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import Metric
+from training.data.archives import BoolArray
 from training.evaluation.intervals import Rows, measured
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Failure
 
-BoolArray = npt.NDArray[np.bool_]
 LGG: Final = "TCGA-LGG"
 # A patient has but a few slices in it, in several planes: no volume.
 FIGSHARE: Final = "Figshare"

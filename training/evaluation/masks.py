@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-BoolArray = npt.NDArray[np.bool_]
+from training.data.archives import BoolArray
 
 
 def dice(predicted: BoolArray, true: BoolArray) -> float:

@@ -15,18 +15,15 @@ from typing import Final
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.preparation.evidence import place_evidence
 from core.imaging.preparation.transforms import Placement
+from training.data.archives import BoolArray, FloatArray
 from training.data.labelled import read_slices
 from training.data.samples import Sample
-
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
 
 TOLERANCE_PX: Final = 15
 _TOLERANCE_SIDE_PX: Final = 256

@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import Variant
+from training.data.archives import BoolArray, Float64Array, IntArray
 from training.evaluation.masks import dice_of_counts, iou_of_counts
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 StrArray = npt.NDArray[np.str_]
 
 
@@ -59,7 +57,7 @@ class ClassPredictions(_Table):
     ``groups``, ``sources`` and ``images`` are text (n,).
     """
 
-    probabilities: FloatArray
+    probabilities: Float64Array
     labels: IntArray
     groups: StrArray
     sources: StrArray
@@ -116,7 +114,7 @@ class MaskPredictions(_Table):
     true: IntArray
     overlap: IntArray
     pixels: IntArray
-    hausdorff: FloatArray
+    hausdorff: Float64Array
 
     @classmethod
     def of(cls, rows: Sequence[MaskRow]) -> MaskPredictions:
@@ -142,12 +140,12 @@ class MaskPredictions(_Table):
         return np.asarray(self.true > 0)
 
     @property
-    def dice(self) -> FloatArray:
+    def dice(self) -> Float64Array:
         """Dice (n,) of each row; 1 where neither has tumour."""
         return np.array([dice_of_counts(*counts) for counts in self._counts()], np.float64)
 
     @property
-    def iou(self) -> FloatArray:
+    def iou(self) -> Float64Array:
         """Intersection over union (n,) of each row; 1 where neither has tumour."""
         return np.array([iou_of_counts(*counts) for counts in self._counts()], np.float64)
 

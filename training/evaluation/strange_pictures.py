@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.errors import RequestError
@@ -15,10 +14,9 @@ from core.imaging.preparation.input_check import Finding
 from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 from training.classification.checked import evenly, prepare
+from training.data.archives import FloatArray
 from training.data.labelled import ct_heads, read_greys
 from training.data.published import SlicesTable
-
-FloatArray = npt.NDArray[np.float32]
 
 CT_HEADS = "ct_heads_of_the_data"
 

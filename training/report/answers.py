@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from training.data.archives import BoolArray, Float64Array
 from training.data.cases import Volume
 from training.evaluation.predictions import ClassPredictions
 from training.evaluation.rates import BINS, area_under_roc, confusion_matrix, expected_calibration_error, reliability
@@ -15,13 +15,11 @@ from training.report.page import Section
 from training.report.scored import Scored
 from training.report.style import BLUE, GREY, PALETTE, RED, figure
 
-FloatArray = npt.NDArray[np.float64]
-
 # Cells darker than this share of white text.
 _DARK = 0.55
 
 
-def roc_points(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def roc_points(scores: Float64Array, positive: BoolArray) -> tuple[Float64Array, Float64Array]:
     """False-positive and true-positive rate (m,) from (0, 0) to (1, 1), one point for each distinct score (n,).
 
     The straight lines between them enclose the area that ``area_under_roc`` counts. Both kinds must be there.

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from training.data.archives import FloatArray, UInt8Array
@@ -71,7 +70,7 @@ def phantom(seed: int = 0) -> Volume:
     sequences = {}
     for name, greys in GREYS.items():
         clean = ndimage.gaussian_filter(np.array(greys, np.float32)[tissues], _BLUR)
-        noise: npt.NDArray[np.float32] = generator.standard_normal(SHAPE, np.float32) * np.float32(_NOISE)
+        noise: FloatArray = generator.standard_normal(SHAPE, np.float32) * np.float32(_NOISE)
         sequences[name] = np.clip(clean + noise * head, 0, 1)
     regions = np.zeros(SHAPE, np.uint8)
     for tissue, region in _REGIONS.items():

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -18,7 +17,7 @@ from training.bundle.graphs import SegmenterGraph
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
 from training.bundle.quantize import Comparison
 from training.config import SequenceDropout
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import LGG_SEQUENCES, SEQUENCE, lgg_slices, load_lgg, load_outlined, outlined_slices
 from training.evaluation.inputs import OutlinedInput, one_by_one, outlined_inputs, pick
@@ -125,7 +124,7 @@ def comparison(run: Path, data: Path, record: Export) -> Comparison:
     views = {name: inputs for name, inputs in views.items() if inputs}
     threshold = record.threshold or 0.5
 
-    def answer(name: str, inputs: list[OutlinedInput]) -> tuple[float, npt.NDArray[np.bool_]]:
+    def answer(name: str, inputs: list[OutlinedInput]) -> tuple[float, BoolArray]:
         images = np.stack([item.image for item in inputs])
         probability = OnnxModel(run / name).run_all(images, batch=4)[PROBABILITY][:, 0]
         return dice_by_threshold(list(probability), inputs, (threshold,))[threshold], probability >= threshold

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from training.config import Phase, SegmenterConfig, SequenceDropout
+from training.data.archives import BoolArray, Float64Array, FloatArray, UInt8Array
 from training.data.multisequence import SequenceSlices
 from training.data.outlined import lgg_rows, load_brats, load_healthy, load_lgg, load_outlined
 from training.evaluation.masks import volumetric_dice
@@ -23,9 +24,7 @@ from training.loop.running import Origins
 from training.networks.registry import make_segmenter
 
 
-def drop_sequences(
-    present: npt.NDArray[np.bool_], settings: SequenceDropout
-) -> tuple[npt.NDArray[np.bool_], int | None]:
+def drop_sequences(present: BoolArray, settings: SequenceDropout) -> tuple[BoolArray, int | None]:
     """Which of the present sequences (4,) are shown, and which one fills all channels (None: none does)."""
     there = np.flatnonzero(present)
     if not len(there):
@@ -41,7 +40,7 @@ def drop_sequences(
     return shown, None
 
 
-def show(images: Tensor, shown: list[npt.NDArray[np.bool_]], singles: list[int | None]) -> Tensor:
+def show(images: Tensor, shown: list[BoolArray], singles: list[int | None]) -> Tensor:
     """Zero what is not shown and repeat what stands alone: (N, 4, S, S) -> (N, 4, S, S)."""
     keep = torch.from_numpy(np.stack(shown)).to(images.device)
     images = images * keep[:, :, None, None]
@@ -58,7 +57,7 @@ class Pool:
     slices: SequenceSlices
     tumour: npt.NDArray[np.intp]
     healthy: npt.NDArray[np.intp]
-    chances: npt.NDArray[np.float64]
+    chances: Float64Array
 
     @classmethod
     def of(cls, slices: SequenceSlices) -> Pool:
@@ -178,7 +177,7 @@ class SegmenterTask:
 
 
 @torch.no_grad()
-def predict_masks(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+def predict_masks(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
     """Probabilities (n, S, S) for uint8 inputs (n, 4, S, S)."""
     parts = []
     for start in range(0, len(images), 32):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from core.contracts.manifest import Metric, VolumePreprocessing
@@ -18,7 +17,7 @@ from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.volume import Spacing
 from core.runtime.sliding import Forward
 from training.bundle.onnx_files import OnnxModel
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
 from training.evaluation.evaluate import Subject, evaluate_masks
 from training.evaluation.intervals import Rows, measured
@@ -27,8 +26,6 @@ from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Evaluate
 from training.volumes.inputs import predict_volume, scan_input
-
-BoolArray = npt.NDArray[np.bool_]
 
 FLAIR_ALONE: Final = "flair alone"
 # Voxels that touch in a face, an edge or a corner belong together.

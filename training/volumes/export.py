@@ -26,7 +26,7 @@ from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.bundle.quantize import Comparison, volume_nodes
 from training.config import VolumeSegmenterConfig
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.scans import REGIONS, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.checkpoints import Trained
@@ -35,8 +35,6 @@ from training.records import INT8_FILE, REFERENCE_FILE, Export
 from training.volumes.evaluate import OperatingPoint, views_of, volume_answers, without_specks
 from training.volumes.inputs import preprocessing_of, preprocessing_of_export, scan_input
 from training.volumes.task import centre_of, cut_block, shown_sequences
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
 _IN_PLANE: Final = (2, 3)

@@ -15,7 +15,7 @@ from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.imaging.volume import Shape
 from training.config import Phase, VolumeDropout, VolumeSegmenterConfig
-from training.data.archives import FloatArray, UInt8Array
+from training.data.archives import BoolArray, FloatArray, UInt8Array
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.augment import change_greys
@@ -31,7 +31,7 @@ _VALIDATION_OVERLAP = 0.0
 _BEYOND = 16
 
 
-def shown_sequences(present: npt.NDArray[np.bool_], settings: VolumeDropout) -> npt.NDArray[np.bool_]:
+def shown_sequences(present: BoolArray, settings: VolumeDropout) -> BoolArray:
     """Which of the present sequences (4,) are shown, one at least where there is one."""
     there = np.flatnonzero(present)
     if len(there) < 2:
@@ -116,7 +116,7 @@ class VolumeSegmenterTask:
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 
-    def patch(self, window: Shape) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def patch(self, window: Shape) -> tuple[UInt8Array, BoolArray, BoolArray]:
         """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); regions known (3,)."""
         scan = self.training.draw(self.config.regions_share)
         centre = centre_of(scan, window, self.config.tumour_share)
