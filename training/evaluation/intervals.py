@@ -76,6 +76,23 @@ def measured(
     ]
 
 
+def averaged(
+    columns: Mapping[str, npt.ArrayLike],
+    groups: Sequence[str],
+    data_set: str,
+    split: str,
+    count_unit: str = "slices",
+    resamples: int = RESAMPLES,
+) -> list[Metric]:
+    """``measured`` of the mean of each column (n,)."""
+    values = {name: np.asarray(column, np.float64) for name, column in columns.items()}
+
+    def means(rows: Rows) -> dict[str, float]:
+        return {name: float(column[rows].mean()) for name, column in values.items()}
+
+    return measured(means, groups, data_set, split, count_unit, resamples=resamples)
+
+
 @dataclass(frozen=True)
 class McNemar:
     """Items that only one of two models answers right, and the exact two-sided p-value of that split."""

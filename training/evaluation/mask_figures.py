@@ -9,7 +9,7 @@ import numpy as np
 
 from core.contracts.manifest import Metric
 from training.data.archives import BoolArray
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import Rows, averaged, measured
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Failure
@@ -85,12 +85,8 @@ def _slice_metrics(part: MaskPredictions, view: str, data_set: str, split: str) 
 
         metrics += measured(overlap, tumour.patients.tolist(), data_set, split)
     if len(healthy.images):
-        wrong = healthy.predicted > 0
-
-        def alarms(rows: Rows) -> dict[str, float]:
-            return {f"false-positive slices, share ({view})": float(wrong[rows].mean())}
-
-        metrics += measured(alarms, healthy.patients.tolist(), data_set, split)
+        alarms = {f"false-positive slices, share ({view})": healthy.predicted > 0}
+        metrics += averaged(alarms, healthy.patients.tolist(), data_set, split)
     return metrics
 
 

@@ -20,7 +20,7 @@ from training.bundle.onnx_files import OnnxModel
 from training.data.archives import BoolArray, FloatArray
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
 from training.evaluation.evaluate import Subject, evaluate_masks
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import averaged
 from training.evaluation.mask_figures import volume_metrics
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
@@ -122,12 +122,6 @@ def region_metrics(item: MaskPredictions, split: str) -> list[Metric]:
         metrics += volume_metrics(part, view, data_set, split)
         measurable = part.only(~np.isnan(part.hausdorff))
         if len(measurable.images):
-            metrics += _distances(measurable, view, data_set, split)
+            distances = {f"Hausdorff 95 in mm, mean ({view})": measurable.hausdorff}
+            metrics += averaged(distances, measurable.patients.tolist(), data_set, split, "patients")
     return metrics
-
-
-def _distances(part: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
-    def figures(rows: Rows) -> dict[str, float]:
-        return {f"Hausdorff 95 in mm, mean ({view})": float(part.hausdorff[rows].mean())}
-
-    return measured(figures, part.patients.tolist(), data_set, split, "patients")
