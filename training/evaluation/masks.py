@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.ndimage import binary_erosion, distance_transform_edt
 
-from training.data.archives import BoolArray
+from training.data.archives import BoolArray, Float64Array, IntArray
 
 
 def dice(predicted: BoolArray, true: BoolArray) -> float:
@@ -17,19 +17,21 @@ def dice(predicted: BoolArray, true: BoolArray) -> float:
     Literature calls this one figure Dice, DSC (Dice similarity coefficient), SI (similarity index) or the F1 of the
     pixels.
     """
-    return dice_of_counts(int(predicted.sum()), int(true.sum()), int((predicted & true).sum()))
+    return float(dice_of_counts(predicted.sum(), true.sum(), (predicted & true).sum()))
 
 
-def dice_of_counts(predicted: int, true: int, overlap: int) -> float:
-    """Dice of two masks that hold so many pixels, ``overlap`` of them common."""
-    total = predicted + true
-    return 2 * overlap / total if total else 1.0
+def dice_of_counts(predicted: IntArray, true: IntArray, overlap: IntArray) -> Float64Array:
+    """Dice of pairs of masks that hold so many pixels, ``overlap`` of them common."""
+    return _share(2 * overlap, predicted + true)
 
 
-def iou_of_counts(predicted: int, true: int, overlap: int) -> float:
-    """Intersection over union of two masks that hold so many pixels, ``overlap`` of them common."""
-    union = predicted + true - overlap
-    return overlap / union if union else 1.0
+def iou_of_counts(predicted: IntArray, true: IntArray, overlap: IntArray) -> Float64Array:
+    """Intersection over union of pairs of masks that hold so many pixels, ``overlap`` of them common."""
+    return _share(overlap, predicted + true - overlap)
+
+
+def _share(common: IntArray, whole: IntArray) -> Float64Array:
+    return np.where(whole > 0, common / np.maximum(whole, 1), 1.0)
 
 
 def volumetric_dice(predicted: BoolArray, true: BoolArray, patients: Sequence[str]) -> dict[str, float]:

@@ -22,16 +22,13 @@ StrArray = npt.NDArray[np.str_]
 
 def predictions_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
     """Where the answers of one graph file on one split lie."""
-    return folder / _name("predictions", split, variant)
+    return folder / f"predictions-{split}{'' if variant == 'reference' else f'.{variant}'}.npz"
 
 
 def outlines_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
     """Where the outlines lie that a classifier with two tasks drew."""
-    return folder / _name("outlines", split, variant)
-
-
-def _name(kind: str, split: str, variant: Variant) -> str:
-    return f"{kind}-{split}.npz" if variant == "reference" else f"{kind}-{split}.{variant}.npz"
+    answers = predictions_path(folder, split, variant)
+    return answers.with_name(answers.name.replace("predictions", "outlines"))
 
 
 @dataclass(frozen=True)
@@ -142,16 +139,12 @@ class MaskPredictions(_Table):
     @property
     def dice(self) -> Float64Array:
         """Dice (n,) of each row; 1 where neither has tumour."""
-        return np.array([dice_of_counts(*counts) for counts in self._counts()], np.float64)
+        return dice_of_counts(self.predicted, self.true, self.overlap)
 
     @property
     def iou(self) -> Float64Array:
         """Intersection over union (n,) of each row; 1 where neither has tumour."""
-        return np.array([iou_of_counts(*counts) for counts in self._counts()], np.float64)
-
-    def _counts(self) -> list[list[int]]:
-        counts: list[list[int]] = np.stack([self.predicted, self.true, self.overlap], axis=1).tolist()
-        return counts
+        return iou_of_counts(self.predicted, self.true, self.overlap)
 
     def by_patient(self) -> MaskPredictions:
         """One row for each view, data set and patient: all its slices counted together.
@@ -164,14 +157,6 @@ class MaskPredictions(_Table):
             np.bincount(index.ravel(), values, len(names)).astype(np.int64)
             for values in (self.predicted, self.true, self.overlap, self.pixels)
         )
-        return MaskPredictions(
-            views=names[:, 0],
-            data_sets=names[:, 1],
-            images=np.full(len(names), ""),
-            patients=names[:, 2],
-            predicted=predicted,
-            true=true,
-            overlap=overlap,
-            pixels=pixels,
-            hausdorff=np.full(len(names), np.nan),
-        )
+        views, data_sets, patients = names.T
+        nowhere, undefined = np.full(len(names), ""), np.full(len(names), np.nan)
+        return MaskPredictions(views, data_sets, nowhere, patients, predicted, true, overlap, pixels, undefined)

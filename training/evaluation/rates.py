@@ -36,7 +36,7 @@ def confusion_matrix(predicted: IntArray, true: IntArray, classes: int) -> IntAr
 
 @dataclass(frozen=True)
 class Counts:
-    """TP, TN, FP and FN as integers of one shape: (K,) for K classes one against the rest, () for a pair of masks."""
+    """TP, TN, FP and FN (K,) of K classes, each against the rest."""
 
     tp: IntArray
     tn: IntArray
@@ -45,16 +45,10 @@ class Counts:
 
     @classmethod
     def of_confusion(cls, confusion: IntArray) -> Self:
-        """Of each class (K,) of a confusion matrix (K, K)."""
+        """Of each class of a confusion matrix (K, K)."""
         tp = np.diag(confusion)
         fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
         return cls(tp, confusion.sum() - tp - fp - fn, fp, fn)
-
-    @classmethod
-    def of_masks(cls, predicted: BoolArray, true: BoolArray) -> Self:
-        """Of all pixels or voxels of two masks of one shape."""
-        parts = (predicted & true, ~predicted & ~true, predicted & ~true, ~predicted & true)
-        return cls(*(np.asarray(np.count_nonzero(part), np.int64) for part in parts))
 
     @property
     def accuracy(self) -> Float64Array:
