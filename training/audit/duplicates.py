@@ -15,6 +15,8 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from core.imaging.preparation.transforms import find_head
 from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, to_uint8
@@ -123,25 +125,6 @@ class Copies:
     correlation: float = 1.0
 
 
-class UnionFind:
-    """Numbers 0 to ``count`` - 1 in groups that grow together."""
-
-    def __init__(self, count: int) -> None:
-        self._parents = list(range(count))
-
-    def find(self, item: int) -> int:
-        """The number that stands for the item's group."""
-        while self._parents[item] != item:
-            self._parents[item] = self._parents[self._parents[item]]
-            item = self._parents[item]
-        return item
-
-    def join(self, first: int, second: int) -> None:
-        """Make two groups one; the smallest number stands for it."""
-        low, high = sorted((self.find(first), self.find(second)))
-        self._parents[high] = low
-
-
 def exact_copies(prints: Fingerprints) -> Iterator[Copies]:
     """Samples with the same pixels, each linked to the first of its kind."""
     first: dict[str, int] = {}
@@ -214,15 +197,14 @@ def group_names(samples: Sequence[Sample], copies: Iterable[Copies]) -> tuple[st
 
     The names do not depend on the order of the samples.
     """
-    union = UnionFind(len(samples))
-    patients: dict[str, int] = {}
-    for index, sample in enumerate(samples):
-        if sample.patient:
-            union.join(patients.setdefault(sample.patient, index), index)
-    for pair in copies:
-        union.join(pair.first, pair.second)
+    first: dict[str, int] = {}
+    patients = ((index, sample.patient) for index, sample in enumerate(samples) if sample.patient)
+    links = [(first.setdefault(patient, index), index) for index, patient in patients]
+    links += [(pair.first, pair.second) for pair in copies]
+    rows, columns = np.array(links, np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(samples), len(samples)))
+    groups = connected_components(graph, directed=False)[1].tolist()
     names: dict[int, str] = {}
-    for index, sample in enumerate(samples):
-        root = union.find(index)
-        names[root] = min(names.get(root, sample.name), sample.name)
-    return tuple(names[union.find(index)] for index in range(len(samples)))
+    for group, sample in zip(groups, samples, strict=True):
+        names[group] = min(names.get(group, sample.name), sample.name)
+    return tuple(names[group] for group in groups)
