@@ -9,13 +9,12 @@ from typing import ClassVar
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import read_rows, tar_images
 from training.data.cases import BratsCases
+from training.data.kaggle_3m import CHANNELS
 from training.data.own import own_data_set
 from training.data.samples import DataSet, Pixels, Sample
 
 # As slices.csv writes them.
 _SEQUENCES = {"T1": "t1", "T1C": "t1ce", "T2": "t2", "FLAIR": "flair"}
-# Order of the three panels in each image of lgg.csv.
-PANELS = ("t1", "flair", "t1ce")
 
 
 class Table(DataSet):
@@ -68,7 +67,7 @@ class LggTable(Table):
         """Slices without tumour included; by patient and then by position in the head."""
         rows = read_rows(self.folder / self.layout)
         for row in sorted(rows, key=lambda row: (row["patient"], int(row["slice"]))):
-            yield Sample(row["image"], PANELS, "lgg", "", row["mask"], row["patient"], row["split"])
+            yield Sample(row["image"], CHANNELS, "lgg", "", row["mask"], row["patient"], row["split"])
 
 
 def detect(folder: Path) -> tuple[DataSet, ...]:

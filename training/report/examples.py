@@ -16,8 +16,7 @@ from training.bundle.onnx_files import OnnxModel
 from training.config import ClassifierConfig
 from training.data.cases import BratsCases, Volume, read_volume
 from training.data.multisequence import SequenceSlice
-from training.data.outlined import lgg_rows, read_lgg
-from training.data.published import PANELS
+from training.data.outlined import LGG_SEQUENCES, lgg_rows, read_lgg
 from training.evaluation.inputs import outlined_inputs, pick
 from training.evaluation.mask_figures import LGG
 from training.evaluation.masks import dice
@@ -73,7 +72,7 @@ def answered(item: Scored, slices: Sequence[SequenceSlice]) -> list[Outlined]:
     preprocessing = item.manifest.preprocessing
     assert preprocessing.kind == "segmentation"
     shown = []
-    for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*PANELS)), strict=True):
+    for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*LGG_SEQUENCES)), strict=True):
         probability = model.run(prepared.image[None])[PROBABILITY][0, 0]
         predicted = prepared.placement.restore(probability) >= threshold
         overlap = dice(predicted, source.mask)

@@ -134,13 +134,9 @@ def _example(data: Path, point: OperatingPoint) -> FloatArray:
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
     tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).tensor
-    example = np.zeros(_several(point.preprocessing), np.float32)
-    for block, share in zip(example, (0, 4), strict=False):
-        starts = [side // share if share else 0 for side in block.shape[1:]]
-        cut = tuple(slice(start, start + side) for start, side in zip(starts, block.shape[1:], strict=True))
-        part = tensor[(slice(None), *cut)]
-        block[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
-    return example
+    count, _, *(i, j, k) = _several(point.preprocessing)
+    sides = np.array([i, j, k])
+    return np.stack([cut_block(tensor, sides // 2 + number * (sides // 4), (i, j, k)) for number in range(count)])
 
 
 def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,9 +51,9 @@ def shown_sequences(present: BoolArray, settings: VolumeDropout) -> BoolArray:
     return shown
 
 
-def cut_block(volume: UInt8Array, centre: npt.NDArray[np.intp], shape: Shape) -> UInt8Array:
+def cut_block(volume: npt.NDArray[Any], centre: npt.NDArray[np.intp], shape: Shape) -> npt.NDArray[Any]:
     """(C, *shape) around a voxel of a volume (C, i, j, k); 0 beyond it."""
-    block = np.zeros((len(volume), *shape), np.uint8)
+    block = np.zeros((len(volume), *shape), volume.dtype)
     start = centre - np.floor_divide(shape, 2)
     low, high = np.maximum(start, 0), np.minimum(start + shape, volume.shape[1:])
     high = np.maximum(low, high)
