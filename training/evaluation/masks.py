@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 
 from training.data.archives import BoolArray, Float64Array, IntArray
 
@@ -55,16 +55,8 @@ def hausdorff95(predicted: BoolArray, true: BoolArray, spacing: Sequence[float] 
         return 0.0
     if not predicted.any() or not true.any():
         return math.hypot(*(side * step for side, step in zip(true.shape, steps, strict=True)))
-    box = _bounding_box(predicted | true)
-    outlines = [_outline(mask[box]) for mask in (predicted, true)]
+    # Outlines are inside the part of the image that holds both masks, and so is all that is measured.
+    (box,) = find_objects((predicted | true).astype(np.uint8))
+    outlines = [mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, true)]
     away = [distance_transform_edt(~outline, sampling=steps) for outline in outlines]
     return float(max(np.percentile(away[1][outlines[0]], 95), np.percentile(away[0][outlines[1]], 95)))
-
-
-def _bounding_box(mask: BoolArray) -> tuple[slice, ...]:
-    """The part of the image that holds the mask: outlines are inside it, and so is all that is measured."""
-    return tuple(slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(mask))
-
-
-def _outline(mask: BoolArray) -> BoolArray:
-    return np.asarray(mask & ~binary_erosion(mask), np.bool_)

@@ -9,9 +9,8 @@ since most tumours lie near it, and the same graph with random weights, since th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
@@ -31,8 +30,7 @@ Point = tuple[int, int]
 """(row, column) in the slice's own pixels."""
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """Whether a point lies inside the outline, and whether within the tolerance of it."""
 
     inside: bool

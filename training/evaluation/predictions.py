@@ -5,7 +5,7 @@ The files hold plain arrays (text as fixed-width unicode): ``numpy.load`` reads 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -130,6 +130,11 @@ class MaskPredictions(_Table):
     def shown(self, view: str, data_set: str) -> MaskPredictions:
         """The rows of one view of one data set."""
         return self.only((self.views == view) & (self.data_sets == data_set))
+
+    def parts(self) -> Iterator[tuple[str, str, MaskPredictions]]:
+        """Data set, view and rows of each pair that there is, in their order."""
+        for data_set, view in dict.fromkeys(zip(self.data_sets.tolist(), self.views.tolist(), strict=True)):
+            yield data_set, view, self.shown(view, data_set)
 
     @property
     def has_tumour(self) -> BoolArray:

@@ -216,9 +216,7 @@ def pointing_metrics(
     metrics = []
     for name, found in points.items():
         hits = [hit(point, mask) for point, mask in zip(found, masks, strict=True)]
-        shares = {
-            f"pointing game, within 15 px ({name})": [one.near for one in hits],
-            f"pointing game, inside ({name})": [one.inside for one in hits],
-        }
+        inside, near = zip(*hits, strict=True)
+        shares = {f"pointing game, within 15 px ({name})": near, f"pointing game, inside ({name})": inside}
         metrics += _averaged(shares, groups, OUTLINED, split)
     return metrics

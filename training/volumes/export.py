@@ -84,13 +84,10 @@ def mean_dice(answers: Sequence[Answer], region: int, threshold: float, smallest
 
 def choose_thresholds(answers: Sequence[Answer]) -> tuple[float, ...]:
     """For each region the one with the best mean Dice."""
-    chosen = []
-    for region in range(len(REGIONS)):
-        if any(region < len(answer.true) for answer in answers):
-            scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
-            chosen.append(max(scores, key=lambda threshold: scores[threshold]))
-        else:
-            chosen.append(USUAL_THRESHOLD)
+    chosen = [USUAL_THRESHOLD] * len(REGIONS)
+    for region in range(max(len(answer.true) for answer in answers)):
+        scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
+        chosen[region] = max(scores, key=scores.__getitem__)
     return tuple(chosen)
 
 
