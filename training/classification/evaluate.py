@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
 from core.contracts.tensors import LOGITS, PROBABILITY
@@ -104,9 +105,8 @@ def answers(
     place = np.array([view.labels.index(name) if name in view.labels else -1 for name in names], np.int64)
     rows = np.flatnonzero(place[inputs.labels] >= 0)
     chosen = logits[rows][:, list(view.indices)].astype(np.float64) / view.temperature
-    odds = np.exp(chosen - chosen.max(axis=1, keepdims=True))
     return ClassPredictions(
-        probabilities=odds / odds.sum(axis=1, keepdims=True),
+        probabilities=np.asarray(softmax(chosen, axis=1), np.float64),
         labels=place[inputs.labels[rows]],
         groups=np.array(inputs.groups)[rows],
         sources=inputs.sources[rows],

@@ -162,13 +162,10 @@ def prepared(scan: Scan, spec: VolumeSpec) -> PreparedScan:
         volume = prepare_volume(labelled.sequences, spec)
         shares = [volume.space.extract(region.astype(np.float32)) for region in labelled.regions]
         regions = to_uint8(np.stack(shares))
-        return {"images": to_uint8(volume.tensor), "regions": regions, "places": _places(regions[0])}
+        tumour = np.argwhere(regions[0] > 127)
+        places = tumour[:: max(1, -(-len(tumour) // _PLACES))]
+        return {"images": to_uint8(volume.tensor), "regions": regions, "places": places}
 
     key = {"spec": str(spec), "name": scan.name, "pixel": STACK_PIXEL_MM, "coverage": STACK_COVERAGE_MM, **scan.key}
     arrays = cached(f"scan-{scan.name.replace('/', '-')}", key, build)
     return PreparedScan(arrays["images"], arrays["regions"], np.asarray(arrays["places"]))
-
-
-def _places(tumour: UInt8Array) -> npt.NDArray[np.intp]:
-    found = np.argwhere(tumour > 127)
-    return found[:: max(1, -(-len(found) // _PLACES))]

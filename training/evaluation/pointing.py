@@ -8,7 +8,6 @@ since most tumours lie near it, and the same graph with random weights, since th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -21,8 +20,6 @@ from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.preparation.evidence import place_evidence
 from core.imaging.preparation.transforms import Placement
 from training.data.archives import BoolArray, FloatArray
-from training.data.labelled import read_slices
-from training.data.samples import Sample
 
 TOLERANCE_PX: Final = 15
 _TOLERANCE_SIDE_PX: Final = 256
@@ -60,11 +57,6 @@ def hit(point: Point | None, mask: BoolArray) -> Hit:
     tolerance = TOLERANCE_PX * max(mask.shape) / _TOLERANCE_SIDE_PX
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[point]
     return Hit(bool(mask[point]), bool(distance <= tolerance))
-
-
-def load_masks(data: Path, rows: Sequence[Sample]) -> list[BoolArray]:
-    """Outlines (h, w) of ``rows``, each of which has one."""
-    return [item.mask for item in read_slices(data, rows) if item.mask is not None]
 
 
 def randomise_weights(source: Path, target: Path, seed: int = 0) -> None:

@@ -23,9 +23,10 @@ from training.bundle.onnx_files import OnnxModel
 from training.classification.checked import CheckedInputs, checked_slices
 from training.classification.evaluate import answers, prediction_sets
 from training.data.archives import FloatArray
+from training.data.labelled import read_slices
 from training.evaluation.evaluate import View
 from training.evaluation.intervals import Rows, averaged, measured
-from training.evaluation.pointing import Point, head_centre, hit, load_masks, randomise_weights, strongest_point
+from training.evaluation.pointing import Point, head_centre, hit, randomise_weights, strongest_point
 from training.evaluation.rates import area_under_roc, expected_calibration_error
 from training.evaluation.strange_pictures import load_pictures
 from training.records import Part
@@ -211,7 +212,8 @@ def pointing_metrics(
         "control: centre of the head": [head_centre(placement) for placement in placements],
         "control: random weights": strongest(mixed),
     }
-    masks = load_masks(data, [inputs.rows[row] for row in rows])
+    shown = read_slices(data, [inputs.rows[row] for row in rows])
+    masks = [item.mask for item in shown if item.mask is not None]
     groups = [inputs.groups[row] for row in rows]
     metrics = []
     for name, found in points.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -161,18 +161,19 @@ class SegmenterTask:
         spec = SegmentationPreprocessing(size=size)
         slices = load_lgg(self.data, "val", spec)
         patients = [row.unit for row in lgg_rows(self.data, "val")]
-        probability = predict_masks(model, slices.images, self.device)
-        scores = volumetric_dice(probability > 0.5, slices.masks > 127, patients)
-        figures = {"dice": float(np.mean(list(scores.values())))}
+
+        def mean_dice(images: UInt8Array, masks: UInt8Array, units: Sequence[str]) -> float:
+            scores = volumetric_dice(predict_masks(model, images, self.device) > 0.5, masks > 127, units)
+            return float(np.mean(list(scores.values())))
+
+        figures = {"dice": mean_dice(slices.images, slices.masks, patients)}
         if slices.present[3]:
             single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
-            alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
-            figures["dice_single_flair"] = float(np.mean(list(alone.values())))
+            figures["dice_single_flair"] = mean_dice(single, slices.masks, patients)
         outlined = load_outlined(self.data, "val", spec)
         if len(outlined.images):
-            predicted = predict_masks(model, outlined.images, self.device) > 0.5
-            each = volumetric_dice(predicted, outlined.masks > 127, [str(row) for row in range(len(predicted))])
-            figures["dice_outlined"] = float(np.mean(list(each.values())))
+            each = [str(row) for row in range(len(outlined.images))]
+            figures["dice_outlined"] = mean_dice(outlined.images, outlined.masks, each)
         return figures
 
 
