@@ -13,12 +13,12 @@ from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
 from core.contracts.tensors import LOGITS, PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
 from training.bundle.onnx_files import OnnxModel
-from training.data.archives import BoolArray
+from training.data.archives import BoolArray, IntArray
 from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
 from training.data.own import is_own
 from training.evaluation.evaluate import Subject, View, write_figures
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import Rows, averaged, measured
 from training.evaluation.mask_figures import FIGSHARE, count_masks, first_of_each, mask_metrics
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
 from training.evaluation.rates import (
@@ -126,7 +126,11 @@ def class_metrics(item: ClassPredictions, quantile: float | None, split: str, da
     metrics = measured(_all_figures(item, quantile), item.groups.tolist(), data_set, split, counts=of_class)
     for source in sorted(set(item.sources.tolist())):
         part = item.only(item.sources == source)
-        metrics += measured(_right_answers(part), part.groups.tolist(), f"slices of {source}", split)
+        where = part.groups.tolist(), f"slices of {source}", split
+        if source == PATIENT_SOURCE:
+            metrics += measured(accuracies(part.predicted, part.labels), *where)
+        else:
+            metrics += averaged({"accuracy": part.predicted == part.labels}, *where)
     return metrics
 
 
@@ -161,17 +165,12 @@ def _all_figures(item: ClassPredictions, quantile: float | None) -> Figures:
     return figures
 
 
-def _right_answers(item: ClassPredictions) -> Figures:
-    """Accuracy and, on the source whose patients are known, its mean over the classes."""
-    predicted = item.predicted
-    known = bool(np.all(item.sources == PATIENT_SOURCE))
-
-    def figures(rows: Rows) -> dict[str, float]:
-        answered, true = predicted[rows], item.labels[rows]
-        values = {"accuracy": accuracy(answered, true)}
-        return values | ({"balanced_accuracy": balanced_accuracy(answered, true)} if known else {})
-
-    return figures
+def accuracies(answered: IntArray, true: IntArray) -> Figures:
+    """Accuracy of answers (n,), and its mean over the classes."""
+    return lambda rows: {
+        "accuracy": accuracy(answered[rows], true[rows]),
+        "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
+    }
 
 
 def prediction_sets(item: ClassPredictions, quantile: float) -> BoolArray:

@@ -20,17 +20,16 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric
-from training.classification.evaluate import PATIENT_SOURCE, SLICES, name_of
+from training.classification.evaluate import PATIENT_SOURCE, SLICES, accuracies, name_of
 from training.classification.label_sets import LABEL_SETS
-from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, cached, to_uint8
+from training.data.archives import FloatArray, IntArray, UInt8Array, cached, to_uint8
 from training.data.labelled import Slices, load_slices, read_greys, slice_rows
 from training.data.own import is_own, own_key
 from training.data.published import SlicesTable
 from training.data.samples import Sample
-from training.evaluation.intervals import Rows, averaged, measured
+from training.evaluation.intervals import averaged, measured
 from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-from training.evaluation.rates import accuracy, balanced_accuracy
 from training.records import Part, Record
 from training.segmentation.evaluate import outlined_split
 
@@ -146,24 +145,13 @@ def classification_control(
         labels = np.random.default_rng(SEED).permutation(labels)
     features, others = (outermost(slices.images, shortcut.width) for slices in (train, asked))
     predicted = shortcut.classify(features, labels, others)
-    return (
-        *_accuracies(predicted, asked, np.ones(len(predicted), bool), data_set, split),
-        *_accuracies(predicted, asked, asked.sources == PATIENT_SOURCE, f"slices of {PATIENT_SOURCE}", split),
-    )
-
-
-def _accuracies(predicted: IntArray, asked: Slices, part: BoolArray, data_set: str, split: str) -> list[Metric]:
-    if not part.any():
-        return []
-    answered, true = predicted[part], asked.labels[part]
-
-    def figures(rows: Rows) -> dict[str, float]:
-        return {
-            "accuracy": accuracy(answered[rows], true[rows]),
-            "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
-        }
-
-    return measured(figures, np.array(asked.groups)[part].tolist(), data_set, split)
+    groups, metrics = np.array(asked.groups), []
+    known = np.flatnonzero(asked.sources == PATIENT_SOURCE)
+    for name, part in {data_set: np.arange(len(predicted)), f"slices of {PATIENT_SOURCE}": known}.items():
+        if len(part):
+            figures = accuracies(predicted[part], asked.labels[part])
+            metrics += measured(figures, groups[part].tolist(), name, split)
+    return tuple(metrics)
 
 
 def _misleading_figures(item: MaskPredictions, data_set: str, split: str) -> list[Metric]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -118,10 +118,9 @@ def _failures(part: MaskPredictions, data_set: str, view: str) -> list[Failure]:
     return found[:MASK_FAILURES]
 
 
-def first_of_each(rows: Iterable[int], groups: Sequence[str]) -> Iterator[int]:
+def first_of_each(rows: Iterable[int], groups: Sequence[str]) -> Iterable[int]:
     """Of each group its first row."""
-    seen: set[str] = set()
+    found: dict[str, int] = {}
     for row in rows:
-        if groups[row] not in seen:
-            seen.add(groups[row])
-            yield row
+        found.setdefault(groups[row], row)
+    return found.values()

@@ -33,7 +33,7 @@ def outlines_path(folder: Path, split: str, variant: Variant = "reference") -> P
 
 @dataclass(frozen=True)
 class _Table:
-    """Arrays by name, as an ``.npz`` file."""
+    """Arrays by name, as an ``.npz`` file: all but ``names`` have an entry for each of n answers."""
 
     def save(self, path: Path) -> None:
         """Write every array."""
@@ -44,6 +44,11 @@ class _Table:
         """Read what ``save`` wrote."""
         with np.load(path, allow_pickle=False) as stored:
             return cls(**{field.name: stored[field.name] for field in fields(cls)})
+
+    def only(self, rows: npt.NDArray[Any]) -> Self:
+        """The chosen answers, by bool mask or by index."""
+        columns = [field.name for field in fields(self) if field.name != "names"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 @dataclass(frozen=True)
@@ -65,11 +70,6 @@ class ClassPredictions(_Table):
     def predicted(self) -> IntArray:
         """The answers (n,)."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
-
-    def only(self, rows: npt.NDArray[Any]) -> ClassPredictions:
-        """The chosen slices, by bool mask or by index."""
-        columns = ("probabilities", "labels", "groups", "sources", "images")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 class MaskRow(NamedTuple):
@@ -122,10 +122,6 @@ class MaskPredictions(_Table):
     def joined(cls, parts: Sequence[MaskPredictions]) -> MaskPredictions:
         """All rows of one or more tables."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-    def only(self, rows: npt.NDArray[Any]) -> MaskPredictions:
-        """The chosen rows, by bool mask or by index."""
-        return MaskPredictions(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def shown(self, view: str, data_set: str) -> MaskPredictions:
         """The rows of one view of one data set."""
