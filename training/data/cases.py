@@ -174,16 +174,18 @@ _LABELS = re.compile(r"(?P<stem>|.*[_-])seg\.nii(\.gz)?")
 _SCAN = re.compile(r"(BraTS-[A-Za-z]+-\d{5})-\d{3}")
 
 
-def _images(labels: Path, stem: str, names: Mapping[str, str]) -> dict[str, tuple[Path, int | None]] | None:
-    """The file of each sequence beside a label file, or None unless all are there."""
-    found: dict[str, tuple[Path, int | None]] = {}
-    for sequence, ending in names.items():
-        paths = (labels.with_name(f"{stem}{ending}{suffix}") for suffix in (".nii.gz", ".nii"))
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            return None
-        found[sequence] = (path, None)
-    return found
+def _beside(labels: Path, stem: str) -> tuple[dict[str, tuple[Path, int | None]], Mapping[int, int]] | None:
+    """The files of all sequences beside a label file, and what its codes mean; None unless all are there."""
+    for names, regions in _EDITIONS:
+        images: dict[str, tuple[Path, int | None]] = {
+            sequence: (path, None)
+            for sequence, ending in names.items()
+            for suffix in (".nii", ".nii.gz")
+            if (path := labels.with_name(f"{stem}{ending}{suffix}")).is_file()
+        }
+        if len(images) == len(names):
+            return images, regions
+    return None
 
 
 def _label_files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -203,26 +205,18 @@ class BratsCases(VolumeSet):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether a label file has its four sequences beside it."""
-        return any(
-            _images(path, stem, names) is not None for path, stem in _label_files(folder) for names, _ in _EDITIONS
-        )
+        return any(_beside(path, stem) is not None for path, stem in _label_files(folder))
 
     def find_cases(self) -> Iterator[Case]:
         """Raises ValueError where a sequence of a labelled case is missing."""
-        for path, stem in _label_files(self.folder):
-            yield self._case(path, stem)
-
-    def _case(self, labels: Path, stem: str) -> Case:
-        name = labels.parent.relative_to(self.folder).as_posix()
-        scan = _SCAN.fullmatch(labels.parent.name)
-        patient = scan[1] if scan else labels.parent.name
-        for names, regions in _EDITIONS:
-            images = _images(labels, stem, names)
-            if images is not None:
-                return Case(name, patient, images, labels, regions)
-        raise ValueError(
-            f"{labels}: expected four sequences beside it, {', '.join(_OLD)} or {', '.join(_NEW.values())}"
-        )
+        for labels, stem in _label_files(self.folder):
+            found = _beside(labels, stem)
+            if found is None:
+                known = f"{', '.join(_OLD)} or {', '.join(_NEW.values())}"
+                raise ValueError(f"{labels}: expected four sequences beside it, {known}")
+            name = labels.parent.relative_to(self.folder).as_posix()
+            scan = _SCAN.fullmatch(labels.parent.name)
+            yield Case(name, scan[1] if scan else labels.parent.name, found[0], labels, found[1])
 
 
 _CHANNELS: Final[Mapping[str, str]] = {"flair": "flair", "t1w": "t1", "t1gd": "t1ce", "t2w": "t2"}
