@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
@@ -71,25 +72,23 @@ def export_segmenter(trained: Trained, run: Path, data: Path, sizes: Sequence[in
     lgg = list(lgg_slices(data, "val"))
     single = list(one_by_one(outlined_slices(data, "val")))
     scores: dict[int, float] = {}
-    thresholds: dict[int, float] = {}
-    samples: dict[int, np.ndarray] = {}
-    for size in sorted(sizes or candidate_sizes(trained, SIZES)):
-        views = _views(lgg, single, size)
-        by_threshold = _mean_over_views(graph, views)
-        thresholds[size] = max(by_threshold, key=lambda t: by_threshold[t])
-        scores[size] = by_threshold[thresholds[size]]
-        samples[size] = np.stack([item.image for item in views[0][:: max(1, len(views[0]) // 16)]])
-    size = max(scores, key=lambda candidate: scores[candidate])
+    best: dict[int, tuple[float, FloatArray]] = {}
+    for candidate in sorted(sizes or candidate_sizes(trained, SIZES)):
+        views = _views(lgg, single, candidate)
+        threshold, scores[candidate] = max(_mean_over_views(graph, views).items(), key=itemgetter(1))
+        best[candidate] = threshold, np.stack([item.image for item in views[0][:: max(1, len(views[0]) // 16)]])
+    size = max(scores, key=scores.__getitem__)
+    threshold, sample = best[size]
     path = run / REFERENCE_FILE
-    export_graph(graph, torch.from_numpy(samples[size][:2]), path, IMAGES, OUTPUTS)
-    exact = run_batches(SegmenterGraph(trained.model), samples[size])[0]
+    export_graph(graph, torch.from_numpy(sample[:2]), path, IMAGES, OUTPUTS)
+    exact = run_batches(SegmenterGraph(trained.model), sample)[0]
     return Export(
         **trained.about(),
         size=size,
-        parity=largest_difference(graph, path, samples[size]),
-        rounding=float(np.abs(exact - run_batches(graph, samples[size])[0]).max()),
+        parity=largest_difference(graph, path, sample),
+        rounding=float(np.abs(exact - run_batches(graph, sample)[0]).max()),
         sizes={str(candidate): score for candidate, score in scores.items()},
-        threshold=thresholds[size],
+        threshold=threshold,
     )
 
 
