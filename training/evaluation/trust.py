@@ -15,10 +15,10 @@ from typing import Final
 
 import numpy as np
 
-from core.contracts.manifest import BundleFile, ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
+from core.contracts.manifest import ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
 from core.imaging.preparation.input_check import Finding, check_input, total_strangeness
-from core.runtime.bundle import Bundle, load_bundle
+from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
 from training.classification.checked import CheckedInputs, checked_slices
 from training.classification.evaluate import answers, prediction_sets
@@ -75,11 +75,13 @@ def measure_trust(
     Raises ValueError for a bundle that is no classifier or lacks the variant, BundleCorrupt.
     """
     bundle = load_bundle(folder)
-    file, spec = _file(bundle, variant), bundle.manifest.preprocessing
+    files, spec = {file.variant: file for file in bundle.manifest.files}, bundle.manifest.preprocessing
+    if variant not in files:
+        raise ValueError(f"{folder} has no {variant} file")
     if not isinstance(spec, ClassificationPreprocessing):
         raise ValueError(f"{folder} is no classifier")  # noqa: TRY004  (the type follows from the file's content)
-    model = OnnxModel(bundle.file_path(file))
-    reference = bundle.file_path(_file(bundle, "reference"))
+    model = OnnxModel(bundle.file_path(files[variant]))
+    reference = bundle.file_path(files["reference"])
     pictures = load_pictures(strange, data, spec, limit)
     thresholds = bundle.manifest.input_check
     odd = None
@@ -98,18 +100,11 @@ def measure_trust(
     return Trust(
         bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
         variant=variant,
-        sha256=file.sha256,
+        sha256=files[variant].sha256,
         strange={kind: pictures.kinds.count(kind) for kind in sorted(set(pictures.kinds))},
         unreadable=pictures.unreadable,
         metrics=tuple(metrics),
     )
-
-
-def _file(bundle: Bundle, variant: Variant) -> BundleFile:
-    for file in bundle.manifest.files:
-        if file.variant == variant:
-            return file
-    raise ValueError(f"{bundle.path} has no {variant} file")
 
 
 def _scores(
