@@ -128,12 +128,9 @@ class Copies:
 def exact_copies(prints: Fingerprints) -> Iterator[Copies]:
     """Samples with the same pixels, each linked to the first of its kind."""
     first: dict[str, int] = {}
-    seen: set[tuple[int, int]] = set()
-    for digest, owner in zip(prints.digests, prints.owners.tolist(), strict=True):
-        other = first.setdefault(digest, owner) if digest else owner
-        if other != owner and (other, owner) not in seen:
-            seen.add((other, owner))
-            yield Copies(other, owner, "exact")
+    known = ((digest, owner) for digest, owner in zip(prints.digests, prints.owners.tolist(), strict=True) if digest)
+    pairs = dict.fromkeys((first.setdefault(digest, owner), owner) for digest, owner in known)
+    return (Copies(one, other, "exact") for one, other in pairs if one != other)
 
 
 def _units(samples: Sequence[Sample]) -> IntArray:
