@@ -61,12 +61,6 @@ def _choose_size(
     return scores, *best
 
 
-def _graph(model: Classifier, temperature: float, space: FeatureSpace) -> ClassifierGraph:
-    if isinstance(model, MultiTaskClassifier):
-        return MultiTaskGraph(model, temperature, space)
-    return ClassifierGraph(model, temperature, space)
-
-
 def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
     train = load_slices(data, "train", ClassificationPreprocessing(size=size), labels)
     step = max(1, len(train.labels) // FEATURE_SLICES)
@@ -91,8 +85,9 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     else:
         temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
     space = _fit_feature_space(half, data, size, labels)
-    graph = _graph(half, temperature, space)
-    names = (*OUTPUTS, PROBABILITY) if isinstance(graph, MultiTaskGraph) else OUTPUTS
+    multitask = isinstance(half, MultiTaskClassifier)
+    graph = (MultiTaskGraph if multitask else ClassifierGraph)(half, temperature, space)
+    names = (*OUTPUTS, PROBABILITY) if multitask else OUTPUTS
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, IMAGE, names)
     outputs = dict(zip(names, run_batches(graph, inputs.images), strict=True))
@@ -100,7 +95,7 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         **trained.about(),
-        multitask=isinstance(graph, MultiTaskGraph),
+        multitask=multitask,
         size=size,
         parity=largest_difference(graph, path, sample),
         rounding=float(np.abs(run_batches(unrounded, sample)[0] - run_batches(graph, sample)[0]).max()),

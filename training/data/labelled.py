@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.preparation.transforms import prepare_classification
-from training.data.archives import FloatArray, UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, cached, to_uint8
 from training.data.own import is_own, own_data, own_key, own_samples
 from training.data.published import SlicesTable
 from training.data.samples import DataSet, Pixels, Sample
@@ -25,7 +25,7 @@ LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 class Labelled:
     """``labels`` int64 (n,) into the label names, and ``rows`` in the same order."""
 
-    labels: npt.NDArray[np.int64]
+    labels: IntArray
     rows: tuple[Sample, ...]
 
     @property
@@ -49,7 +49,7 @@ class Slices(Labelled):
 
     images: UInt8Array
     masks: UInt8Array
-    has_mask: npt.NDArray[np.bool_]
+    has_mask: BoolArray
 
 
 @cache
