@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
-
 from scipy.special import softmax
 
 from training.classification.calibration import (

@@ -5,11 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 from typer.testing import CliRunner
 
 from core.contracts.manifest import Manifest, Metric

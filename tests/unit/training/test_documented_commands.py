@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
 import typer
 
 from training import cli

@@ -7,10 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("sklearn", reason="scikit-learn comes with training/requirements.txt")
-
 import typer
 from typer.testing import CliRunner
 

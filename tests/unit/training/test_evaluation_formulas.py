@@ -200,7 +200,8 @@ def test_dice_follows_from_iou(seed: int) -> None:
     )
 )
 def test_area_is_what_scikit_learn_says_and_turns_round(items: list[tuple[float, bool]]) -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with training/requirements.txt")
+    from sklearn import metrics
+
     scores, positive = np.array([score for score, _ in items]), np.array([kind for _, kind in items])
     area = area_under_roc(scores, positive)
     assert area == pytest.approx(metrics.roc_auc_score(positive, scores))
@@ -209,7 +210,8 @@ def test_area_is_what_scikit_learn_says_and_turns_round(items: list[tuple[float,
 
 @given(st.integers(0, 10_000))
 def test_rates_are_what_scikit_learn_says(seed: int) -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with training/requirements.txt")
+    from sklearn import metrics
+
     generator = np.random.default_rng(seed)
     true = np.concatenate([np.arange(4), generator.integers(0, 4, 20)])
     predicted = generator.integers(0, 4, 24)

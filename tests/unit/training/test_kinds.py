@@ -6,9 +6,6 @@ from typing import get_args
 
 import pytest
 
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.contracts.tensors import TENSORS
 from training.config import ClassifierConfig

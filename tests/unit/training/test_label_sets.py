@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 from scipy.special import softmax
 
 from core.runtime.bundle import find_bundles

@@ -12,25 +12,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from rich.console import Console
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from rich.console import Console  # noqa: E402
-from typer.testing import CliRunner  # noqa: E402
-
-from core.runtime.bundle import load_bundle  # noqa: E402
-from core.runtime.session import OrtSession  # noqa: E402
-from tests.support.layouts import head, save  # noqa: E402
-from training import cli, make  # noqa: E402
-from training.bundle.measured import Measured  # noqa: E402
-from training.classification.task import ClassifierTask  # noqa: E402
-from training.config import ClassifierConfig  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
-from training.loop.trainer import CHECKPOINT  # noqa: E402
-from training.make import ChangedError, GateError, Kitchen  # noqa: E402
-from training.recipe import RECIPES, parse_recipe, read_recipe  # noqa: E402
-from training.records import Evaluate  # noqa: E402
+from core.runtime.bundle import load_bundle
+from core.runtime.session import OrtSession
+from tests.support.layouts import head, save
+from training import cli, make
+from training.bundle.measured import Measured
+from training.classification.task import ClassifierTask
+from training.config import ClassifierConfig
+from training.loop.checkpoints import load_trained
+from training.loop.trainer import CHECKPOINT
+from training.make import ChangedError, GateError, Kitchen
+from training.recipe import RECIPES, parse_recipe, read_recipe
+from training.records import Evaluate
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

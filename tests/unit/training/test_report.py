@@ -9,10 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("matplotlib", reason="matplotlib comes with training/requirements.txt")
-
 import torch
 import typer
 from matplotlib.figure import Figure

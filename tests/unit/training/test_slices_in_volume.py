@@ -7,21 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from core.contracts.tensors import TENSORS  # noqa: E402
-from tests.support.runs import write_run  # noqa: E402
-from training.bundle.graphs import ColumnGraph, SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.config import Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
-from training.loop.trainer import Trainer  # noqa: E402
-from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked  # noqa: E402
-from training.networks.starts import restore  # noqa: E402
-from training.networks.unet import UNet  # noqa: E402
+from core.contracts.tensors import TENSORS
+from tests.support.runs import write_run
+from training.bundle.graphs import ColumnGraph, SegmenterGraph
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
+from training.config import Phase, ScheduleConfig, SegmenterConfig
+from training.loop.checkpoints import load_trained
+from training.loop.trainer import Trainer
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked
+from training.networks.starts import restore
+from training.networks.unet import UNet
 
 
 @pytest.fixture(autouse=True)

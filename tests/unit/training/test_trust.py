@@ -7,11 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 import typer
 from onnx import numpy_helper
 from typer.testing import CliRunner
