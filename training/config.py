@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal
+
+from training.records import KindName
 
 # Names of ``training.networks.registry``. Those that start from ImageNet and are fine-tuned stand beside them.
 ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-b0", "inception-v3", "vgg16"]
@@ -90,6 +92,7 @@ class ScheduleConfig:
 class ClassifierConfig:
     """A classifier of single labelled slices."""
 
+    kind: ClassVar[KindName] = "classifier"
     preset: Preset = "falx"
 
     # One network answers for both label sets: the four common classes are its first four logits.
@@ -108,10 +111,8 @@ class ClassifierConfig:
         )
     )
     # Nearly as wide as the teacher's: it tells what a changed slice still shows.
-    augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(
-            rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, gamma=0.2, noise=0.02, border=0.3, bias_field=0.15
-        )
+    augmentation: Augmentation = Augmentation(
+        rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, gamma=0.2, noise=0.02, border=0.3, bias_field=0.15
     )
     # Share of the target spread evenly over all classes.
     label_smoothing: float = 0.1
@@ -175,6 +176,7 @@ class SequenceDropout:
 class SegmenterConfig:
     """A segmenter of slices with up to four sequences, whole tumour."""
 
+    kind: ClassVar[KindName] = "segmenter"
     preset: Preset = "falx"
 
     # The pretrained ones start from ImageNet and are fine-tuned; the others start from noise.
@@ -185,13 +187,11 @@ class SegmenterConfig:
         phases=(Phase(size=160, images=72_000, batch=16),), learning_rate=2e-3, weight_decay=0.03, epoch_images=3_200
     )
     # Wider than the classifier's: TCGA-LGG has 66 patients to train on.
-    augmentation: Augmentation = field(
-        default_factory=lambda: Augmentation(
-            rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, noise=0.03, gamma=0.3, bias_field=0.2
-        )
+    augmentation: Augmentation = Augmentation(
+        rotation_deg=20.0, zoom=(0.8, 1.25), shift=0.06, noise=0.03, gamma=0.3, bias_field=0.2
     )
-    mixture: Mixture = field(default_factory=Mixture)
-    dropout: SequenceDropout = field(default_factory=SequenceDropout)
+    mixture: Mixture = Mixture()
+    dropout: SequenceDropout = SequenceDropout()
     loss: Literal["dice + cross-entropy", "dice"] = "dice + cross-entropy"
     # Share of each batch's LGG slices that show tumour.
     tumour_share: float = 0.5
@@ -250,6 +250,7 @@ class VolumeDropout:
 class VolumeSegmenterConfig:
     """A segmenter of whole scans with up to four sequences: three nested regions."""
 
+    kind: ClassVar[KindName] = "volume-segmenter"
     preset: Preset = "falx"
 
     architecture: VolumeSegmenterName = "slices-in-volume"
@@ -272,8 +273,8 @@ class VolumeSegmenterConfig:
     # The slice network keeps the weights that it starts from (``--start-from``), so that a CPU need not train it anew:
     # its finest level alone takes longer than all of the 3D network.
     frozen_slices: bool = True
-    augmentation: VolumeAugmentation = field(default_factory=lambda: VolumeAugmentation(tilt_deg=0.0, stretch=None))
-    dropout: VolumeDropout = field(default_factory=VolumeDropout)
+    augmentation: VolumeAugmentation = VolumeAugmentation(tilt_deg=0.0, stretch=None)
+    dropout: VolumeDropout = VolumeDropout()
     # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
     regions_share: float = 0.15
     # Share of patches that are centred on tumour.
@@ -290,13 +291,8 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     keep_thick_slices=False,
     in_plane=(48, 48),
     frozen_slices=False,
-    schedule=ScheduleConfig(
-        phases=(Phase(size=48, images=12_000, batch=4),),
-        learning_rate=2e-3,
-        weight_decay=0.03,
-        warm_up=0.05,
-        ema_decay=0.995,
-        epoch_images=1_500,
+    schedule=replace(
+        VolumeSegmenterConfig.schedule, phases=(Phase(size=48, images=12_000, batch=4),), epoch_images=1_500
     ),
     augmentation=VolumeAugmentation(),
 )

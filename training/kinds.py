@@ -40,7 +40,7 @@ class Kind:
 
     name: KindName
     task: Task
-    # Of a bundle that nothing else names, and what it is called, around the name of its network.
+    # Of a bundle without a recipe, and what it is called, around the name of its network.
     bundle_name: str
     titled: str
     # Which answers are shown as failures.

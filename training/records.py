@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from core.contracts.manifest import Metric, VolumePreprocessing
+from core.contracts.manifest import Metric, Variant, VolumePreprocessing
 
 REFERENCE_FILE = "model.onnx"
 INT8_FILE = "model.int8.onnx"
 
 KindName = Literal["classifier", "segmenter", "volume-segmenter"]
+
+
+def graph_files(run: Path) -> dict[Variant, Path]:
+    """The graph files of an exported run; int8 where there is one."""
+    files: dict[Variant, Path] = {"reference": run / REFERENCE_FILE, "int8": run / INT8_FILE}
+    return {variant: path for variant, path in files.items() if variant == "reference" or path.exists()}
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class Part(BaseModel):

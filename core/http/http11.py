@@ -24,7 +24,7 @@ _MAX_DISCARDED_BYTES: Final = 64 * 1024 * 1024
 # ": " and CRLF around each header.
 _HEADER_OVERHEAD: Final = 4
 # Who is done with sending says so at once; an end of the stream that comes later is a client that has hung up.
-_HALF_CLOSE_S: Final = 0.25
+_HALF_CLOSE_S: Final = 0.02
 
 
 class HeadRefused(Exception):
@@ -98,7 +98,7 @@ class LimitedProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool | None:  # type: ignore[override]
         """Keep the connection for the answer where the client has merely finished sending (``shutdown(SHUT_WR)``)."""
-        due = self.cycle is not None and not self.cycle.response_complete and not self.cycle.more_body
+        due = self.cycle is not None and not self.cycle.response_started and not self.cycle.more_body
         if not due or self.pipeline or self.loop.time() - self._received_at_s > _HALF_CLOSE_S:
             return None
         self.cycle.keep_alive = False

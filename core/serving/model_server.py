@@ -271,7 +271,7 @@ class ModelRegistry:
 
 
 def models_router(registry: ModelRegistry) -> APIRouter:
-    """The routes of ``core.contracts.operations.models``."""
+    """The routes of models in ``core.contracts.operations.service``."""
     router = APIRouter()
 
     @router.get(LIST_MODELS.path, include_in_schema=False)

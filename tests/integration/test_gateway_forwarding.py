@@ -283,6 +283,7 @@ class TestHangUp:
         with gateway.connect() as connection:
             connection.sendall(b"POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx" % PATH.encode())
             assert arrived.wait(5)
+            time.sleep(0.1)  # who ends the stream together with the request is done with sending, and waits
         assert dropped.wait(2)
         metrics = gateway.request("GET", "/metrics").body.decode()
         assert f'falx_requests_total{{method="POST",route="{PATH}",status="499"}} 1.0' in metrics

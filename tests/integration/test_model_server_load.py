@@ -172,6 +172,7 @@ def hang_up(server: Server, count: int) -> None:
     for client in clients:
         client.sendall(head.encode() + b"\r\n\r\n" + IMAGE)
     wait_until(lambda: measure(server, "falx_decode_seconds_count") >= decoded + count)
+    time.sleep(0.05)  # who ends the stream together with the request is done with sending, and waits
     for client in clients:
         client.close()
     wait_until(lambda: measure(server, "falx_queue_depth") == 0)

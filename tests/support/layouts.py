@@ -9,7 +9,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-import pytest
 from PIL import Image
 
 UInt8Array = npt.NDArray[np.uint8]
@@ -43,7 +42,8 @@ def write_kaggle_3m(folder: Path, scans: Sequence[str], slices: int = 2) -> None
 
 def write_mat(path: Path, image: npt.NDArray[np.int16], mask: UInt8Array, label: int, patient: str) -> None:
     """One Figshare file as MATLAB 7.3 writes it: HDF5 behind 512 bytes of header, arrays column by column."""
-    h5py = pytest.importorskip("h5py", reason="h5py comes with training/requirements.txt")
+    import h5py
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w", userblock_size=512) as file:
         struct = file.create_group("cjdata")
@@ -57,7 +57,8 @@ def write_mat(path: Path, image: npt.NDArray[np.int16], mask: UInt8Array, label:
 
 def write_nifti(path: Path, voxels: npt.NDArray[np.generic], axes: str = "LPS", spacing: float = 1.0) -> None:
     """Voxels (x, y, z[, sequences]) along ``axes``, ``spacing`` in mm."""
-    nib = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
+    import nibabel as nib
+
     path.parent.mkdir(parents=True, exist_ok=True)
     signs = [{"L": -1, "R": 1}[axes[0]], {"P": -1, "A": 1}[axes[1]], {"S": 1, "I": -1}[axes[2]]]
     nib.save(nib.Nifti1Image(voxels, np.diag([sign * spacing for sign in signs] + [1.0])), path)

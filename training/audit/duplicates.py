@@ -15,9 +15,11 @@ from typing import Final, Literal
 import cv2
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from core.imaging.preparation.transforms import find_head
-from training.data.archives import FloatArray, UInt8Array, to_uint8
+from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, to_uint8
 from training.data.samples import Pixels, Sample
 
 THUMBNAIL_SIDE: Final = 32
@@ -41,11 +43,11 @@ class Fingerprints:
     the head is large enough for hash and thumbnail to tell patients apart.
     """
 
-    owners: npt.NDArray[np.int64]
+    owners: IntArray
     digests: tuple[str, ...]
     hashes: npt.NDArray[np.uint64]
     thumbnails: UInt8Array
-    detailed: npt.NDArray[np.bool_]
+    detailed: BoolArray
 
 
 def difference_hash(thumbnail: UInt8Array) -> np.uint64:
@@ -123,37 +125,15 @@ class Copies:
     correlation: float = 1.0
 
 
-class UnionFind:
-    """Numbers 0 to ``count`` - 1 in groups that grow together."""
-
-    def __init__(self, count: int) -> None:
-        self._parents = list(range(count))
-
-    def find(self, item: int) -> int:
-        """The number that stands for the item's group."""
-        while self._parents[item] != item:
-            self._parents[item] = self._parents[self._parents[item]]
-            item = self._parents[item]
-        return item
-
-    def join(self, first: int, second: int) -> None:
-        """Make two groups one; the smallest number stands for it."""
-        low, high = sorted((self.find(first), self.find(second)))
-        self._parents[high] = low
-
-
 def exact_copies(prints: Fingerprints) -> Iterator[Copies]:
     """Samples with the same pixels, each linked to the first of its kind."""
     first: dict[str, int] = {}
-    seen: set[tuple[int, int]] = set()
-    for digest, owner in zip(prints.digests, prints.owners.tolist(), strict=True):
-        other = first.setdefault(digest, owner) if digest else owner
-        if other != owner and (other, owner) not in seen:
-            seen.add((other, owner))
-            yield Copies(other, owner, "exact")
+    known = ((digest, owner) for digest, owner in zip(prints.digests, prints.owners.tolist(), strict=True) if digest)
+    pairs = dict.fromkeys((first.setdefault(digest, owner), owner) for digest, owner in known)
+    return (Copies(one, other, "exact") for one, other in pairs if one != other)
 
 
-def _units(samples: Sequence[Sample]) -> npt.NDArray[np.int64]:
+def _units(samples: Sequence[Sample]) -> IntArray:
     """A number (n,) for each known patient; samples of unknown patients have one each."""
     numbers = {patient: index for index, patient in enumerate(dict.fromkeys(sample.patient for sample in samples))}
     return np.array(
@@ -191,8 +171,8 @@ def near_copies(prints: Fingerprints, samples: Sequence[Sample], correlation: fl
 
 
 def _correlations(
-    vectors: npt.NDArray[np.float32], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], chunk: int = 16384
-) -> npt.NDArray[np.float32]:
+    vectors: FloatArray, rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], chunk: int = 16384
+) -> FloatArray:
     """Scalar products (m,) of unit vectors (n, d), some at a time: a block may have a million candidates."""
     parts = [
         np.einsum("ij,ij->i", vectors[rows[at : at + chunk]], vectors[columns[at : at + chunk]])
@@ -214,15 +194,14 @@ def group_names(samples: Sequence[Sample], copies: Iterable[Copies]) -> tuple[st
 
     The names do not depend on the order of the samples.
     """
-    union = UnionFind(len(samples))
-    patients: dict[str, int] = {}
-    for index, sample in enumerate(samples):
-        if sample.patient:
-            union.join(patients.setdefault(sample.patient, index), index)
-    for pair in copies:
-        union.join(pair.first, pair.second)
+    first: dict[str, int] = {}
+    patients = ((index, sample.patient) for index, sample in enumerate(samples) if sample.patient)
+    links = [(first.setdefault(patient, index), index) for index, patient in patients]
+    links += [(pair.first, pair.second) for pair in copies]
+    rows, columns = np.array(links, np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links)), (rows, columns)), shape=(len(samples), len(samples)))
+    groups = connected_components(graph, directed=False)[1].tolist()
     names: dict[int, str] = {}
-    for index, sample in enumerate(samples):
-        root = union.find(index)
-        names[root] = min(names.get(root, sample.name), sample.name)
-    return tuple(names[union.find(index)] for index in range(len(samples)))
+    for group, sample in zip(groups, samples, strict=True):
+        names[group] = min(names.get(group, sample.name), sample.name)
+    return tuple(names[group] for group in groups)

@@ -92,11 +92,8 @@ class Audit(Part):
 
     def twins(self, split: str) -> int:
         """Slices of a split with a copy in ``train``."""
-        ends = (zip((pair.first, pair.second), pair.splits, strict=True) for pair in self.pairs if pair.crosses)
-        found = [tuple(end) for end in ends]
-        return len(
-            {name for pair in found for name, where in pair if where == split and "train" in dict(pair).values()}
-        )
+        first = {pair.first for pair in self.pairs if pair.splits == (split, "train")}
+        return len(first | {pair.second for pair in self.pairs if pair.splits == ("train", split)})
 
 
 def audit(folder: Path, correlation: float = CORRELATION) -> Audit:

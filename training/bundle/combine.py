@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import torch
 
@@ -24,8 +24,6 @@ from training.networks.together import SecondReader, SideBySide
 from training.records import REFERENCE_FILE, KindName
 from training.segmentation.kind import CLASSIC_NAME
 
-_FEWEST: Final = 2
-
 
 def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None = None, size: int | None = None) -> None:
     """Write the checkpoint of a run that ``export`` and what follows it take like any other.
@@ -35,7 +33,7 @@ def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None =
     given.
     """
     found = [load_member(member) for member in members]
-    if len(found) < _FEWEST:
+    if len(found) < 2:
         raise ValueError("one network alone has nothing to stand beside")
     _all_are("classifier", found)
     sizes = {item.size for item in found} if size is None else {size}
@@ -57,8 +55,8 @@ def second_reader(first: Path, second: Path, run: Path) -> None:
     config = {
         "architecture": _joined(found),
         "preset": "falx",
-        "first": dict(one.config),
-        "second": dict(other.config),
+        "first": one.config,
+        "second": other.config,
         **_trained_at(one.size),
     }
     _write(run, config, SecondReader(one.model, other.model).state_dict(), (first, second), found)

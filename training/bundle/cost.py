@@ -11,7 +11,6 @@ from typing import Final
 import numpy as np
 
 from core.runtime.session import OrtSession
-from training.records import Export
 
 # The first run of each is not counted: it lays out the memory.
 RUNS: Final = 5
@@ -41,11 +40,6 @@ def cpu_ms(files: Sequence[Path], sides: Sequence[int]) -> dict[str, float]:
             session.run({given.name: image})
             spent[file.name].append(1e3 * (time.process_time() - before))
     return {name: float(np.median(values[1:])) for name, values in spent.items()}
-
-
-def sides_of(export: Export) -> tuple[int, ...]:
-    """Of one input of a run's graph: a slice, or a window of a volume."""
-    return export.volume.window if export.volume is not None else (export.size, export.size)
 
 
 def core() -> str:

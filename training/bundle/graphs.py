@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.data.archives import FloatArray
 from training.networks.classifiers import Classifier, MultiTaskClassifier
 from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume
 
 # Dimensions that the feature distance is measured in.
 WHITENED_DIMENSIONS = 64
-
-FloatArray = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -100,10 +99,8 @@ class ClassifierGraph(nn.Module):
         self.scale: Tensor
         self.centroids: Tensor
         self.residual = space.residual
-        self.register_buffer("mean", torch.from_numpy(space.mean))
-        self.register_buffer("basis", torch.from_numpy(space.basis))
-        self.register_buffer("scale", torch.from_numpy(space.scale))
-        self.register_buffer("centroids", torch.from_numpy(space.centroids))
+        for name in ("mean", "basis", "scale", "centroids"):
+            self.register_buffer(name, torch.from_numpy(getattr(space, name)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """All outputs, in the order of ``TENSORS``."""

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime as ort
 import torch
 from onnx import TensorProto, compose, helper, numpy_helper
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from core.runtime.session import OrtSession
+from training.data.archives import FloatArray
 
 OPSET = 18
 # Smaller tensors (biases, normalisation) stay float32: nothing to gain.
 _SMALLEST_HALF = 1024
 # Of a signed byte, alike on both sides of zero.
 _LARGEST_BYTE: Final = 127
-
-Array = npt.NDArray[np.float32]
 
 
 def fold_normalisation(model: nn.Module) -> nn.Module:
@@ -180,50 +179,33 @@ def _put_first(graph: onnx.GraphProto, nodes: Sequence[onnx.NodeProto]) -> None:
 
 def strip(model: onnx.ModelProto) -> None:
     """Remove what the exporter notes for its own debugging: paths and stack traces of the machine it ran on."""
-    del model.metadata_props[:]
-    model.doc_string = ""
+    parts: list[Any] = [model]
     for graph in graphs(model):
-        _strip(graph)
-
-
-def _strip(graph: onnx.GraphProto) -> None:
-    graph.doc_string = ""
-    for node in graph.node:
-        node.doc_string = ""
-        del node.metadata_props[:]
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        value.doc_string = ""
-        del value.metadata_props[:]
-    for tensor in graph.initializer:
-        tensor.doc_string = ""
-        del tensor.metadata_props[:]
-    del graph.metadata_props[:]
+        parts += [graph, *graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer]
+    for part in parts:
+        part.doc_string = ""
+        del part.metadata_props[:]
 
 
 class OnnxModel:
-    """A graph file on the CPU: one array in, arrays by name out."""
+    """A graph file on the CPU, in the session that serves it: one array in, arrays by name out."""
 
     def __init__(self, path: Path, threads: int = 0) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self._input = self._session.get_inputs()[0].name
-        self.outputs = [output.name for output in self._session.get_outputs()]
+        self._session = OrtSession(path, force_cpu=True, threads=threads)
+        (self._input,) = (given.name for given in self._session.inputs)
+        self.outputs = [output.name for output in self._session.outputs]
 
-    def run(self, batch: Array) -> dict[str, Array]:
+    def run(self, batch: FloatArray) -> dict[str, FloatArray]:
         """One batch."""
-        values = self._session.run(None, {self._input: batch})
-        return dict(zip(self.outputs, (np.asarray(value) for value in values), strict=True))
+        return self._session.run({self._input: batch})
 
-    def run_all(self, inputs: Array, batch: int = 8) -> dict[str, Array]:
+    def run_all(self, inputs: FloatArray, batch: int = 8) -> dict[str, FloatArray]:
         """Any number of inputs, in batches."""
         parts = [self.run(inputs[start : start + batch]) for start in range(0, len(inputs), batch)]
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
 
 
-def largest_difference(graph: nn.Module, path: Path, inputs: Array) -> float:
+def largest_difference(graph: nn.Module, path: Path, inputs: FloatArray) -> float:
     """Largest difference between torch and the graph file over all outputs: absolute below 1, relative above."""
     with torch.no_grad():
         expected = graph(torch.from_numpy(inputs))
@@ -268,7 +250,7 @@ def _fills_blocks(node: onnx.NodeProto) -> bool:
 
 
 def _as_convolution(
-    node: onnx.NodeProto, weight: Array, bias: Array
+    node: onnx.NodeProto, weight: FloatArray, bias: FloatArray
 ) -> tuple[list[onnx.NodeProto], list[onnx.TensorProto]]:
     inputs, outputs, block, _ = weight.shape
     name = node.output[0]

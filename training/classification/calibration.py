@@ -6,12 +6,10 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-FloatArray = npt.NDArray[np.float32]
-IntArray = npt.NDArray[np.int64]
+from training.data.archives import BoolArray, FloatArray, IntArray
 
 COVERAGE = 0.95
 ACCEPTANCE = 0.99
@@ -23,7 +21,13 @@ def negative_log_likelihood(logits: FloatArray, labels: IntArray) -> float:
 
 
 def fit_temperature(logits: FloatArray, labels: IntArray) -> float:
-    """The divisor of the logits that makes the true labels likeliest (Guo 2017)."""
+    """The divisor of the logits that makes the true labels likeliest (Guo 2017).
+
+    1 where every answer is right: they would be the likelier the smaller it is, without end, and few slices of an easy
+    data set would make a network certain of everything.
+    """
+    if (logits.argmax(axis=1) == labels).all():
+        return 1.0
     result = minimize_scalar(
         lambda log_t: negative_log_likelihood(logits / math.exp(log_t), labels),
         bounds=(math.log(0.05), math.log(20)),
@@ -67,7 +71,7 @@ def acceptance_threshold(scores: FloatArray, acceptance: float = ACCEPTANCE) -> 
     return float(np.quantile(scores, acceptance, method="higher"))
 
 
-def group_halves(groups: Sequence[str]) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def group_halves(groups: Sequence[str]) -> tuple[BoolArray, BoolArray]:
     """Two halves (n,) that share no group: one to fit on, one for the conformal scores."""
     order = {name: index for index, name in enumerate(sorted(set(groups)))}
     first = np.array([order[name] % 2 == 0 for name in groups])

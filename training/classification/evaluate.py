@@ -7,16 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
 from core.contracts.tensors import LOGITS, PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
 from training.bundle.onnx_files import OnnxModel
+from training.data.archives import BoolArray, IntArray
 from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
 from training.data.own import is_own
 from training.evaluation.evaluate import Subject, View, write_figures
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import Rows, averaged, measured
 from training.evaluation.mask_figures import FIGSHARE, count_masks, first_of_each, mask_metrics
 from training.evaluation.predictions import ClassPredictions, MaskPredictions, outlines_path, predictions_path
 from training.evaluation.rates import (
@@ -103,9 +105,8 @@ def answers(
     place = np.array([view.labels.index(name) if name in view.labels else -1 for name in names], np.int64)
     rows = np.flatnonzero(place[inputs.labels] >= 0)
     chosen = logits[rows][:, list(view.indices)].astype(np.float64) / view.temperature
-    odds = np.exp(chosen - chosen.max(axis=1, keepdims=True))
     return ClassPredictions(
-        probabilities=odds / odds.sum(axis=1, keepdims=True),
+        probabilities=np.asarray(softmax(chosen, axis=1), np.float64),
         labels=place[inputs.labels[rows]],
         groups=np.array(inputs.groups)[rows],
         sources=inputs.sources[rows],
@@ -125,7 +126,11 @@ def class_metrics(item: ClassPredictions, quantile: float | None, split: str, da
     metrics = measured(_all_figures(item, quantile), item.groups.tolist(), data_set, split, counts=of_class)
     for source in sorted(set(item.sources.tolist())):
         part = item.only(item.sources == source)
-        metrics += measured(_right_answers(part), part.groups.tolist(), f"slices of {source}", split)
+        where = part.groups.tolist(), f"slices of {source}", split
+        if source == PATIENT_SOURCE:
+            metrics += measured(accuracies(part.predicted, part.labels), *where)
+        else:
+            metrics += averaged({"accuracy": part.predicted == part.labels}, *where)
     return metrics
 
 
@@ -160,20 +165,15 @@ def _all_figures(item: ClassPredictions, quantile: float | None) -> Figures:
     return figures
 
 
-def _right_answers(item: ClassPredictions) -> Figures:
-    """Accuracy and, on the source whose patients are known, its mean over the classes."""
-    predicted = item.predicted
-    known = bool(np.all(item.sources == PATIENT_SOURCE))
-
-    def figures(rows: Rows) -> dict[str, float]:
-        answered, true = predicted[rows], item.labels[rows]
-        values = {"accuracy": accuracy(answered, true)}
-        return values | ({"balanced_accuracy": balanced_accuracy(answered, true)} if known else {})
-
-    return figures
+def accuracies(answered: IntArray, true: IntArray) -> Figures:
+    """Accuracy of answers (n,), and its mean over the classes."""
+    return lambda rows: {
+        "accuracy": accuracy(answered[rows], true[rows]),
+        "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
+    }
 
 
-def prediction_sets(item: ClassPredictions, quantile: float) -> npt.NDArray[np.bool_]:
+def prediction_sets(item: ClassPredictions, quantile: float) -> BoolArray:
     """bool (n, K): the labels in each prediction set, as the service forms it: the answer is always among them."""
     sets = 1 - item.probabilities <= quantile
     sets[np.arange(len(sets)), item.predicted] = True

@@ -22,7 +22,7 @@ from training.classification.calibration import (
     conformal_quantile,
     strangeness_of_truth,
 )
-from training.classification.label_sets import calibrate_label_sets
+from training.classification.label_sets import LABEL_SETS, calibrate_label_sets
 from training.data.archives import FloatArray
 from training.data.labelled import LABELS, load_slices
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
@@ -38,8 +38,8 @@ FEATURE_SLICES: Final = 1024
 
 
 def shares_its_graph(labels: tuple[str, ...]) -> bool:
-    """Whether a classifier of ``labels`` also answers for the four common ones."""
-    return set(LABELS) < set(labels)
+    """Whether a classifier of ``labels`` also answers for the four common ones, and no label is in neither set."""
+    return set(LABELS) < set(labels) and set(labels) in map(set, LABEL_SETS.values())
 
 
 def _choose_size(
@@ -59,12 +59,6 @@ def _choose_size(
     if best is None:
         raise ValueError("no size to choose from")
     return scores, *best
-
-
-def _graph(model: Classifier, temperature: float, space: FeatureSpace) -> ClassifierGraph:
-    if isinstance(model, MultiTaskClassifier):
-        return MultiTaskGraph(model, temperature, space)
-    return ClassifierGraph(model, temperature, space)
 
 
 def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
@@ -91,8 +85,9 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     else:
         temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
     space = _fit_feature_space(half, data, size, labels)
-    graph = _graph(half, temperature, space)
-    names = (*OUTPUTS, PROBABILITY) if isinstance(graph, MultiTaskGraph) else OUTPUTS
+    multitask = isinstance(half, MultiTaskClassifier)
+    graph = (MultiTaskGraph if multitask else ClassifierGraph)(half, temperature, space)
+    names = (*OUTPUTS, PROBABILITY) if multitask else OUTPUTS
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, IMAGE, names)
     outputs = dict(zip(names, run_batches(graph, inputs.images), strict=True))
@@ -100,7 +95,7 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         **trained.about(),
-        multitask=isinstance(graph, MultiTaskGraph),
+        multitask=multitask,
         size=size,
         parity=largest_difference(graph, path, sample),
         rounding=float(np.abs(run_batches(unrounded, sample)[0] - run_batches(graph, sample)[0]).max()),

@@ -11,23 +11,18 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, InputCheck
 from core.contracts.tensors import DISTANCE, LOGITS
 from training.bundle.onnx_files import OnnxModel
 from training.classification.calibration import COVERAGE, calibrate
 from training.classification.checked import CheckedInputs, checked_slices, fit_input_check
-from training.data.labelled import LABELS
+from training.data.archives import FloatArray
+from training.recipe import read_recipe
 from training.records import REFERENCE_FILE, Export, Part, Record
 
-FloatArray = npt.NDArray[np.float32]
-
-# By name of the bundle; the first one of a run holds the files.
-LABEL_SETS: Final[Mapping[str, tuple[str, ...]]] = {
-    "tumor-classifier": LABELS,
-    "tumor-classifier-6": (*LABELS, "neurocytoma", "schwannoma"),
-}
+# By name of the bundle; the first one of a run holds the files. Runs of other recipes have label sets of their own.
+LABEL_SETS: Final[Mapping[str, tuple[str, ...]]] = read_recipe("tumor-classifier").label_sets
 
 
 class LabelSet(Part):
@@ -46,29 +41,36 @@ class LabelSets(Record):
     sets: tuple[LabelSet, ...]
 
 
-def calibrate_label_sets(run: Path, data: Path) -> LabelSets:
-    """Fit every label set that the exported graph of ``run`` covers, on validation; writes ``labelsets.json``.
+def calibrate_label_sets(run: Path, data: Path, sets: Mapping[str, tuple[str, ...]] = LABEL_SETS) -> LabelSets:
+    """Fit every one of ``sets`` that the exported graph of ``run`` covers, on validation; writes ``labelsets.json``.
 
     CT heads are left out: they are what the input check must refuse. Raises ValueError where the graph covers no label
     set.
     """
     export = Export.read(run)
-    covered = {name: labels for name, labels in LABEL_SETS.items() if set(labels) <= set(export.labels)}
+    covered = {name: labels for name, labels in sets.items() if set(labels) <= set(export.labels)}
     if not covered:
         raise ValueError(f"{run} knows {', '.join(export.labels)}: that covers no label set")
     inputs = checked_slices(data, "val", ClassificationPreprocessing(size=export.size), export.labels)
     outputs = OnnxModel(run / REFERENCE_FILE).run_all(inputs.images)
     record = LabelSets(
-        sets=tuple(_calibrate(name, labels, export, inputs, outputs) for name, labels in covered.items())
+        sets=tuple(
+            calibrate_labels(name, labels, tuple(export.labels.index(label) for label in labels), inputs, outputs)
+            for name, labels in covered.items()
+        )
     )
     record.write(run)
     return record
 
 
-def _calibrate(
-    name: str, labels: tuple[str, ...], export: Export, inputs: CheckedInputs, outputs: Mapping[str, FloatArray]
+def calibrate_labels(
+    name: str,
+    labels: tuple[str, ...],
+    indices: tuple[int, ...],
+    inputs: CheckedInputs,
+    outputs: Mapping[str, FloatArray],
 ) -> LabelSet:
-    indices = tuple(export.labels.index(label) for label in labels)
+    """Fit one label set, whose logits are ``indices`` of the graph's, on those of ``inputs`` that have its labels."""
     rows = np.array([row.label in labels for row in inputs.rows])
     logits = outputs[LOGITS][rows][:, indices]
     truth = np.array([labels.index(row.label) for row in inputs.rows if row.label in labels], np.int64)

@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from core.contracts.manifest import ClassificationPreprocessing
 from training.config import ClassifierConfig, Phase
-from training.data.labelled import Slices, load_slices, slice_rows
+from training.data.archives import Float64Array, FloatArray, IntArray, UInt8Array
+from training.data.labelled import Slices, check_labels, load_slices, slice_rows
 from training.evaluation.masks import volumetric_dice
 from training.evaluation.rates import accuracy, balanced_accuracy
 from training.loop.augment import augment, mix
@@ -33,13 +34,13 @@ def strata(slices: Slices) -> Strata:
     return [[np.flatnonzero(rows & (sources == s)) for s in np.unique(sources[rows])] for rows in by_label]
 
 
-def label_shares(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float64]:
+def label_shares(counts: IntArray, *, balanced: bool) -> Float64Array:
     """How often each label (K,) is drawn, given how often it occurs."""
     weights = np.sqrt(counts) if balanced else counts.astype(np.float64)
     return np.asarray(weights / weights.sum(), np.float64)
 
 
-def class_weights(counts: npt.NDArray[np.int64], *, balanced: bool) -> npt.NDArray[np.float32]:
+def class_weights(counts: IntArray, *, balanced: bool) -> FloatArray:
     """Weights (K,) that make every label count alike in the loss, 1 on average over what is drawn; 0 if it is not."""
     shares = label_shares(counts, balanced=balanced)
     known = shares > 0
@@ -62,6 +63,7 @@ class ClassifierTask:
     """Cross-entropy with label smoothing, an auxiliary coarse mask and, with a ``teacher``, its answers as targets."""
 
     def __init__(self, config: ClassifierConfig, data: Path, device: str, teacher: nn.Module | None = None) -> None:
+        check_labels(data, config.labels)
         self.config = config
         self.data = data
         self.device = torch.device(device)
@@ -171,18 +173,18 @@ class ClassifierTask:
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> Iterator[ClassifierOutput]:
+def _outputs(model: nn.Module, images: UInt8Array, device: torch.device) -> Iterator[ClassifierOutput]:
     for start in range(0, len(images), 64):
         chunk = torch.from_numpy(np.array(images[start : start + 64])).to(device).float()[:, None] / 255
         yield model(chunk.contiguous(memory_format=torch.channels_last))
 
 
-def predict_logits(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+def predict_logits(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
     """Logits (n, K) for uint8 inputs (n, S, S)."""
     return np.concatenate([output.logits.cpu().numpy() for output in _outputs(model, images, device)])
 
 
-def predict_outlines(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+def predict_outlines(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
     """Tumour probabilities (n, S, S) of a network with two tasks, for uint8 inputs (n, S, S)."""
     outputs = _outputs(model, images, device)
     return np.concatenate([torch.sigmoid(output.mask_logits)[:, 0].cpu().numpy() for output in outputs])

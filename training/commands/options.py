@@ -17,11 +17,9 @@ from training.config import ScheduleConfig
 
 DataOption = Annotated[Path, typer.Option("--data", help="Folder with the data sets.", exists=True, file_okay=False)]
 RunOption = Annotated[Path, typer.Option("--run", help="Run folder: checkpoints and history.")]
-WrittenRunOption = Annotated[Path, typer.Option("--run", help="Run folder that is written.")]
 SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
-CorrelationOption = Annotated[
-    float, typer.Option("--correlation", help="Least correlation of copies; raise it for slices without skull.")
-]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves torch's own choice.")]
 
 console = Console(soft_wrap=True, highlight=False)
 
@@ -31,8 +29,8 @@ class TrainOptions:
     """What every training is told: its data, where it runs, what it begins from, and changes of the schedule."""
 
     data: DataOption
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu"
-    threads: Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves torch's own choice.")] = 0
+    device: DeviceOption = "cpu"
+    threads: ThreadsOption = 0
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", help="Minutes that the schedule is squeezed into.")
     ] = None
@@ -90,6 +88,15 @@ def with_options(command: Callable[..., None]) -> Callable[..., None]:
     flat.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return flat
+
+
+def use_threads(threads: int) -> None:
+    """Let torch compute with so many threads; 0: as many as it likes."""
+    # Imported when something is trained: torch takes seconds, and --help needs none of it.
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
 
 
 @contextmanager

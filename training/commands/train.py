@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import RunOption, TrainOptions, console, with_options
+from training.commands.options import RunOption, TrainOptions, console, use_threads, with_options
 from training.config import (
     ISOTROPIC_VOLUMES,
     SEGMENTER_TEACHER,
@@ -25,7 +25,7 @@ from training.config import (
     VolumeSegmenterConfig,
     VolumeSegmenterName,
 )
-from training.records import KindName
+from training.data.own import labels_in
 
 train_app = typer.Typer(no_args_is_help=True, help="Train a model; an interrupted run continues where it stopped.")
 
@@ -39,25 +39,18 @@ WidthOption = Annotated[int | None, typer.Option("--width", help="Channels of th
 
 
 def _train(
-    kind: KindName,
     config: Config,
     options: TrainOptions,
     run: Path,
     teachers: Sequence[Path] | None = None,
     encoder: Path | None = None,
 ) -> None:
-    # Imported when something is trained: torch takes seconds, and --help needs none of it.
-    import torch
-
-    from training.kinds import kind_named
     from training.loop.running import Origins, run_training
 
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    use_threads(options.threads)
     config = replace(config, schedule=options.applied_to(config.schedule))
     origins = Origins(options.start, encoder, teachers or ())
-    task = kind_named(kind).training(config, options.data, options.device, origins)
-    run_training(task, kind, config, run, options.device, origins, console)
+    run_training(config, options.data, run, options.device, origins, console)
 
 
 @train_app.command("classifier")
@@ -80,11 +73,12 @@ def train_classifier(
     config = replace(
         ClassifierConfig(), architecture=architecture, width=width, multitask=multitask, class_weights=multitask
     )
+    config = replace(config, labels=labels_in(options.data, config.labels))
     if preset == "paper":
         from training.paper.presets import paper_classifier
 
         config = paper_classifier(config, options.data)
-    _train("classifier", config, options, run, teacher)
+    _train(config, options, run, teacher)
 
 
 @train_app.command("teacher")
@@ -95,7 +89,8 @@ def train_teacher(
     architecture: Annotated[PretrainedName, ARCHITECTURE] = "efficientnet-lite2",
 ) -> None:
     """EfficientNet-Lite from ImageNet on the labelled slices: what the classifier may learn from, and stand beside."""
-    _train("classifier", replace(TEACHER, architecture=architecture), options, run)
+    labels = labels_in(options.data, TEACHER.labels)
+    _train(replace(TEACHER, architecture=architecture, labels=labels), options, run)
 
 
 @train_app.command("segmenter")
@@ -114,7 +109,7 @@ def train_segmenter(
         from training.paper.presets import paper_segmenter
 
         config = paper_segmenter(config, options.data)
-    _train("segmenter", replace(config, width=width or config.width), options, run, teacher)
+    _train(replace(config, width=width or config.width), options, run, teacher)
 
 
 @train_app.command("segmenter-teacher")
@@ -131,7 +126,7 @@ def train_segmenter_teacher(
     ] = "efficientnet-lite2-unet",
 ) -> None:
     """U-Net whose encoder is an EfficientNet-Lite from ImageNet: to learn from, and to stand beside the classic one."""
-    _train("segmenter", replace(SEGMENTER_TEACHER, architecture=architecture), options, run, encoder=encoder)
+    _train(replace(SEGMENTER_TEACHER, architecture=architecture), options, run, encoder=encoder)
 
 
 @train_app.command("volume-segmenter")
@@ -148,4 +143,4 @@ def train_volume_segmenter(
     """A segmenter of volumes on stacks of LGG slices (whole tumour) and BraTS cases (every region)."""
     preset = ISOTROPIC_VOLUMES if architecture == "residual-attention-unet-3d" else VolumeSegmenterConfig()
     frozen = preset.frozen_slices and not train_slices
-    _train("volume-segmenter", replace(preset, width=width or preset.width, frozen_slices=frozen), options, run)
+    _train(replace(preset, width=width or preset.width, frozen_slices=frozen), options, run)

@@ -1,4 +1,4 @@
-"""Reading images out of tar archives, and caching prepared arrays beside the runs."""
+"""Arrays: their types, images read out of tar archives, and prepared arrays cached beside the runs."""
 
 from __future__ import annotations
 
@@ -7,44 +7,42 @@ import hashlib
 import io
 import json
 import tarfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+BoolArray = npt.NDArray[np.bool_]
 UInt8Array = npt.NDArray[np.uint8]
+IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float32]
+Float64Array = npt.NDArray[np.float64]
 
 CACHE_FOLDER = Path(".cache/training")
 # Raise when the shape or meaning of cached arrays changes, so that old caches are not read.
 _CACHE_VERSION = 1
 
 
-class TarImages:
-    """Images of one or more tar archives, by member name; a context manager that closes them."""
+@contextmanager
+def tar_images(*archives: Path) -> Iterator[Callable[[str], FloatArray]]:
+    """Reads images of tar archives by member name, grey float32 (h, w) in [0, 1]; closes the archives in the end."""
+    with ExitStack() as stack:
+        tars = [stack.enter_context(tarfile.open(path)) for path in archives]
+        members = {member.name: (tar, member) for tar in tars for member in tar.getmembers()}
 
-    def __init__(self, *archives: Path) -> None:
-        self._tars = [tarfile.open(path) for path in archives]  # noqa: SIM115  (closed by __exit__)
-        self._members = {member.name: (tar, member) for tar in self._tars for member in tar.getmembers()}
+        def grey(name: str) -> FloatArray:
+            tar, member = members[name]
+            stream = tar.extractfile(member)
+            if stream is None:
+                raise FileNotFoundError(name)
+            with Image.open(io.BytesIO(stream.read())) as image:
+                return np.asarray(image.convert("L"), np.float32) / np.float32(255)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for tar in self._tars:
-            tar.close()
-
-    def grey(self, name: str) -> FloatArray:
-        """The image as grey float32 (h, w) in [0, 1]."""
-        tar, member = self._members[name]
-        stream = tar.extractfile(member)
-        if stream is None:
-            raise FileNotFoundError(name)
-        with Image.open(io.BytesIO(stream.read())) as image:
-            return np.asarray(image.convert("L"), np.float32) / np.float32(255)
+        yield grey
 
 
 def read_rows(path: Path) -> list[dict[str, str]]:

@@ -23,7 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from training.data.archives import FloatArray, UInt8Array, cached
+from training.data.archives import FloatArray, IntArray, UInt8Array, cached
 from training.data.samples import DataSet, Pixels, Sample
 
 # The same choice as in ``training.data.outlined``: slices with less brain than this share of the plane show nothing to
@@ -70,12 +70,11 @@ class Volume:
         return Pixels(sequences, regions > 0, regions)
 
 
-def _oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
+def oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], tuple[float, float, float]]:
     """Voxels (x, y, z) along ``AXES`` and their spacing in mm; of four dimensions the one at ``index``."""
     import nibabel as nib  # comes with training/requirements.txt; the other layouts are read without it
     from nibabel.filebasedimages import ImageFileError
 
-    orientations = nib.orientations
     try:
         image = nib.load(path)
         voxels = np.asarray(image.dataobj if index is None else image.dataobj[..., index])
@@ -85,11 +84,11 @@ def _oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], t
         raise ValueError(f"{path}: expected a volume, found {voxels.ndim} dimensions")
     if lost := int(voxels.size - np.count_nonzero(np.isfinite(voxels))):
         raise ValueError(f"{path}: {lost} voxels hold no finite number")
-    there = orientations.io_orientation(image.affine)
-    turn = orientations.ornt_transform(there, orientations.axcodes2ornt(AXES))
+    there = nib.orientations.io_orientation(image.affine)
+    turn = nib.orientations.ornt_transform(there, nib.orientations.axcodes2ornt(AXES))
     sizes = image.header.get_zooms()
     spacing = tuple(float(sizes[int(axis)]) for axis in np.argsort(turn[:, 0]))
-    turned: npt.NDArray[Any] = orientations.apply_orientation(voxels, turn)
+    turned: npt.NDArray[Any] = nib.orientations.apply_orientation(voxels, turn)
     return turned, (spacing[0], spacing[1], spacing[2])
 
 
@@ -114,8 +113,8 @@ def read_volume(case: Case) -> Volume:
 
     Raises ValueError where a file is broken, the sizes differ or the label file has a code that the layout has not.
     """
-    codes, spacing_mm = _oriented(case.labels)
-    sequences = {name: _grey(_oriented(*source)[0]) for name, source in case.images.items()}
+    codes, spacing_mm = oriented(case.labels)
+    sequences = {name: _grey(oriented(*source)[0]) for name, source in case.images.items()}
     for name, grey in sequences.items():
         if grey.shape != codes.shape:
             raise ValueError(f"{case.name}: {name} has {grey.shape} voxels, the labels {codes.shape}")
@@ -157,11 +156,11 @@ class VolumeSet(DataSet):
             yield volume(sample.image).axial(sample.position)
 
 
-def _brain_slices(cases: Iterable[Case]) -> npt.NDArray[np.int64]:
+def _brain_slices(cases: Iterable[Case]) -> IntArray:
     """(n, 2): number of the case and position of the slice, judged by the case's first sequence."""
     rows: list[tuple[int, int]] = []
     for number, case in enumerate(cases):
-        voxels, _ = _oriented(*next(iter(case.images.values())))
+        voxels, _ = oriented(*next(iter(case.images.values())))
         shares = (voxels > 0).mean(axis=(0, 1))
         rows.extend((number, z) for z in range(0, voxels.shape[2], SLICE_STEP) if shares[z] >= SMALLEST_BRAIN)
     return np.array(rows, np.int64).reshape(-1, 2)
@@ -169,24 +168,26 @@ def _brain_slices(cases: Iterable[Case]) -> npt.NDArray[np.int64]:
 
 _OLD: Final[Mapping[str, str]] = {"t1": "t1", "t1ce": "t1ce", "t2": "t2", "flair": "flair"}
 _NEW: Final[Mapping[str, str]] = {"t1": "t1n", "t1ce": "t1c", "t2": "t2w", "flair": "t2f"}
-_OLD_REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 3}
-_NEW_REGIONS: Final[Mapping[int, int]] = {0: 0, 1: 1, 2: 2, 3: 3, 4: 0}
+# The endings of each edition, and its codes.
+_EDITIONS: Final = ((_OLD, {0: 0, 1: 1, 2: 2, 3: 3, 4: 3}), (_NEW, {0: 0, 1: 1, 2: 2, 3: 3, 4: 0}))
 # ``seg.nii.gz`` alone or after the case's name.
 _LABELS = re.compile(r"(?P<stem>|.*[_-])seg\.nii(\.gz)?")
 # From 2023 on the last number counts a patient's scans.
 _SCAN = re.compile(r"(BraTS-[A-Za-z]+-\d{5})-\d{3}")
 
 
-def _images(labels: Path, stem: str, names: Mapping[str, str]) -> dict[str, tuple[Path, int | None]] | None:
-    """The file of each sequence beside a label file, or None unless all are there."""
-    found: dict[str, tuple[Path, int | None]] = {}
-    for sequence, ending in names.items():
-        paths = (labels.with_name(f"{stem}{ending}{suffix}") for suffix in (".nii.gz", ".nii"))
-        path = next((path for path in paths if path.is_file()), None)
-        if path is None:
-            return None
-        found[sequence] = (path, None)
-    return found
+def _beside(labels: Path, stem: str) -> tuple[dict[str, tuple[Path, int | None]], Mapping[int, int]] | None:
+    """The files of all sequences beside a label file, and what its codes mean; None unless all are there."""
+    for names, regions in _EDITIONS:
+        images: dict[str, tuple[Path, int | None]] = {
+            sequence: (path, None)
+            for sequence, ending in names.items()
+            for suffix in (".nii", ".nii.gz")
+            if (path := labels.with_name(f"{stem}{ending}{suffix}")).is_file()
+        }
+        if len(images) == len(names):
+            return images, regions
+    return None
 
 
 def _label_files(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -206,26 +207,18 @@ class BratsCases(VolumeSet):
     @classmethod
     def recognises(cls, folder: Path) -> bool:
         """Whether a label file has its four sequences beside it."""
-        return any(
-            _images(path, stem, names) is not None for path, stem in _label_files(folder) for names in (_OLD, _NEW)
-        )
+        return any(_beside(path, stem) is not None for path, stem in _label_files(folder))
 
     def find_cases(self) -> Iterator[Case]:
         """Raises ValueError where a sequence of a labelled case is missing."""
-        for path, stem in _label_files(self.folder):
-            yield self._case(path, stem)
-
-    def _case(self, labels: Path, stem: str) -> Case:
-        name = labels.parent.relative_to(self.folder).as_posix()
-        scan = _SCAN.fullmatch(labels.parent.name)
-        patient = scan[1] if scan else labels.parent.name
-        for names, regions in ((_OLD, _OLD_REGIONS), (_NEW, _NEW_REGIONS)):
-            images = _images(labels, stem, names)
-            if images is not None:
-                return Case(name, patient, images, labels, regions)
-        raise ValueError(
-            f"{labels}: expected four sequences beside it, {', '.join(_OLD)} or {', '.join(_NEW.values())}"
-        )
+        for labels, stem in _label_files(self.folder):
+            found = _beside(labels, stem)
+            if found is None:
+                known = f"{', '.join(_OLD)} or {', '.join(_NEW.values())}"
+                raise ValueError(f"{labels}: expected four sequences beside it, {known}")
+            name = labels.parent.relative_to(self.folder).as_posix()
+            scan = _SCAN.fullmatch(labels.parent.name)
+            yield Case(name, scan[1] if scan else labels.parent.name, found[0], labels, found[1])
 
 
 _CHANNELS: Final[Mapping[str, str]] = {"flair": "flair", "t1w": "t1", "t1gd": "t1ce", "t2w": "t2"}

@@ -11,7 +11,7 @@ from PIL import Image
 
 from training.data.samples import DataSet, Pixels, Sample
 
-# Order of the three channels, as the panels of lgg.csv.
+# Order of the three channels, and of the panels in each image of lgg.csv.
 CHANNELS: Final = ("t1", "flair", "t1ce")
 _MASKS: Final = "TCGA_*/TCGA_*_mask.tif"
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.imaging.preparation.transforms import prepare_classification
-from training.data.archives import FloatArray, UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, FloatArray, IntArray, UInt8Array, cached, to_uint8
 from training.data.own import is_own, own_data, own_key, own_samples
 from training.data.published import SlicesTable
 from training.data.samples import DataSet, Pixels, Sample
@@ -25,7 +25,7 @@ LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 class Labelled:
     """``labels`` int64 (n,) into the label names, and ``rows`` in the same order."""
 
-    labels: npt.NDArray[np.int64]
+    labels: IntArray
     rows: tuple[Sample, ...]
 
     @property
@@ -49,7 +49,7 @@ class Slices(Labelled):
 
     images: UInt8Array
     masks: UInt8Array
-    has_mask: npt.NDArray[np.bool_]
+    has_mask: BoolArray
 
 
 @cache
@@ -74,6 +74,16 @@ def slice_rows(data: Path, split: str, labels: tuple[str, ...] = LABELS) -> tupl
         excluded = ct_heads() if split == "train" else ()
         found = (row for row in _data_set(data).describe() if row.split == split and row.image not in excluded)
     return tuple(sample for sample in found if sample.label in labels)
+
+
+def check_labels(data: Path, labels: tuple[str, ...]) -> None:
+    """Raise ValueError where there is nothing to learn: no slice of any label, or in a user's own folder of one."""
+    samples = own_samples(data, "train") if is_own(data) else _data_set(data).describe()
+    found = {sample.label for sample in samples if sample.split == "train"} - {""}
+    missing = [label for label in labels if label not in found]
+    if missing and (is_own(data) or len(missing) == len(labels)):
+        known = ", ".join(sorted(found)) or "nothing that is labelled"
+        raise ValueError(f"train of {data} has no slices of {', '.join(missing)}, but of: {known}")
 
 
 def read_slices(data: Path, rows: Iterable[Sample]) -> Iterator[Pixels]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.transforms import prepare_segmentation
-from training.data.archives import FloatArray, UInt8Array, to_uint8
+from training.data.archives import BoolArray, FloatArray, UInt8Array, to_uint8
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class SequenceSlice:
     """One slice as published: grey (h, w) in [0, 1] by sequence, its tumour mask bool (h, w) and its patient."""
 
     sequences: Mapping[str, FloatArray]
-    mask: npt.NDArray[np.bool_]
+    mask: BoolArray
     patient: str
 
 
@@ -33,11 +33,11 @@ class SequenceSlices:
 
     images: UInt8Array
     masks: UInt8Array
-    present: npt.NDArray[np.bool_]
+    present: BoolArray
     kinds: npt.NDArray[np.str_] | None = None
 
     @property
-    def has_tumour(self) -> npt.NDArray[np.bool_]:
+    def has_tumour(self) -> BoolArray:
         """bool (n,): slices with any tumour pixel."""
         return np.asarray((self.masks > 127).any(axis=(1, 2)))
 
@@ -55,6 +55,6 @@ def prepare_arrays(
     return {"images": images, "masks": masks}
 
 
-def present_mask(*names: str) -> npt.NDArray[np.bool_]:
+def present_mask(*names: str) -> BoolArray:
     """bool (4,): which of ``SEQUENCES`` are among ``names``."""
     return np.array([name in names for name in SEQUENCES])

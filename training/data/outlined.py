@@ -18,7 +18,7 @@ from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import cached
-from training.data.cases import SLICE_STEP, SMALLEST_BRAIN
+from training.data.cases import SLICE_STEP, SMALLEST_BRAIN, oriented
 from training.data.labelled import read_greys, read_slices, slice_rows
 from training.data.multisequence import SequenceSlice, SequenceSlices, prepare_arrays, present_mask
 from training.data.own import is_own, own_data, own_key, own_outlined
@@ -121,19 +121,10 @@ def brats_cases(data: Path) -> list[Path]:
     return sorted(path.parent for path in (data / "brats").glob("*/seg.nii.gz"))
 
 
-def _volume(path: Path) -> npt.NDArray[Any]:
-    import nibabel as nib  # comes with training/requirements.txt; the other sets are read without it
-
-    image: Any = nib.load(path)
-    if nib.aff2axcodes(image.affine) != ("L", "P", "S"):  # type: ignore[no-untyped-call]
-        raise ValueError(f"{path.name}: expected axes towards left, posterior, superior")
-    return np.asarray(image.dataobj)
-
-
 def brats_slices(case: Path) -> Iterator[SequenceSlice]:
     """Axial slices of one case, the face upwards and the patient's left on the right, as in radiology."""
-    volumes = {name: _volume(case / f"{name}.nii.gz").astype(np.float32) / np.float32(255) for name in SEQUENCES}
-    labels = _volume(case / "seg.nii.gz")
+    volumes = {name: oriented(case / f"{name}.nii.gz")[0].astype(np.float32) / np.float32(255) for name in SEQUENCES}
+    labels = oriented(case / "seg.nii.gz")[0]
     for index in range(0, labels.shape[2], SLICE_STEP):
         sequences = {name: np.ascontiguousarray(volume[:, :, index].T) for name, volume in volumes.items()}
         if np.mean(sequences["t2"] > 0) >= SMALLEST_BRAIN:

@@ -55,6 +55,14 @@ def own_samples(data: Path, split: str) -> tuple[Sample, ...]:
     return chosen
 
 
+def labels_in(data: Path, usual: tuple[str, ...]) -> tuple[str, ...]:
+    """``usual``; of a user's own folder the labels that it has, the usual ones first, in their order."""
+    if not is_own(data):
+        return usual
+    found = {sample.label for sample in own_data(data).samples} - {""}
+    return (*(label for label in usual if label in found), *sorted(found - set(usual)))
+
+
 def own_outlined(data: Path, split: str) -> tuple[Sample, ...]:
     """The samples of one split that a segmenter can learn from: a mask, and sequences that are known."""
     samples = own_samples(data, split)

@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import ClassVar
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
-from training.data.archives import TarImages, read_rows
+from training.data.archives import read_rows, tar_images
 from training.data.cases import BratsCases
+from training.data.kaggle_3m import CHANNELS
 from training.data.own import own_data_set
 from training.data.samples import DataSet, Pixels, Sample
 
 # As slices.csv writes them.
 _SEQUENCES = {"T1": "t1", "T1C": "t1ce", "T2": "t2", "FLAIR": "flair"}
-# Order of the three panels in each image of lgg.csv.
-PANELS = ("t1", "flair", "t1ce")
 
 
 class Table(DataSet):
@@ -30,10 +29,10 @@ class Table(DataSet):
 
     def pixels(self, samples: Iterable[Sample]) -> Iterator[Pixels]:
         """Out of the archives, which stay open meanwhile."""
-        with TarImages(*filter(Path.exists, (self.folder / name for name in self.archives))) as archive:
+        with tar_images(*filter(Path.exists, (self.folder / name for name in self.archives))) as grey:
             for sample in samples:
-                image = archive.grey(sample.image)
-                mask = archive.grey(sample.mask) > 0.5 if sample.mask else None
+                image = grey(sample.image)
+                mask = grey(sample.mask) > 0.5 if sample.mask else None
                 # Sequences lie side by side in one image.
                 width = image.shape[1] // len(sample.sequences)
                 parts = {name: image[:, i * width : (i + 1) * width] for i, name in enumerate(sample.sequences)}
@@ -68,7 +67,7 @@ class LggTable(Table):
         """Slices without tumour included; by patient and then by position in the head."""
         rows = read_rows(self.folder / self.layout)
         for row in sorted(rows, key=lambda row: (row["patient"], int(row["slice"]))):
-            yield Sample(row["image"], PANELS, "lgg", "", row["mask"], row["patient"], row["split"])
+            yield Sample(row["image"], CHANNELS, "lgg", "", row["mask"], row["patient"], row["split"])
 
 
 def detect(folder: Path) -> tuple[DataSet, ...]:

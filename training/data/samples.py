@@ -14,10 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from training.data.archives import FloatArray, UInt8Array, read_rows
+from training.data.archives import BoolArray, FloatArray, UInt8Array, read_rows
 
 SPLITS = ("train", "val", "test")
 # Lies in a user's folder, is written by ``training split`` and then overrules every split the layout itself knows.
@@ -68,7 +65,7 @@ class Pixels:
     """
 
     sequences: Mapping[str, FloatArray]
-    mask: npt.NDArray[np.bool_] | None = None
+    mask: BoolArray | None = None
     regions: UInt8Array | None = None
 
 

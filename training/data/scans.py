@@ -19,15 +19,13 @@ import numpy.typing as npt
 
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
-from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, UInt8Array, cached, to_uint8
 from training.data.cases import BratsCases, Case, VolumeSet, read_volume
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import lgg_rows, read_lgg
 from training.data.own import is_own, own_data, own_key, own_outlined
 from training.data.published import LggTable
 from training.data.samples import Sample
-
-BoolArray = npt.NDArray[np.bool_]
 
 REGIONS: Final = ("whole_tumor", "tumor_core", "enhancing_tumor")
 """Nested: each holds the next. A scan knows the first of them, or all."""
@@ -82,7 +80,7 @@ class PreparedScan:
         return np.asarray(self.images.any(axis=(1, 2, 3)))
 
 
-def nested(codes: npt.NDArray[np.uint8]) -> BoolArray:
+def nested(codes: UInt8Array) -> BoolArray:
     """Regions bool (3, i, j, k) of codes (i, j, k): 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing."""
     return np.stack([codes > 0, (codes == 1) | (codes == 3), codes == 3])
 
@@ -164,13 +162,10 @@ def prepared(scan: Scan, spec: VolumeSpec) -> PreparedScan:
         volume = prepare_volume(labelled.sequences, spec)
         shares = [volume.space.extract(region.astype(np.float32)) for region in labelled.regions]
         regions = to_uint8(np.stack(shares))
-        return {"images": to_uint8(volume.tensor), "regions": regions, "places": _places(regions[0])}
+        tumour = np.argwhere(regions[0] > 127)
+        places = tumour[:: max(1, -(-len(tumour) // _PLACES))]
+        return {"images": to_uint8(volume.tensor), "regions": regions, "places": places}
 
     key = {"spec": str(spec), "name": scan.name, "pixel": STACK_PIXEL_MM, "coverage": STACK_COVERAGE_MM, **scan.key}
     arrays = cached(f"scan-{scan.name.replace('/', '-')}", key, build)
     return PreparedScan(arrays["images"], arrays["regions"], np.asarray(arrays["places"]))
-
-
-def _places(tumour: UInt8Array) -> npt.NDArray[np.intp]:
-    found = np.argwhere(tumour > 127)
-    return found[:: max(1, -(-len(found) // _PLACES))]

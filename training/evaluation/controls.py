@@ -20,22 +20,18 @@ from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric
-from training.classification.evaluate import PATIENT_SOURCE, SLICES, name_of
+from training.classification.evaluate import PATIENT_SOURCE, SLICES, accuracies, name_of
 from training.classification.label_sets import LABEL_SETS
-from training.data.archives import UInt8Array, cached, to_uint8
+from training.data.archives import FloatArray, IntArray, UInt8Array, cached, to_uint8
 from training.data.labelled import Slices, load_slices, read_greys, slice_rows
-from training.data.multisequence import SequenceSlice
 from training.data.own import is_own, own_key
 from training.data.published import SlicesTable
 from training.data.samples import Sample
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import averaged, measured
 from training.evaluation.mask_figures import HEALTHY, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
-from training.evaluation.rates import accuracy, balanced_accuracy
 from training.records import Part, Record
 from training.segmentation.evaluate import outlined_split
-
-IntArray = npt.NDArray[np.int64]
 
 SIDE: Final = 64
 # Outermost pixels of a thumbnail that the frame-only control sees.
@@ -65,30 +61,30 @@ class Controls(Record):
     segmentation: tuple[Control, ...]
 
 
-Classifier = Callable[[npt.NDArray[np.float32], IntArray, npt.NDArray[np.float32]], IntArray]
+Classifier = Callable[[FloatArray, IntArray, FloatArray], IntArray]
 """Training features (n, d) and labels (n,), features (m, d) to answer for; the answers (m,)."""
 
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A classifier and the part of each thumbnail that it sees."""
+    """A classifier and the part of each thumbnail that it sees: so many of the outermost rows and columns, or all."""
 
     name: str
     method: str
     classify: Classifier
-    features: Callable[[UInt8Array], npt.NDArray[np.float32]]
+    width: int = SIDE // 2
     # Thumbnails of the slices as they were published, not as the services prepare them.
     published: bool = False
     permuted_labels: bool = False
 
 
-def nearest_neighbour(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+def nearest_neighbour(features: FloatArray, labels: IntArray, asked: FloatArray) -> IntArray:
     """The label of the nearest training item (Euclidean)."""
     model = KNeighborsClassifier(n_neighbors=1, algorithm="brute").fit(features, labels)
     return np.asarray(model.predict(asked), np.int64)
 
 
-def support_vectors(features: npt.NDArray[np.float32], labels: IntArray, asked: npt.NDArray[np.float32]) -> IntArray:
+def support_vectors(features: FloatArray, labels: IntArray, asked: FloatArray) -> IntArray:
     """RBF-SVM on the first principal components; the commonest label where all features are alike."""
     if np.ptp(features, axis=0).max() == 0:
         return np.full(len(asked), np.bincount(labels).argmax(), np.int64)
@@ -98,44 +94,29 @@ def support_vectors(features: npt.NDArray[np.float32], labels: IntArray, asked: 
     return np.asarray(model.predict(asked), np.int64)
 
 
-def whole(pixels: UInt8Array) -> npt.NDArray[np.float32]:
-    """All pixels (n, 64 * 64) in [0, 1]."""
-    return _scaled(pixels.reshape(len(pixels), -1))
-
-
-def frame(pixels: UInt8Array, width: int = FRAME) -> npt.NDArray[np.float32]:
+def outermost(pixels: UInt8Array, width: int) -> FloatArray:
     """Only the ``width`` outermost rows and columns (n, d) in [0, 1]."""
     seen = np.ones(pixels.shape[1:], bool)
     seen[width:-width, width:-width] = False
-    return _scaled(pixels[:, seen])
-
-
-def without_centre(pixels: UInt8Array) -> npt.NDArray[np.float32]:
-    """Everything but the middle, (n, d) in [0, 1]."""
-    return frame(pixels, RIM)
-
-
-def _scaled(values: UInt8Array) -> npt.NDArray[np.float32]:
-    return np.asarray(values, np.float32) / np.float32(255)
+    return np.asarray(pixels[:, seen], np.float32) / np.float32(255)
 
 
 SHORTCUTS: Final = (
-    Shortcut("1-NN", "nearest training thumbnail, 64x64, as prepared for a network", nearest_neighbour, whole),
-    Shortcut("RBF-SVM", "PCA 120 and RBF-SVM on 64x64 thumbnails, as prepared for a network", support_vectors, whole),
+    Shortcut("1-NN", "nearest training thumbnail, 64x64, as prepared for a network", nearest_neighbour),
+    Shortcut("RBF-SVM", "PCA 120 and RBF-SVM on 64x64 thumbnails, as prepared for a network", support_vectors),
     Shortcut(
         "frame only, as published",
         "RBF-SVM on the outer 2 of 64 pixels of the published slice",
         support_vectors,
-        frame,
+        FRAME,
         published=True,
     ),
-    Shortcut("frame only, as prepared", "RBF-SVM on the outer 2 of 64 pixels, head cut out", support_vectors, frame),
-    Shortcut("centre masked", "RBF-SVM on the outer 8 of 64 pixels, head cut out", support_vectors, without_centre),
+    Shortcut("frame only, as prepared", "RBF-SVM on the outer 2 of 64 pixels, head cut out", support_vectors, FRAME),
+    Shortcut("centre masked", "RBF-SVM on the outer 8 of 64 pixels, head cut out", support_vectors, RIM),
     Shortcut(
         "random labels",
         "RBF-SVM on 64x64 thumbnails, training labels permuted: what is left is chance",
         support_vectors,
-        whole,
         permuted_labels=True,
     ),
 )
@@ -162,47 +143,22 @@ def classification_control(
     labels = train.labels
     if shortcut.permuted_labels:
         labels = np.random.default_rng(SEED).permutation(labels)
-    predicted = shortcut.classify(shortcut.features(train.images), labels, shortcut.features(asked.images))
-    return (
-        *_accuracies(predicted, asked, np.ones(len(predicted), bool), data_set, split),
-        *_accuracies(predicted, asked, asked.sources == PATIENT_SOURCE, f"slices of {PATIENT_SOURCE}", split),
-    )
-
-
-def _accuracies(
-    predicted: IntArray, asked: Slices, part: npt.NDArray[np.bool_], data_set: str, split: str
-) -> list[Metric]:
-    if not part.any():
-        return []
-    answered, true = predicted[part], asked.labels[part]
-
-    def figures(rows: Rows) -> dict[str, float]:
-        return {
-            "accuracy": accuracy(answered[rows], true[rows]),
-            "balanced_accuracy": balanced_accuracy(answered[rows], true[rows]),
-        }
-
-    return measured(figures, np.array(asked.groups)[part].tolist(), data_set, split)
-
-
-def empty_masks(images: list[str], slices: list[SequenceSlice], data_set: str) -> MaskPredictions:
-    """What "no tumour anywhere" scores on outlined slices."""
-    pairs = [(np.zeros_like(item.mask), item.mask) for item in slices]
-    return count_masks(pairs, images, [item.patient for item in slices], data_set, "all empty")
+    features, others = (outermost(slices.images, shortcut.width) for slices in (train, asked))
+    predicted = shortcut.classify(features, labels, others)
+    groups, metrics = np.array(asked.groups), []
+    known = np.flatnonzero(asked.sources == PATIENT_SOURCE)
+    for name, part in {data_set: np.arange(len(predicted)), f"slices of {PATIENT_SOURCE}": known}.items():
+        if len(part):
+            figures = accuracies(predicted[part], asked.labels[part])
+            metrics += measured(figures, groups[part].tolist(), name, split)
+    return tuple(metrics)
 
 
 def _misleading_figures(item: MaskPredictions, data_set: str, split: str) -> list[Metric]:
     """Figures that look good for an empty answer, which is why no model is reported by them."""
     right = (item.pixels - item.predicted - item.true + 2 * item.overlap) / item.pixels
-    dice = item.dice
-
-    def figures(rows: Rows) -> dict[str, float]:
-        return {
-            "pixel accuracy": float(right[rows].mean()),
-            "Dice of all slices, 1 where both are empty": float(dice[rows].mean()),
-        }
-
-    return measured(figures, item.patients.tolist(), data_set, split)
+    figures = {"pixel accuracy": right, "Dice of all slices, 1 where both are empty": item.dice}
+    return averaged(figures, item.patients.tolist(), data_set, split)
 
 
 def run_controls(data: Path, out: Path, split: str = "val") -> Controls:
@@ -246,7 +202,8 @@ def _segmentation(data: Path, split: str) -> Iterator[Control]:
     for data_set, (images, slices) in outlined_split(data, split).items():
         # Of heads without tumour an empty answer is the right one.
         if data_set != HEALTHY:
-            item = empty_masks(images, slices, data_set)
+            pairs = [(np.zeros_like(one.mask), one.mask) for one in slices]
+            item = count_masks(pairs, images, [one.patient for one in slices], data_set, "all empty")
             metrics = (*mask_metrics(item, split), *_misleading_figures(item, data_set, split))
             method = f"no tumour in any slice of {data_set}"
             yield Control(name="all empty", method=method, labels=("tumor",), fitted_on=0, metrics=metrics)

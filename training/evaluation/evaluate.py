@@ -12,7 +12,7 @@ from training.classification.label_sets import LABEL_SETS, LabelSets
 from training.evaluation.mask_figures import mask_failures
 from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.kinds import Kind, kind_named, kind_of
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Failure
+from training.records import Evaluate, Export, Failure, graph_files
 
 # Where the figures of a bundle go by default: its own folder is as shipped.
 BUNDLE_RUNS = Path("runs")
@@ -37,8 +37,7 @@ class View:
         """Labels at the temperature that was fitted for them."""
         if calibration is None:
             return cls(labels, indices)
-        temperature = 1.0 if calibration.temperature_in_graph else calibration.temperature
-        return cls(labels, indices, temperature, calibration.conformal_quantile)
+        return cls(labels, indices, calibration.divisor, calibration.conformal_quantile)
 
     def restricted(self, label_set: str) -> View:
         """Some of its labels, at its temperature; a quantile that was fitted for other labels promises nothing."""
@@ -91,9 +90,7 @@ def subject_of(folder: Path, out: Path | None = None, label_set: str | None = No
 def _run(run: Path, out: Path, label_set: str | None) -> Subject:
     export = Export.read(run)
     kind = kind_named(export.kind)
-    files: dict[Variant, Path] = {"reference": run / REFERENCE_FILE}
-    if (run / INT8_FILE).exists():
-        files["int8"] = run / INT8_FILE
+    files = graph_files(run)
     own = View(export.labels, tuple(range(len(export.labels))), quantile=export.conformal_quantile)
     sets = LabelSets.read(run).sets if LabelSets.path(run).exists() else ()
     views = {out: own} | {

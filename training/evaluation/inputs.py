@@ -7,15 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_classification, prepare_segmentation
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.labelled import Labelled, read_greys, slice_rows
 from training.data.multisequence import SequenceSlice
-
-BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -13,17 +13,17 @@ import numpy.typing as npt
 from scipy.stats import binomtest
 
 from core.contracts.manifest import Metric
+from training.data.archives import BoolArray, Float64Array
 from training.evaluation.predictions import ClassPredictions
 
 Rows = npt.NDArray[np.intp]
-FloatArray = npt.NDArray[np.float64]
 
 RESAMPLES = 2000
 
 
 def bootstrap_intervals(
-    statistic: Callable[[Rows], FloatArray], groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
-) -> FloatArray:
+    statistic: Callable[[Rows], Float64Array], groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES
+) -> Float64Array:
     """95 % intervals (m, 2) of ``statistic(rows)``, (m,) figures of the chosen rows, from one series of draws.
 
     ``groups`` names the group of each row. A resample in which a figure is undefined (NaN, as the recall of a class
@@ -39,7 +39,7 @@ def bootstrap_intervals(
     return np.array([_middle(column) for column in np.array(values).T])
 
 
-def _middle(values: FloatArray) -> FloatArray:
+def _middle(values: Float64Array) -> Float64Array:
     defined = values[~np.isnan(values)]
     return np.percentile(defined, [2.5, 97.5]) if defined.size else np.full(2, np.nan)
 
@@ -76,7 +76,21 @@ def measured(
     ]
 
 
-BoolArray = npt.NDArray[np.bool_]
+def averaged(
+    columns: Mapping[str, npt.ArrayLike],
+    groups: Sequence[str],
+    data_set: str,
+    split: str,
+    count_unit: str = "slices",
+    resamples: int = RESAMPLES,
+) -> list[Metric]:
+    """``measured`` of the mean of each column (n,)."""
+    values = {name: np.asarray(column, np.float64) for name, column in columns.items()}
+
+    def means(rows: Rows) -> dict[str, float]:
+        return {name: float(column[rows].mean()) for name, column in values.items()}
+
+    return measured(means, groups, data_set, split, count_unit, resamples=resamples)
 
 
 @dataclass(frozen=True)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import Metric
-from training.evaluation.intervals import Rows, measured
+from training.data.archives import BoolArray
+from training.evaluation.intervals import Rows, averaged, measured
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Failure
 
-BoolArray = npt.NDArray[np.bool_]
 LGG: Final = "TCGA-LGG"
 # A patient has but a few slices in it, in several planes: no volume.
 FIGSHARE: Final = "Figshare"
@@ -46,10 +46,8 @@ def mask_metrics(item: MaskPredictions, split: str) -> list[Metric]:
     Volumetric figures count all slices of a patient together. Only slices with tumour have a Dice worth averaging:
     where there is none, an empty answer would score 1; those are judged by how many of them get a tumour instead.
     """
-    keys = dict.fromkeys(zip(item.data_sets.tolist(), item.views.tolist(), strict=True))
     metrics = []
-    for data_set, view in keys:
-        part = item.shown(view, data_set)
+    for data_set, view, part in item.parts():
         if data_set not in SINGLE_SLICES:
             metrics += volume_metrics(part.by_patient(), view, data_set, split)
         metrics += _slice_metrics(part, view, data_set, split)
@@ -86,12 +84,8 @@ def _slice_metrics(part: MaskPredictions, view: str, data_set: str, split: str) 
 
         metrics += measured(overlap, tumour.patients.tolist(), data_set, split)
     if len(healthy.images):
-        wrong = healthy.predicted > 0
-
-        def alarms(rows: Rows) -> dict[str, float]:
-            return {f"false-positive slices, share ({view})": float(wrong[rows].mean())}
-
-        metrics += measured(alarms, healthy.patients.tolist(), data_set, split)
+        alarms = {f"false-positive slices, share ({view})": healthy.predicted > 0}
+        metrics += averaged(alarms, healthy.patients.tolist(), data_set, split)
     return metrics
 
 
@@ -100,17 +94,14 @@ def mask_failures(item: MaskPredictions) -> tuple[Failure, ...]:
 
     By patient where whole patients are outlined; of single slices the first of each patient.
     """
-    pairs = list(zip(item.data_sets.tolist(), item.views.tolist(), strict=True))
-    views = dict(reversed(pairs))
-    return tuple(
-        failure
-        for data_set in dict.fromkeys(item.data_sets.tolist())
-        for failure in _of_data_set(item.shown(views[data_set], data_set))
-    )
+    found: dict[str, list[Failure]] = {}
+    for data_set, view, part in item.parts():
+        if data_set not in found:
+            found[data_set] = _failures(part, data_set, view)
+    return tuple(chain.from_iterable(found.values()))
 
 
-def _of_data_set(part: MaskPredictions) -> list[Failure]:
-    data_set, view = str(part.data_sets[0]), str(part.views[0])
+def _failures(part: MaskPredictions, data_set: str, view: str) -> list[Failure]:
     rows = part if data_set in SINGLE_SLICES else part.by_patient()
     healthy = data_set == HEALTHY
     order = np.argsort(-rows.predicted if healthy else rows.dice, kind="stable")
@@ -127,10 +118,9 @@ def _of_data_set(part: MaskPredictions) -> list[Failure]:
     return found[:MASK_FAILURES]
 
 
-def first_of_each(rows: Iterable[int], groups: Sequence[str]) -> Iterator[int]:
+def first_of_each(rows: Iterable[int], groups: Sequence[str]) -> Iterable[int]:
     """Of each group its first row."""
-    seen: set[str] = set()
+    found: dict[str, int] = {}
     for row in rows:
-        if groups[row] not in seen:
-            seen.add(groups[row])
-            yield row
+        found.setdefault(groups[row], row)
+    return found.values()

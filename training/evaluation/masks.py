@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
-from scipy.ndimage import binary_erosion, distance_transform_edt
+from scipy.ndimage import binary_erosion, distance_transform_edt, find_objects
 
-BoolArray = npt.NDArray[np.bool_]
+from training.data.archives import BoolArray, Float64Array, IntArray
 
 
 def dice(predicted: BoolArray, true: BoolArray) -> float:
@@ -18,19 +17,21 @@ def dice(predicted: BoolArray, true: BoolArray) -> float:
     Literature calls this one figure Dice, DSC (Dice similarity coefficient), SI (similarity index) or the F1 of the
     pixels.
     """
-    return dice_of_counts(int(predicted.sum()), int(true.sum()), int((predicted & true).sum()))
+    return float(dice_of_counts(predicted.sum(), true.sum(), (predicted & true).sum()))
 
 
-def dice_of_counts(predicted: int, true: int, overlap: int) -> float:
-    """Dice of two masks that hold so many pixels, ``overlap`` of them common."""
-    total = predicted + true
-    return 2 * overlap / total if total else 1.0
+def dice_of_counts(predicted: IntArray, true: IntArray, overlap: IntArray) -> Float64Array:
+    """Dice of pairs of masks that hold so many pixels, ``overlap`` of them common."""
+    return _share(2 * overlap, predicted + true)
 
 
-def iou_of_counts(predicted: int, true: int, overlap: int) -> float:
-    """Intersection over union of two masks that hold so many pixels, ``overlap`` of them common."""
-    union = predicted + true - overlap
-    return overlap / union if union else 1.0
+def iou_of_counts(predicted: IntArray, true: IntArray, overlap: IntArray) -> Float64Array:
+    """Intersection over union of pairs of masks that hold so many pixels, ``overlap`` of them common."""
+    return _share(overlap, predicted + true - overlap)
+
+
+def _share(common: IntArray, whole: IntArray) -> Float64Array:
+    return np.where(whole > 0, common / np.maximum(whole, 1), 1.0)
 
 
 def volumetric_dice(predicted: BoolArray, true: BoolArray, patients: Sequence[str]) -> dict[str, float]:
@@ -54,16 +55,8 @@ def hausdorff95(predicted: BoolArray, true: BoolArray, spacing: Sequence[float] 
         return 0.0
     if not predicted.any() or not true.any():
         return math.hypot(*(side * step for side, step in zip(true.shape, steps, strict=True)))
-    box = _bounding_box(predicted | true)
-    outlines = [_outline(mask[box]) for mask in (predicted, true)]
+    # Outlines are inside the part of the image that holds both masks, and so is all that is measured.
+    (box,) = find_objects((predicted | true).astype(np.uint8))
+    outlines = [mask[box] & ~binary_erosion(mask[box]) for mask in (predicted, true)]
     away = [distance_transform_edt(~outline, sampling=steps) for outline in outlines]
     return float(max(np.percentile(away[1][outlines[0]], 95), np.percentile(away[0][outlines[1]], 95)))
-
-
-def _bounding_box(mask: BoolArray) -> tuple[slice, ...]:
-    """The part of the image that holds the mask: outlines are inside it, and so is all that is measured."""
-    return tuple(slice(int(places.min()), int(places.max()) + 1) for places in np.nonzero(mask))
-
-
-def _outline(mask: BoolArray) -> BoolArray:
-    return np.asarray(mask & ~binary_erosion(mask), np.bool_)

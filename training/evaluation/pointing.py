@@ -8,25 +8,18 @@ since most tumours lie near it, and the same graph with random weights, since th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
 from core.imaging.preparation.evidence import place_evidence
 from core.imaging.preparation.transforms import Placement
-from training.data.labelled import read_slices
-from training.data.samples import Sample
-
-FloatArray = npt.NDArray[np.float32]
-BoolArray = npt.NDArray[np.bool_]
+from training.data.archives import BoolArray, FloatArray
 
 TOLERANCE_PX: Final = 15
 _TOLERANCE_SIDE_PX: Final = 256
@@ -34,8 +27,7 @@ Point = tuple[int, int]
 """(row, column) in the slice's own pixels."""
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """Whether a point lies inside the outline, and whether within the tolerance of it."""
 
     inside: bool
@@ -65,11 +57,6 @@ def hit(point: Point | None, mask: BoolArray) -> Hit:
     tolerance = TOLERANCE_PX * max(mask.shape) / _TOLERANCE_SIDE_PX
     distance = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[point]
     return Hit(bool(mask[point]), bool(distance <= tolerance))
-
-
-def load_masks(data: Path, rows: Sequence[Sample]) -> list[BoolArray]:
-    """Outlines (h, w) of ``rows``, each of which has one."""
-    return [item.mask for item in read_slices(data, rows) if item.mask is not None]
 
 
 def randomise_weights(source: Path, target: Path, seed: int = 0) -> None:

@@ -5,7 +5,7 @@ The files hold plain arrays (text as fixed-width unicode): ``numpy.load`` reads 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -14,31 +14,26 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import Variant
+from training.data.archives import BoolArray, Float64Array, IntArray
 from training.evaluation.masks import dice_of_counts, iou_of_counts
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
 StrArray = npt.NDArray[np.str_]
 
 
 def predictions_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
     """Where the answers of one graph file on one split lie."""
-    return folder / _name("predictions", split, variant)
+    return folder / f"predictions-{split}{'' if variant == 'reference' else f'.{variant}'}.npz"
 
 
 def outlines_path(folder: Path, split: str, variant: Variant = "reference") -> Path:
     """Where the outlines lie that a classifier with two tasks drew."""
-    return folder / _name("outlines", split, variant)
-
-
-def _name(kind: str, split: str, variant: Variant) -> str:
-    return f"{kind}-{split}.npz" if variant == "reference" else f"{kind}-{split}.{variant}.npz"
+    answers = predictions_path(folder, split, variant)
+    return answers.with_name(answers.name.replace("predictions", "outlines"))
 
 
 @dataclass(frozen=True)
 class _Table:
-    """Arrays by name, as an ``.npz`` file."""
+    """Arrays by name, as an ``.npz`` file: all but ``names`` have an entry for each of n answers."""
 
     def save(self, path: Path) -> None:
         """Write every array."""
@@ -50,6 +45,11 @@ class _Table:
         with np.load(path, allow_pickle=False) as stored:
             return cls(**{field.name: stored[field.name] for field in fields(cls)})
 
+    def only(self, rows: npt.NDArray[Any]) -> Self:
+        """The chosen answers, by bool mask or by index."""
+        columns = [field.name for field in fields(self) if field.name != "names"]
+        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
+
 
 @dataclass(frozen=True)
 class ClassPredictions(_Table):
@@ -59,7 +59,7 @@ class ClassPredictions(_Table):
     ``groups``, ``sources`` and ``images`` are text (n,).
     """
 
-    probabilities: FloatArray
+    probabilities: Float64Array
     labels: IntArray
     groups: StrArray
     sources: StrArray
@@ -70,11 +70,6 @@ class ClassPredictions(_Table):
     def predicted(self) -> IntArray:
         """The answers (n,)."""
         return np.asarray(self.probabilities.argmax(axis=1), np.int64)
-
-    def only(self, rows: npt.NDArray[Any]) -> ClassPredictions:
-        """The chosen slices, by bool mask or by index."""
-        columns = ("probabilities", "labels", "groups", "sources", "images")
-        return replace(self, **{name: getattr(self, name)[rows] for name in columns})
 
 
 class MaskRow(NamedTuple):
@@ -116,7 +111,7 @@ class MaskPredictions(_Table):
     true: IntArray
     overlap: IntArray
     pixels: IntArray
-    hausdorff: FloatArray
+    hausdorff: Float64Array
 
     @classmethod
     def of(cls, rows: Sequence[MaskRow]) -> MaskPredictions:
@@ -128,13 +123,14 @@ class MaskPredictions(_Table):
         """All rows of one or more tables."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
-    def only(self, rows: npt.NDArray[Any]) -> MaskPredictions:
-        """The chosen rows, by bool mask or by index."""
-        return MaskPredictions(*(getattr(self, field.name)[rows] for field in fields(self)))
-
     def shown(self, view: str, data_set: str) -> MaskPredictions:
         """The rows of one view of one data set."""
         return self.only((self.views == view) & (self.data_sets == data_set))
+
+    def parts(self) -> Iterator[tuple[str, str, MaskPredictions]]:
+        """Data set, view and rows of each pair that there is, in their order."""
+        for data_set, view in dict.fromkeys(zip(self.data_sets.tolist(), self.views.tolist(), strict=True)):
+            yield data_set, view, self.shown(view, data_set)
 
     @property
     def has_tumour(self) -> BoolArray:
@@ -142,18 +138,14 @@ class MaskPredictions(_Table):
         return np.asarray(self.true > 0)
 
     @property
-    def dice(self) -> FloatArray:
+    def dice(self) -> Float64Array:
         """Dice (n,) of each row; 1 where neither has tumour."""
-        return np.array([dice_of_counts(*counts) for counts in self._counts()], np.float64)
+        return dice_of_counts(self.predicted, self.true, self.overlap)
 
     @property
-    def iou(self) -> FloatArray:
+    def iou(self) -> Float64Array:
         """Intersection over union (n,) of each row; 1 where neither has tumour."""
-        return np.array([iou_of_counts(*counts) for counts in self._counts()], np.float64)
-
-    def _counts(self) -> list[list[int]]:
-        counts: list[list[int]] = np.stack([self.predicted, self.true, self.overlap], axis=1).tolist()
-        return counts
+        return iou_of_counts(self.predicted, self.true, self.overlap)
 
     def by_patient(self) -> MaskPredictions:
         """One row for each view, data set and patient: all its slices counted together.
@@ -166,14 +158,6 @@ class MaskPredictions(_Table):
             np.bincount(index.ravel(), values, len(names)).astype(np.int64)
             for values in (self.predicted, self.true, self.overlap, self.pixels)
         )
-        return MaskPredictions(
-            views=names[:, 0],
-            data_sets=names[:, 1],
-            images=np.full(len(names), ""),
-            patients=names[:, 2],
-            predicted=predicted,
-            true=true,
-            overlap=overlap,
-            pixels=pixels,
-            hausdorff=np.full(len(names), np.nan),
-        )
+        views, data_sets, patients = names.T
+        nowhere, undefined = np.full(len(names), ""), np.full(len(names), np.nan)
+        return MaskPredictions(views, data_sets, nowhere, patients, predicted, true, overlap, pixels, undefined)

@@ -13,9 +13,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-BoolArray = npt.NDArray[np.bool_]
-FloatArray = npt.NDArray[np.float64]
+from training.data.archives import BoolArray, Float64Array, IntArray
 
 # Of equal width, for how far probabilities can be believed.
 BINS = 15
@@ -38,7 +36,7 @@ def confusion_matrix(predicted: IntArray, true: IntArray, classes: int) -> IntAr
 
 @dataclass(frozen=True)
 class Counts:
-    """TP, TN, FP and FN as integers of one shape: (K,) for K classes one against the rest, () for a pair of masks."""
+    """TP, TN, FP and FN (K,) of K classes, each against the rest."""
 
     tp: IntArray
     tn: IntArray
@@ -47,49 +45,43 @@ class Counts:
 
     @classmethod
     def of_confusion(cls, confusion: IntArray) -> Self:
-        """Of each class (K,) of a confusion matrix (K, K)."""
+        """Of each class of a confusion matrix (K, K)."""
         tp = np.diag(confusion)
         fp, fn = confusion.sum(axis=0) - tp, confusion.sum(axis=1) - tp
         return cls(tp, confusion.sum() - tp - fp - fn, fp, fn)
 
-    @classmethod
-    def of_masks(cls, predicted: BoolArray, true: BoolArray) -> Self:
-        """Of all pixels or voxels of two masks of one shape."""
-        parts = (predicted & true, ~predicted & ~true, predicted & ~true, ~predicted & true)
-        return cls(*(np.asarray(np.count_nonzero(part), np.int64) for part in parts))
-
     @property
-    def accuracy(self) -> FloatArray:
+    def accuracy(self) -> Float64Array:
         """(TP + TN) / (TP + TN + FP + FN)."""
         return _ratio(self.tp + self.tn, self.tp + self.tn + self.fp + self.fn)
 
     @property
-    def recall(self) -> FloatArray:
+    def recall(self) -> Float64Array:
         """TP / (TP + FN), also called sensitivity; undefined for an absent class."""
         return _ratio(self.tp, self.tp + self.fn)
 
     @property
-    def specificity(self) -> FloatArray:
+    def specificity(self) -> Float64Array:
         """TN / (TN + FP); undefined where nothing else is present."""
         return _ratio(self.tn, self.tn + self.fp)
 
     @property
-    def precision(self) -> FloatArray:
+    def precision(self) -> Float64Array:
         """TP / (TP + FP); 0 for a present class that was never answered, so that a macro mean counts it as missed."""
         never_answered = (self.tp + self.fp == 0) & (self.fn > 0)
         return np.where(never_answered, 0.0, _ratio(self.tp, self.tp + self.fp))
 
     @property
-    def f1(self) -> FloatArray:
+    def f1(self) -> Float64Array:
         """2 TP / (2 TP + FP + FN): harmonic mean of precision and recall."""
         return _ratio(2 * self.tp, 2 * self.tp + self.fp + self.fn)
 
-    def macro(self, rate: FloatArray) -> float:
+    def macro(self, rate: Float64Array) -> float:
         """Mean of a rate (K,) over the classes that are present in the truth."""
         return mean_of_defined(rate[self.tp + self.fn > 0])
 
 
-def _ratio(numerator: IntArray, denominator: IntArray) -> FloatArray:
+def _ratio(numerator: IntArray, denominator: IntArray) -> Float64Array:
     return np.where(denominator > 0, numerator / np.maximum(denominator, 1), np.nan)
 
 
@@ -99,7 +91,7 @@ def mean_of_defined(values: npt.NDArray[Any]) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
+def area_under_roc(scores: Float64Array, positive: BoolArray) -> float:
     """Chance that a positive scores above a negative, ties counted half (the Mann-Whitney statistic over n+ n-).
 
     ``scores`` and ``positive`` are (n,). NaN where one of the two kinds is absent.
@@ -111,7 +103,7 @@ def area_under_roc(scores: FloatArray, positive: BoolArray) -> float:
     return float(beaten.sum() / (2 * above.size * below.size))
 
 
-def one_vs_rest_areas(probabilities: FloatArray, true: IntArray) -> FloatArray:
+def one_vs_rest_areas(probabilities: Float64Array, true: IntArray) -> Float64Array:
     """Area under the ROC curve (K,) of each class against the rest, scored by its own probability (n, K)."""
     return np.array([area_under_roc(column, true == label) for label, column in enumerate(probabilities.T)])
 
@@ -124,11 +116,11 @@ class Reliability:
     """
 
     count: IntArray
-    confidence: FloatArray
-    accuracy: FloatArray
+    confidence: Float64Array
+    accuracy: Float64Array
 
 
-def reliability(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> Reliability:
+def reliability(probabilities: Float64Array, true: IntArray, bins: int = BINS) -> Reliability:
     """The points of a reliability diagram; the confidence of an answer is its probability, bins include their top."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == true
@@ -140,19 +132,19 @@ def reliability(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> 
     )
 
 
-def expected_calibration_error(probabilities: FloatArray, true: IntArray, bins: int = BINS) -> float:
+def expected_calibration_error(probabilities: Float64Array, true: IntArray, bins: int = BINS) -> float:
     """Mean distance of confidence and accuracy, bins weighted by their answers, in [0, 1] (Naeini 2015, Guo 2017)."""
     points = reliability(probabilities, true, bins)
     return float(points.count @ np.abs(points.accuracy - points.confidence) / points.count.sum())
 
 
-def brier_score(probabilities: FloatArray, true: IntArray) -> float:
+def brier_score(probabilities: Float64Array, true: IntArray) -> float:
     """Mean over the slices of the squared distance to the truth, summed over the classes, in [0, 2] (Brier 1950)."""
     truth = np.eye(probabilities.shape[1])[true]
     return float(((probabilities - truth) ** 2).sum(axis=1).mean())
 
 
-def log_loss(probabilities: FloatArray, true: IntArray) -> float:
+def log_loss(probabilities: Float64Array, true: IntArray) -> float:
     """Mean negative log-likelihood in nats; a probability of 0 counts as the smallest normal float64."""
     likelihood = probabilities[np.arange(len(true)), true]
     return float(-np.log(np.maximum(likelihood, np.finfo(np.float64).tiny)).mean())

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.errors import RequestError
@@ -15,10 +14,9 @@ from core.imaging.preparation.input_check import Finding
 from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 from training.classification.checked import evenly, prepare
+from training.data.archives import FloatArray
 from training.data.labelled import ct_heads, read_greys
 from training.data.published import SlicesTable
-
-FloatArray = npt.NDArray[np.float32]
 
 CT_HEADS = "ct_heads_of_the_data"
 
@@ -50,23 +48,15 @@ def load_pictures(
                 found.append((kind.name, path.stem, decode_raster(path.read_bytes(), ImageLimits())))
             except RequestError:
                 unreadable.append(f"{kind.name}/{path.name}")
-    found += [(CT_HEADS, name, image) for name, image in _ct_heads(data)]
+    if SlicesTable.recognises(data):
+        rows = [row for row in SlicesTable(data).describe() if row.image in ct_heads()]
+        greys = zip(rows, read_greys(data, rows), strict=True)
+        found += [(CT_HEADS, Path(row.image).stem, Slice(grey, "image/jpeg")) for row, grey in greys]
     prepared = [prepare(image, spec) for _, _, image in found]
-    images = np.zeros((len(prepared), 1, spec.size, spec.size), np.float32)
-    for place, (tensor, _, _) in enumerate(prepared):
-        images[place] = tensor
     return Pictures(
-        images,
+        np.array([tensor for tensor, _, _ in prepared], np.float32).reshape(-1, 1, spec.size, spec.size),
         tuple(findings for _, _, findings in prepared),
         tuple(kind for kind, _, _ in found),
         tuple(f"{kind}/{name.split('-')[0]}" for kind, name, _ in found),
         tuple(unreadable),
     )
-
-
-def _ct_heads(data: Path) -> list[tuple[str, Slice]]:
-    if not SlicesTable.recognises(data):
-        return []
-    rows = [row for row in SlicesTable(data).describe() if row.image in ct_heads()]
-    found = zip(rows, read_greys(data, rows), strict=True)
-    return [(Path(row.image).stem, Slice(grey, "image/jpeg")) for row, grey in found]

@@ -14,19 +14,19 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
-from core.contracts.manifest import BundleFile, ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
+from core.contracts.manifest import ClassificationPreprocessing, InputCheck, Manifest, Metric, Variant
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
 from core.imaging.preparation.input_check import Finding, check_input, total_strangeness
-from core.runtime.bundle import Bundle, load_bundle
+from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
 from training.classification.checked import CheckedInputs, checked_slices
 from training.classification.evaluate import answers, prediction_sets
 from training.data.archives import FloatArray
+from training.data.labelled import read_slices
 from training.evaluation.evaluate import View
-from training.evaluation.intervals import Rows, measured
-from training.evaluation.pointing import Point, head_centre, hit, load_masks, randomise_weights, strongest_point
+from training.evaluation.intervals import Rows, averaged, measured
+from training.evaluation.pointing import Point, head_centre, hit, randomise_weights, strongest_point
 from training.evaluation.rates import area_under_roc, expected_calibration_error
 from training.evaluation.strange_pictures import load_pictures
 from training.records import Part
@@ -37,6 +37,7 @@ SLICES: Final = "labelled slices"
 STRANGE: Final = "strange pictures"
 OUTLINED: Final = "outlined slices"
 _measured = partial(measured, resamples=RESAMPLES)
+_averaged = partial(averaged, resamples=RESAMPLES)
 
 
 class Trust(Part):
@@ -74,11 +75,13 @@ def measure_trust(
     Raises ValueError for a bundle that is no classifier or lacks the variant, BundleCorrupt.
     """
     bundle = load_bundle(folder)
-    file, spec = _file(bundle, variant), bundle.manifest.preprocessing
+    files, spec = {file.variant: file for file in bundle.manifest.files}, bundle.manifest.preprocessing
+    if variant not in files:
+        raise ValueError(f"{folder} has no {variant} file")
     if not isinstance(spec, ClassificationPreprocessing):
         raise ValueError(f"{folder} is no classifier")  # noqa: TRY004  (the type follows from the file's content)
-    model = OnnxModel(bundle.file_path(file))
-    reference = bundle.file_path(_file(bundle, "reference"))
+    model = OnnxModel(bundle.file_path(files[variant]))
+    reference = bundle.file_path(files["reference"])
     pictures = load_pictures(strange, data, spec, limit)
     thresholds = bundle.manifest.input_check
     odd = None
@@ -97,18 +100,11 @@ def measure_trust(
     return Trust(
         bundle=f"{bundle.manifest.name}/{bundle.manifest.version}",
         variant=variant,
-        sha256=file.sha256,
+        sha256=files[variant].sha256,
         strange={kind: pictures.kinds.count(kind) for kind in sorted(set(pictures.kinds))},
         unreadable=pictures.unreadable,
         metrics=tuple(metrics),
     )
-
-
-def _file(bundle: Bundle, variant: Variant) -> BundleFile:
-    for file in bundle.manifest.files:
-        if file.variant == variant:
-            return file
-    raise ValueError(f"{bundle.path} has no {variant} file")
 
 
 def _scores(
@@ -124,15 +120,6 @@ def _scores(
     return Scores(score, distance, energy, pixels, tuple(groups))
 
 
-def _means(values: Mapping[str, npt.ArrayLike], groups: Sequence[str], data_set: str, split: str) -> list[Metric]:
-    columns = {name: np.asarray(column, np.float64) for name, column in values.items()}
-
-    def figures(rows: Rows) -> dict[str, float]:
-        return {name: float(column[rows].mean()) for name, column in columns.items()}
-
-    return _measured(figures, groups, data_set, split)
-
-
 def answer_metrics(manifest: Manifest, inputs: CheckedInputs, logits: FloatArray, split: str) -> list[Metric]:
     """Accuracy, calibration and prediction sets for the manifest's labels; ``logits`` (n, L) of the graph."""
     view = View.calibrated(manifest.labels, manifest.logit_indices, manifest.calibration)
@@ -141,24 +128,24 @@ def answer_metrics(manifest: Manifest, inputs: CheckedInputs, logits: FloatArray
     def calibration(rows: Rows) -> dict[str, float]:
         return {"expected calibration error": expected_calibration_error(item.probabilities[rows], item.labels[rows])}
 
-    metrics = _means({"accuracy": item.predicted == item.labels}, inputs.groups, SLICES, split)
+    metrics = _averaged({"accuracy": item.predicted == item.labels}, inputs.groups, SLICES, split)
     metrics += _measured(calibration, inputs.groups, SLICES, split)
     if view.quantile is not None:
         sets = prediction_sets(item, view.quantile)
         held = sets[np.arange(len(sets)), item.labels]
         shares = {"coverage of prediction sets": held, "labels a prediction set": sets.sum(axis=1)}
-        metrics += _means(shares, inputs.groups, SLICES, split)
+        metrics += _averaged(shares, inputs.groups, SLICES, split)
     return metrics
 
 
 def acceptance_metrics(usual: Scores, inputs: CheckedInputs, split: str) -> list[Metric]:
     """Share of the slices that the input check calls in distribution: of all, and by source."""
     accepted, name = usual.score >= 0.5, "accepted by the input check"
-    metrics = _means({name: accepted}, usual.groups, SLICES, split)
+    metrics = _averaged({name: accepted}, usual.groups, SLICES, split)
     for source in sorted(set(inputs.sources.tolist())):
         rows = np.flatnonzero(inputs.sources == source)
         groups = [usual.groups[row] for row in rows]
-        metrics += _means({name: accepted[rows]}, groups, f"slices of {source}", split)
+        metrics += _averaged({name: accepted[rows]}, groups, f"slices of {source}", split)
     return metrics
 
 
@@ -172,7 +159,7 @@ def detection_metrics(usual: Scores, odd: Scores, kinds: Sequence[str], split: s
         groups = [odd.groups[row] for row in rows]
         sides = (-usual.score, usual.groups), (-odd.score[rows], groups)
         metrics += _area("AUROC of the input check", data_set, split, *sides)
-        metrics += _means({"refused by the input check": odd.score[rows] < 0.5}, groups, data_set, split)
+        metrics += _averaged({"refused by the input check": odd.score[rows] < 0.5}, groups, data_set, split)
     for part in ("distance", "energy", "pixels"):
         one, other = ((getattr(side, part), side.groups) for side in (usual, odd))
         metrics += _area(f"AUROC of the {part} alone", f"{STRANGE}: all", split, one, other)
@@ -220,13 +207,13 @@ def pointing_metrics(
         "control: centre of the head": [head_centre(placement) for placement in placements],
         "control: random weights": strongest(mixed),
     }
-    masks = load_masks(data, [inputs.rows[row] for row in rows])
+    shown = read_slices(data, [inputs.rows[row] for row in rows])
+    masks = [item.mask for item in shown if item.mask is not None]
     groups = [inputs.groups[row] for row in rows]
     metrics = []
     for name, found in points.items():
         hits = [hit(point, mask) for point, mask in zip(found, masks, strict=True)]
-        near = {f"pointing game, within 15 px ({name})": [one.near for one in hits]}
-        metrics += _means(
-            near | {f"pointing game, inside ({name})": [one.inside for one in hits]}, groups, OUTLINED, split
-        )
+        inside, near = zip(*hits, strict=True)
+        shares = {f"pointing game, within 15 px ({name})": near, f"pointing game, inside ({name})": inside}
+        metrics += _averaged(shares, groups, OUTLINED, split)
     return metrics

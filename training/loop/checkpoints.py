@@ -51,13 +51,13 @@ class Trained:
 
 
 def _images_seen(content: dict[str, Any]) -> int:
-    """Slices shown in a run and, where it began from an earlier one that is still there, in that one too."""
+    """Inputs shown in a run and, where it began from one of its kind that is still there, in that one too."""
     seen = int(content["state"]["images_seen"])
     start = content["about"].get("start")
     if start is None or not (Path(start) / CHECKPOINT).exists():
         return seen
     earlier = torch.load(Path(start) / CHECKPOINT, map_location="cpu", weights_only=False)
-    return seen + _images_seen(earlier)
+    return seen + (_images_seen(earlier) if earlier["about"]["kind"] == content["about"]["kind"] else 0)
 
 
 def load_trained(run: Path) -> Trained:

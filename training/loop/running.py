@@ -11,10 +11,10 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from torch import nn
 
 from training.config import Config
+from training.kinds import kind_named
 from training.loop.checkpoints import load_trained
-from training.loop.trainer import State, Task, Trainer
+from training.loop.trainer import State, Trainer
 from training.networks.together import Ensemble
-from training.records import KindName
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,11 @@ class Origins:
         return Ensemble([trained.kind.as_teacher(trained) for trained in found]).eval() if found else None
 
 
-def run_training(
-    task: Task, kind: KindName, config: Config, run: Path, device: str, origins: Origins, console: Console
-) -> None:
+def run_training(config: Config, data: Path, run: Path, device: str, origins: Origins, console: Console) -> None:
     """Train to the end of the schedule, from the checkpoint in ``run`` where there is one."""
+    task = kind_named(config.kind).training(config, data, device, origins)
     about = {
-        "kind": kind,
+        "kind": config.kind,
         "config": asdict(config),
         "start": str(origins.start) if origins.start else None,
         "encoder": str(origins.encoder) if origins.encoder else None,

@@ -137,7 +137,10 @@ class Trainer:
         model = self.task.model
         if (start / CHECKPOINT).exists():
             earlier = torch.load(start / CHECKPOINT, map_location="cpu", weights_only=False)
-            model.load_state_dict(widened(earlier["average"], model.state_dict()))
+            weights = earlier["average"]
+            # A network of volumes may begin with a trained network of slices alone.
+            part = model if weights.keys() & model.state_dict().keys() else model.get_submodule("slices")
+            part.load_state_dict(widened(weights, part.state_dict()))
             return
         batches = [self.task.batch(self.config.phases[0])[0].cpu() for _ in range(RESTORING_BATCHES)]
         if start.is_file():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -61,6 +61,15 @@ class Classifier(nn.Module):
         return ClassifierOutput(logits, mask, evidence)
 
 
+def after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
+    """What each of the modules in a row gives."""
+    maps = []
+    for stage in stages:
+        x = stage(x)
+        maps.append(x)
+    return maps
+
+
 def coarse_mask_head(channels: int) -> nn.Module:
     """Reads the mask off a feature map; begins near a probability of 5 %."""
     head = nn.Conv2d(channels, 1, 1)
@@ -85,12 +94,7 @@ class StagedClassifier(Classifier):
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """What each stage gives."""
-        maps = []
-        x = (images - MEAN) / DEVIATION
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        return maps
+        return after_each(self.stages, (images - MEAN) / DEVIATION)
 
 
 def resnet50(channels: int, width: int, **options: Any) -> ResNet:
@@ -121,12 +125,8 @@ class ResNetClassifier(Classifier):
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """Feature maps of the first convolution and of the four stages."""
         net = self.backbone
-        maps = [net.act(net.bn1(net.conv1((images - MEAN) / DEVIATION)))]
-        x = net.maxpool(maps[0])
-        for stage in (net.layer1, net.layer2, net.layer3, net.layer4):
-            x = stage(x)
-            maps.append(x)
-        return maps
+        first = net.act(net.bn1(net.conv1((images - MEAN) / DEVIATION)))
+        return [first, *after_each((net.layer1, net.layer2, net.layer3, net.layer4), net.maxpool(first))]
 
 
 class MaskDecoder(nn.Module):

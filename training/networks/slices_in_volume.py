@@ -82,42 +82,30 @@ def as_volumes(slices: Tensor, count: int) -> Tensor:
 
 
 class StackedConvolution(nn.Module):
-    """A 3x3x3 ``Conv3d`` with padding 1 as one of slices: (W, K, C, I, J) -> (W, K/stride, O, I/stride, J/stride)."""
+    """A ``Conv3d``, 1x1x1 or 3x3x3 with padding 1, as one of slices.
+
+    (W, K, C, I, J) -> (W, K/stride, O, I/stride, J/stride).
+    """
 
     def __init__(self, source: nn.Conv3d) -> None:
         super().__init__()
         self.stride = source.stride[0]
-        outputs, inputs = source.weight.shape[:2]
-        self.flat = nn.Conv2d(3 * inputs, outputs, 3, self.stride, padding=1, bias=False)
+        outputs, inputs, side = source.weight.shape[:3]
+        self.neighbours = side - 1
+        self.flat = nn.Conv2d(side * inputs, outputs, side, self.stride, side // 2, bias=source.bias is not None)
         # (O, C, I, J, K) -> (O, K, C, I, J): neighbours below, the slice itself, neighbours above.
-        weight = source.weight.permute(0, 4, 1, 2, 3).reshape(outputs, 3 * inputs, 3, 3)
-        self.flat.weight = nn.Parameter(weight.clone())
-
-    def forward(self, x: Tensor) -> Tensor:
-        """The convolution."""
-        slices = x.shape[1]
-        nothing = torch.zeros_like(x[:, :1])
-        padded = torch.cat([nothing, x, nothing], dim=1)
-        # A stride needs every second slice and its neighbours alone.
-        neighbours = [padded[:, start : start + slices : self.stride] for start in range(3)]
-        return _by_slice(self.flat, torch.cat(neighbours, dim=2))
-
-
-class StackedPointwise(nn.Module):
-    """A 1x1x1 ``Conv3d``, with or without stride, on (W, K, C, I, J)."""
-
-    def __init__(self, source: nn.Conv3d) -> None:
-        super().__init__()
-        self.stride = source.stride[0]
-        outputs, inputs = source.weight.shape[:2]
-        self.flat = nn.Conv2d(inputs, outputs, 1, self.stride, bias=source.bias is not None)
-        self.flat.weight = nn.Parameter(source.weight[..., 0].clone())
+        self.flat.weight = nn.Parameter(source.weight.permute(0, 4, 1, 2, 3).flatten(1, 2).clone())
         if source.bias is not None:
             self.flat.bias = nn.Parameter(source.bias.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """The convolution."""
-        return _by_slice(self.flat, x[:, :: self.stride])
+        """The convolution. A stride needs every second slice and its neighbours alone."""
+        if not self.neighbours:
+            return _by_slice(self.flat, x[:, :: self.stride])
+        slices, nothing = x.shape[1], torch.zeros_like(x[:, :1])
+        padded = torch.cat([nothing, x, nothing], dim=1)
+        stacked = [padded[:, start : start + slices : self.stride] for start in range(3)]
+        return _by_slice(self.flat, torch.cat(stacked, dim=2))
 
 
 class StackedUp(nn.Module):
@@ -168,7 +156,7 @@ class StackedBlock(ResidualBlock3d):
             StackedConvolution(first), StackedNorm(norm), activation, StackedConvolution(second), StackedNorm(last)
         )
         plain = isinstance(source.shortcut, nn.Identity)
-        self.shortcut = source.shortcut if plain else StackedPointwise(source.shortcut)
+        self.shortcut = source.shortcut if plain else StackedConvolution(source.shortcut)
         self.activation = source.activation
 
 
@@ -177,9 +165,9 @@ class StackedGate(AttentionGate):
 
     def __init__(self, source: AttentionGate) -> None:
         nn.Module.__init__(self)
-        self.of_skip = StackedPointwise(source.of_skip)
-        self.of_gate = StackedPointwise(source.of_gate)
-        self.weight = StackedPointwise(source.weight)
+        self.of_skip = StackedConvolution(source.of_skip)
+        self.of_gate = StackedConvolution(source.of_gate)
+        self.weight = StackedConvolution(source.weight)
 
 
 class StackedContext(ResidualAttentionUNet3d):

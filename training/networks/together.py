@@ -68,14 +68,11 @@ class SideBySide(Classifier):
             part for member in found for part in (member.members if isinstance(member, SideBySide) else [member])
         )
         self.channels = (sum(member.channels[-1] for member in found),)
-        parts = [share / sum(shares) for share in shares]
-        layers = [member.last for member in found]
-        self.last = nn.Linear(self.channels[-1], layers[0].out_features)
+        self.last = nn.Linear(self.channels[-1], found[0].last.out_features)
+        layers = [(share / sum(shares), member.last) for share, member in zip(shares, found, strict=True)]
         with torch.no_grad():
-            weights = [part * layer.weight for part, layer in zip(parts, layers, strict=True)]
-            self.last.weight.copy_(torch.cat(weights, dim=1))
-            biases = [part * layer.bias for part, layer in zip(parts, layers, strict=True)]
-            self.last.bias.copy_(torch.stack(biases).sum(dim=0))
+            self.last.weight.copy_(torch.cat([part * layer.weight for part, layer in layers], dim=1))
+            self.last.bias.copy_(torch.stack([part * layer.bias for part, layer in layers]).sum(dim=0))
 
     def pyramid(self, images: Tensor) -> list[Tensor]:
         """What is pooled alone: the last maps of all members (N, sum of F, S/32, S/32)."""

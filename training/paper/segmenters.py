@@ -13,7 +13,7 @@ from monai.networks.nets.attentionunet import AttentionUnet
 from torch import Tensor, nn
 from torch.nn import functional
 
-from training.networks.classifiers import resnet50
+from training.networks.classifiers import after_each, resnet50
 from training.networks.unet import UNet
 from training.paper.classifiers import vgg_stages
 
@@ -80,12 +80,8 @@ class FCN8s(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, 1, S, S)."""
-        maps = []
-        x = images
-        for stage in self.stages:
-            x = stage(x)
-            maps.append(x)
-        x = self.from32(self.classifier(x)) + self.score4(maps[3])
+        maps = after_each(self.stages, images)
+        x = self.from32(self.classifier(maps[-1])) + self.score4(maps[3])
         return self.from8(self.from16(x) + self.score3(maps[2]))
 
 

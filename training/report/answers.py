@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+from sklearn.metrics import roc_curve
 
 from training.data.cases import Volume
 from training.evaluation.predictions import ClassPredictions
@@ -15,26 +16,13 @@ from training.report.page import Section
 from training.report.scored import Scored
 from training.report.style import BLUE, GREY, PALETTE, RED, figure
 
-FloatArray = npt.NDArray[np.float64]
-
 # Cells darker than this share of white text.
 _DARK = 0.55
 
 
-def roc_points(scores: FloatArray, positive: npt.NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
-    """False-positive and true-positive rate (m,) from (0, 0) to (1, 1), one point for each distinct score (n,).
-
-    The straight lines between them enclose the area that ``area_under_roc`` counts. Both kinds must be there.
-    """
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.diff(scores[order]) != 0, True)
-    hits, alarms = np.cumsum(positive[order])[last], np.cumsum(~positive[order])[last]
-    return np.append(0.0, alarms / alarms[-1]), np.append(0.0, hits / hits[-1])
-
-
 def plot_confusion(axes: Any, item: ClassPredictions) -> None:
     """Counts, rows the truth; shaded by the share of the row."""
-    names = item.names.tolist()
+    names = _titles(item)
     counts = confusion_matrix(item.predicted, item.labels, len(names))
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
@@ -43,33 +31,31 @@ def plot_confusion(axes: Any, item: ClassPredictions) -> None:
         text = f"{count}\n{share:.0%}" if count else "0"
         axes.text(column, row, text, ha="center", va="center", color="white" if share > _DARK else "black")
     places = range(len(names))
-    axes.set_xticks(places, [name.replace("_", " ") for name in names])
-    axes.set_yticks(places, [name.replace("_", " ") for name in names])
-    axes.set_xlabel("answer")
-    axes.set_ylabel("truth")
+    axes.set_xticks(places, names)
+    axes.set_yticks(places, names)
+    axes.set(xlabel="answer", ylabel="truth")
     axes.grid(visible=False)
 
 
 def plot_roc(axes: Any, item: ClassPredictions) -> None:
     """One curve a class against the rest, with its area; classes that the split lacks have none."""
-    for index, name in enumerate(item.names.tolist()):
+    for index, name in enumerate(_titles(item)):
         positive = item.labels == index
         if not 0 < positive.sum() < len(positive):
             continue
         scores = item.probabilities[:, index]
-        area = area_under_roc(scores, positive)
+        # A point for each distinct score: the lines between them enclose just the area.
+        alarms, hits, _ = roc_curve(positive, scores, drop_intermediate=False)
         axes.plot(
-            *roc_points(scores, positive),
+            alarms,
+            hits,
             color=PALETTE[index % len(PALETTE)],
             linestyle=("solid", "dashed", "dashdot", (0, (1, 1)))[index % 4],
-            label=f"{name.replace('_', ' ')}, area {area:.3f}",
+            label=f"{name}, area {area_under_roc(scores, positive):.3f}",
         )
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="dotted")
     axes.set_aspect("equal")
-    axes.set_xlim(-0.01, 1)
-    axes.set_ylim(0, 1.01)
-    axes.set_xlabel("false-positive rate")
-    axes.set_ylabel("true-positive rate")
+    axes.set(xlim=(-0.01, 1), ylim=(0, 1.01), xlabel="false-positive rate", ylabel="true-positive rate")
     axes.legend(loc="lower right")
 
 
@@ -82,39 +68,27 @@ def plot_reliability(axes: Any, below: Any, item: ClassPredictions) -> None:
     axes.bar(middles[filled], points.accuracy[filled], width=0.9 / BINS, color=BLUE, alpha=0.35)
     axes.plot(points.confidence[filled], points.accuracy[filled], color=BLUE, marker="o", linestyle="none")
     error = expected_calibration_error(item.probabilities, item.labels)
-    axes.set_title(f"ECE {error:.3f}, {BINS} bins")
-    axes.set_xlim(0, 1)
-    axes.set_ylim(0, 1.02)
-    axes.set_ylabel("share that is right")
+    axes.set(title=f"ECE {error:.3f}, {BINS} bins", xlim=(0, 1), ylim=(0, 1.02), ylabel="share that is right")
     below.bar(middles, points.count, width=0.9 / BINS, color=RED, alpha=0.7)
-    below.set_xlabel("confidence")
-    below.set_ylabel("answers")
+    below.set(xlabel="confidence", ylabel="answers")
 
 
-def _draw_confusion(path: Path, item: ClassPredictions) -> None:
-    side = 1.6 + 0.75 * len(item.names)
-    with figure(path, side + 0.5, side) as drawn:
-        plot_confusion(drawn.subplots(), item)
-
-
-def _draw_roc(path: Path, item: ClassPredictions) -> None:
-    with figure(path, 4.6, 4.4) as drawn:
-        plot_roc(drawn.subplots(), item)
-
-
-def _draw_reliability(path: Path, item: ClassPredictions) -> None:
-    with figure(path, 4.6, 4.8) as drawn:
-        axes, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-        plot_reliability(axes, below, item)
+def _titles(item: ClassPredictions) -> list[str]:
+    return [name.replace("_", " ") for name in item.names.tolist()]
 
 
 def classifier_sections(item: Scored, out: Path, _volume: Volume) -> list[Section]:
     """Confusion, ROC and reliability of one classifier, drawn into ``out``."""
     answers, stated = item.classes(), item.stated
     confusion, roc, calibration = (f"{item.stem}-{name}.png" for name in ("confusion", "roc", "reliability"))
-    _draw_confusion(out / confusion, answers)
-    _draw_roc(out / roc, answers)
-    _draw_reliability(out / calibration, answers)
+    side = 1.6 + 0.75 * len(answers.names)
+    with figure(out / confusion, side + 0.5, side) as drawn:
+        plot_confusion(drawn.subplots(), answers)
+    with figure(out / roc, 4.6, 4.4) as drawn:
+        plot_roc(drawn.subplots(), answers)
+    with figure(out / calibration, 4.6, 4.8) as drawn:
+        axes, below = drawn.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        plot_reliability(axes, below, answers)
     return [
         Section(
             f"Confusion, {item.address}",
@@ -139,12 +113,9 @@ def classifier_sections(item: Scored, out: Path, _volume: Volume) -> list[Sectio
 
 
 def _commonest_error(answers: ClassPredictions) -> str:
-    names = answers.names.tolist()
-    pairs: dict[tuple[str, str], int] = {}
-    for truth, answer in zip(answers.labels.tolist(), answers.predicted.tolist(), strict=True):
-        if truth != answer:
-            pairs[names[truth], names[answer]] = pairs.get((names[truth], names[answer]), 0) + 1
+    wrong = answers.only(answers.predicted != answers.labels)
+    pairs = Counter(zip(wrong.names[wrong.labels], wrong.names[wrong.predicted], strict=True))
     if not pairs:
         return "No answer was wrong."
-    (truth, answer), count = max(pairs.items(), key=lambda pair: pair[1])
-    return f"The commonest of its {sum(pairs.values())} errors is {truth} answered as {answer} ({count})."
+    ((truth, answer), count), *_ = pairs.most_common(1)
+    return f"The commonest of its {pairs.total()} errors is {truth} answered as {answer} ({count})."

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any, Final, Literal, get_args
 
 from core.contracts.manifest import Metric, Variant
-from training.evaluation.controls import Control, Controls
+from training.evaluation.controls import Controls
 from training.evaluation.intervals import Comparison, compare
 from training.evaluation.predictions import ClassPredictions, predictions_path
-from training.report.page import Section, markdown_table
+from training.markdown import markdown_table
+from training.report.page import Section
 from training.report.scored import Scored, shown
 from training.report.style import BLUE, GREY, RED, figure, legend
 
@@ -25,48 +26,42 @@ BEGIN: Final = "<!-- table 5.3: written by `python -m training report` -->"
 END: Final = "<!-- end of table 5.3 -->"
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One number of the paper in [0, 1] and where it stands; ``ours``: architectures of manifests to set beside it."""
-
-    where: str
-    what: str
-    value: float
-    ours: tuple[str, ...] = ()
-
-
-TABLE_5_3: Final = (
-    Claim("table 5.3", "EfficientNetB0", 0.913, ("efficientnet-b0",)),
+# What the paper claims: accuracies by network, and other figures by what they are and where they stand.
+TABLE_5_3: Final = {"EfficientNetB0": 0.913, "ResNet50V2": 0.935, "InceptionV3": 0.921, "DenseNet121": 0.938}
+ACCURACY_IN_TEXT: Final = {"accuracy, text": 0.94, "accuracy, text, another place": 0.9908}
+DICE_IN_TEXT: Final = {
+    "Dice, text": 0.88,
+    "Dice, necrotic core, text": 0.390,
+    "Dice, oedema, text": 0.688,
+    "Dice, enhancing, text": 0.653,
+}
+# Architectures of manifests to set beside each network of table 5.3.
+OURS: Final = {
+    "EfficientNetB0": {"efficientnet-b0"},
     # The paper uses both names for one network.
-    Claim("table 5.3", "ResNet50V2", 0.935, ("resnet50v2", "resnet50")),
-    Claim("table 5.3", "InceptionV3", 0.921, ("inception-v3",)),
-    Claim("table 5.3", "DenseNet121", 0.938, ("densenet121",)),
-)
-ACCURACY_IN_TEXT: Final = (Claim("text", "accuracy", 0.94), Claim("text, another place", "accuracy", 0.9908))
-DICE_IN_TEXT: Final = Claim("text", "Dice", 0.88)
-REGIONS_IN_TEXT: Final = (
-    Claim("text", "Dice, necrotic core", 0.390),
-    Claim("text", "Dice, oedema", 0.688),
-    Claim("text", "Dice, enhancing", 0.653),
-)
+    "ResNet50V2": {"resnet50v2", "resnet50"},
+    "InceptionV3": {"inception-v3"},
+    "DenseNet121": {"densenet121"},
+}
 
 
 def table_5_3(scored: Sequence[Scored]) -> str:
     """Accuracies of the paper's table 5.3, shipped classifiers of the same network beside them, the others below."""
     rows = []
-    for claim in TABLE_5_3:
-        ours = [item for item in scored if _of_network(item, claim) and item.find("accuracy")]
-        stated = [claim.what, f"{claim.value:.3f}"]
-        rows += [[*stated, *_beside(item)] for item in ours] or [[*stated, "none shipped", "", "", "", ""]]
-    others = [item for item in scored if item.find("accuracy") and not any(_of_network(item, c) for c in TABLE_5_3)]
+    left = [item for item in scored if item.find("accuracy")]
+    others = [item for item in left if not _networks(item) & set().union(*OURS.values())]
+    for network, claimed in TABLE_5_3.items():
+        stated = [network, f"{claimed:.3f}"]
+        ours = [[*stated, *_beside(item)] for item in left if _networks(item) & OURS[network]]
+        rows += ours or [[*stated, "none shipped", "", "", "", ""]]
     rows += [["none of the above", "", *_beside(item)] for item in others]
     header = ["network in the paper", "its accuracy", "here", "accuracy (95 %)", "balanced (95 %)", "split", "n"]
     return markdown_table(header, rows)
 
 
-def _of_network(item: Scored, claim: Claim) -> bool:
-    """Whether a bundle holds the claim's network, alone or side by side with others."""
-    return not set(claim.ours).isdisjoint(item.manifest.architecture.split("+"))
+def _networks(item: Scored) -> set[str]:
+    """What a bundle holds, alone or side by side."""
+    return set(item.manifest.architecture.split("+"))
 
 
 def _beside(item: Scored) -> list[str]:
@@ -110,15 +105,15 @@ class Row:
     interval: tuple[float, float] | None
     kind: Origin
 
-    @classmethod
-    def of_claim(cls, claim: Claim) -> Row:
-        """The paper gives no interval."""
-        return cls(f"{claim.what}, {claim.where}", claim.value, None, "paper")
+
+def _claimed(claims: Mapping[str, float]) -> list[Row]:
+    """The paper gives no interval."""
+    return [Row(name, value, None, "paper") for name, value in claims.items()]
 
 
 def accuracy_rows(scored: Sequence[Scored], controls: Controls | None) -> list[Row]:
     """Accuracies; controls only of a label set that a bundle has."""
-    rows = [Row.of_claim(claim) for claim in (*TABLE_5_3, *ACCURACY_IN_TEXT)]
+    rows = _claimed({f"{network}, table 5.3": value for network, value in TABLE_5_3.items()} | ACCURACY_IN_TEXT)
     for item in scored:
         for variant, metrics in (("reference", item.figures.reference), ("int8", item.figures.int8)):
             metric = next((metric for metric in metrics if metric.name == "accuracy"), None)
@@ -135,24 +130,18 @@ def accuracy_rows(scored: Sequence[Scored], controls: Controls | None) -> list[R
 
 def dice_rows(scored: Sequence[Scored], controls: Controls | None) -> list[Row]:
     """Dice: of patients where slices make a volume, else of slices with tumour; by data set and what was shown."""
-    rows = [Row.of_claim(claim) for claim in (DICE_IN_TEXT, *REGIONS_IN_TEXT)]
+    rows = _claimed(DICE_IN_TEXT)
     for item in scored:
-        if item.manifest.task == "classification":
-            continue
-        rows += [
-            Row(
-                f"{item.manifest.name.removeprefix('tumor-')}: {_dice_name(metric)}",
-                metric.value,
-                metric.interval,
-                "bundle",
-            )
-            for metric in _dice(item)
-        ]
+        if item.manifest.task != "classification":
+            bundle = item.manifest.name.removeprefix("tumor-")
+            for metric in _dice(item):
+                rows.append(Row(f"{bundle}: {_dice_name(metric)}", metric.value, metric.interval, "bundle"))
     for control in controls.segmentation if controls else ():
-        rows += [
-            Row(f"{control.name}, {metric.data_set}, any slice", metric.value, metric.interval, "control")
-            for metric in _misleading(control)
-        ]
+        for metric in control.metrics:
+            # Where empty pairs count 1: why no figure here is of that kind.
+            if metric.name.startswith("Dice of all slices"):
+                name = f"{control.name}, {metric.data_set}, any slice"
+                rows.append(Row(name, metric.value, metric.interval, "control"))
     return rows
 
 
@@ -173,11 +162,6 @@ def _dice_name(metric: Metric) -> str:
     return f"{metric.data_set}, {what}, {unit}"
 
 
-def _misleading(control: Control) -> Iterator[Metric]:
-    """The empty answer's Dice where empty pairs count 1: why no figure here is of that kind."""
-    return (metric for metric in control.metrics if metric.name.startswith("Dice of all slices"))
-
-
 def plot_rows(axes: Any, rows: Sequence[Row]) -> None:
     """One line a row: mark, interval, value."""
     for place, row in enumerate(rows):
@@ -195,8 +179,7 @@ def plot_rows(axes: Any, rows: Sequence[Row]) -> None:
             color=colour,
         )
     axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_xlim(0, 1)
+    axes.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5))
 
 
 def draw_comparison(path: Path, scored: Sequence[Scored], controls: Controls | None, split: str, table: str) -> Section:

@@ -48,16 +48,14 @@ def read_curves(run: Path, manifests: Sequence[Manifest]) -> Curves | None:
 def _plot(loss: Any, validation: Any, curves: Curves) -> None:
     images = [epoch["images"] / 1000 for epoch in curves.history]
     loss.plot(images, [epoch["loss"] for epoch in curves.history], color=GREY, marker="o", markersize=3)
-    loss.set_title(f"{curves.name}\n{f'shipped as {curves.bundle}' if curves.bundle else 'not shipped by itself'}")
-    loss.set_ylabel("training loss")
+    shipped = f"shipped as {curves.bundle}" if curves.bundle else "not shipped by itself"
+    loss.set(title=f"{curves.name}\n{shipped}", ylabel="training loss")
     loss.set_ylim(bottom=0)
     for index, name in enumerate(curves.figures):
         values = [epoch.get(name, float("nan")) for epoch in curves.history]
         colour = PALETTE[index % len(PALETTE)]
         validation.plot(images, values, color=colour, marker="o", markersize=3, label=name.replace("_", " "))
-    validation.set_ylabel("on validation")
-    validation.set_ylim(0, 1)
-    validation.set_xlabel("thousand slices shown")
+    validation.set(ylabel="on validation", ylim=(0, 1), xlabel="thousand slices shown")
     validation.legend(loc="lower right")
 
 

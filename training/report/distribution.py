@@ -55,10 +55,9 @@ def _plot(axes: Any, counts: Counter[tuple[str, str]], names: list[str], colours
     for place, total in zip(places, left, strict=True):
         axes.annotate(f"{total:,}", (total, place), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_yticks(places, [name.replace("_", " ") for name in names])
-    axes.set_xlim(0, 1.25 * max(left))
+    axes.set(xlim=(0, 1.25 * max(left)), xlabel="slices")
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("slices")
 
 
 def draw_distribution(path: Path, data: Path) -> Section:

@@ -11,13 +11,12 @@ import numpy as np
 from core.contracts.manifest import ClassificationPreprocessing
 from core.contracts.tensors import PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
-from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
 from training.config import ClassifierConfig
 from training.data.cases import BratsCases, Volume, read_volume
 from training.data.multisequence import SequenceSlice
-from training.data.outlined import lgg_rows, read_lgg
-from training.data.published import PANELS
+from training.data.outlined import LGG_SEQUENCES, lgg_rows, read_lgg
+from training.evaluation.evaluate import subject_of
 from training.evaluation.inputs import outlined_inputs, pick
 from training.evaluation.mask_figures import LGG
 from training.evaluation.masks import dice
@@ -66,16 +65,13 @@ def draw_examples(folder: Path, volume: Volume, data: Path) -> list[Section]:
 
 def answered(item: Scored, slices: Sequence[SequenceSlice]) -> list[Outlined]:
     """Slices with the mask that a segmenter's reference graph draws from T1, T1 post-contrast and FLAIR."""
-    bundle = load_bundle(item.home)
-    reference = next(file for file in bundle.manifest.files if file.variant == "reference")
-    model = OnnxModel(bundle.file_path(reference))
-    threshold = item.manifest.threshold or 0.5
-    preprocessing = item.manifest.preprocessing
+    subject = subject_of(item.home)
+    model, preprocessing = OnnxModel(subject.files["reference"]), subject.preprocessing
     assert preprocessing.kind == "segmentation"
     shown = []
-    for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*PANELS)), strict=True):
+    for source, prepared in zip(slices, outlined_inputs(slices, preprocessing.size, pick(*LGG_SEQUENCES)), strict=True):
         probability = model.run(prepared.image[None])[PROBABILITY][0, 0]
-        predicted = prepared.placement.restore(probability) >= threshold
+        predicted = prepared.placement.restore(probability) >= subject.thresholds[0]
         overlap = dice(predicted, source.mask)
         shown.append(Outlined(f"Dice {overlap:.2f}", source.sequences["flair"], source.mask, predicted))
     return shown

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
+from training.markdown import markdown_table, wrapped
 from training.report.scored import Scored, shown
-
-LINE: Final = 120
 
 
 @dataclass(frozen=True)
@@ -34,24 +31,6 @@ near-duplicates). Every figure of a bundle, and its limits, are in its `CARD.md`
         images = "\n\n".join(f"![{alt}]({name})" for name, alt in section.images.items())
         parts.append("\n\n".join(part for part in (f"## {section.title}", images, wrapped(section.text)) if part))
     return "\n\n".join(parts) + "\n"
-
-
-def wrapped(text: str) -> str:
-    """Markdown whose lines are paragraphs, items or rows, in lines of at most ``LINE`` characters but for the rows."""
-    return "\n".join(_wrapped_line(line) for line in text.split("\n"))
-
-
-def _wrapped_line(line: str) -> str:
-    if line.startswith("|"):
-        return line
-    indent = "  " if line.startswith("- ") else ""
-    return textwrap.fill(line, LINE, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
-
-
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def volume_section(item: Scored) -> Section:

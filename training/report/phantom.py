@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from training.data.archives import FloatArray, UInt8Array
@@ -25,8 +24,8 @@ GREYS: Final = {
     "flair": (0.0, 0.55, 0.06, 0.08, 0.50, 0.40, 0.80, 0.46, 0.66),
 }
 _SCALP, _SKULL, _FLUID, _CORTEX, _WHITE, _OEDEMA, _CORE, _RIM = range(1, 9)
-# Our codes of the regions: 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing.
-_REGIONS: Final = {_CORE: 1, _OEDEMA: 2, _RIM: 3}
+# Our codes of the regions by tissue: 1 necrotic or non-enhancing core, 2 oedema, 3 enhancing.
+_REGIONS: Final = np.array([0, 0, 0, 0, 0, 0, 2, 1, 3], np.uint8)
 # Voxels by which a scanner blurs, and its noise.
 _BLUR: Final = 0.7
 _NOISE: Final = 0.018
@@ -71,9 +70,6 @@ def phantom(seed: int = 0) -> Volume:
     sequences = {}
     for name, greys in GREYS.items():
         clean = ndimage.gaussian_filter(np.array(greys, np.float32)[tissues], _BLUR)
-        noise: npt.NDArray[np.float32] = generator.standard_normal(SHAPE, np.float32) * np.float32(_NOISE)
+        noise: FloatArray = generator.standard_normal(SHAPE, np.float32) * np.float32(_NOISE)
         sequences[name] = np.clip(clean + noise * head, 0, 1)
-    regions = np.zeros(SHAPE, np.uint8)
-    for tissue, region in _REGIONS.items():
-        regions[tissues == tissue] = region
-    return Volume(sequences, regions, (1.0, 1.0, 1.0))
+    return Volume(sequences, _REGIONS[tissues], (1.0, 1.0, 1.0))

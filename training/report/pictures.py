@@ -13,12 +13,10 @@ import torch
 
 from core.contracts.sequences import SEQUENCES
 from training.config import Augmentation
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray, UInt8Array
 from training.data.cases import Volume
 from training.loop.augment import augment
 from training.report.style import BLUE, ORANGE, RED, SKY, figure, legend, show_grey
-
-BoolArray = npt.NDArray[np.bool_]
 
 SEQUENCE_TITLES: Final = {"t1": "T1", "t1ce": "T1 post-contrast", "t2": "T2", "flair": "FLAIR"}
 # By region code, in the order of the legend.
@@ -56,7 +54,7 @@ def planes_through(voxels: npt.NDArray[Any], at: tuple[int, int, int]) -> dict[s
     return {"axial": voxels[:, :, z].T, "coronal": voxels[:, y, ::-1].T, "sagittal": voxels[x, :, ::-1].T}
 
 
-def _outline_regions(axes: Any, regions: npt.NDArray[np.uint8]) -> None:
+def _outline_regions(axes: Any, regions: UInt8Array) -> None:
     for code, (_, colour) in REGIONS.items():
         mask = regions == code
         if mask.any():

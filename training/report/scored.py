@@ -68,12 +68,6 @@ def shown(metric: Metric) -> str:
     return f"{metric.value:.3f}{interval}"
 
 
-def read_bundles(models: Path) -> list[tuple[Path, Manifest]]:
-    """Folder and manifest of every NAME/VERSION."""
-    paths = sorted(models.glob(f"*/*/{MANIFEST_NAME}"))
-    return [(path.parent, Manifest.model_validate_json(path.read_text())) for path in paths]
-
-
 def made_from(manifest: Manifest, run: Path) -> bool:
     """Whether the bundle holds the graph that the run exported."""
     graph = run / REFERENCE_FILE
@@ -90,10 +84,11 @@ def score_bundles(models: Path, data: Path, split: str, runs: Sequence[Path] = (
 
     Raises FileNotFoundError for data that lack the split, and BundleCorrupt.
     """
-    return [_score(home, manifest, data, split, runs) for home, manifest in read_bundles(models)]
+    return [_score(path.parent, data, split, runs) for path in sorted(models.glob(f"*/*/{MANIFEST_NAME}"))]
 
 
-def _score(home: Path, manifest: Manifest, data: Path, split: str, runs: Sequence[Path]) -> Scored:
+def _score(home: Path, data: Path, split: str, runs: Sequence[Path]) -> Scored:
+    manifest = Manifest.model_validate_json((home / MANIFEST_NAME).read_text())
     if not kind_of(manifest.task).scored_by_report:
         stated = tuple(metric for metric in manifest.metrics if metric.split == split)
         return Scored(manifest, home, Evaluate(split=split, reference=stated), home)

@@ -69,16 +69,9 @@ def legend(drawn: Figure, entries: Mapping[str, Mapping[str, Any]]) -> None:
     drawn.legend(handles=lines, loc="outside lower center", ncols=len(lines))
 
 
-def without_axes(axes: Any) -> None:
-    """Nothing but what is drawn inside: for pictures."""
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.grid(visible=False)
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-
-
 def show_grey(axes: Any, grey: Any) -> None:
-    """A slice (h, w) in [0, 1], black to white, square pixels."""
+    """A slice (h, w) in [0, 1], black to white, square pixels, and nothing around it."""
     axes.imshow(grey, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    without_axes(axes)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)

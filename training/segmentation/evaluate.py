@@ -13,6 +13,7 @@ from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import (
+    LGG_SEQUENCES,
     SEQUENCE,
     healthy_rows,
     healthy_slices,
@@ -22,7 +23,7 @@ from training.data.outlined import (
     outlined_slices,
 )
 from training.data.own import is_own
-from training.data.published import PANELS, LggTable, SlicesTable
+from training.data.published import LggTable, SlicesTable
 from training.data.samples import Sample
 from training.evaluation.evaluate import Subject, evaluate_masks
 from training.evaluation.inputs import alone, outlined_inputs, pick
@@ -38,7 +39,7 @@ Views = Mapping[str, Callable[[SequenceSlice], Mapping[str, FloatArray]]]
 # What a segmenter is shown of each published data set.
 VIEWS: Final[Mapping[str, Views]] = {
     LGG: {
-        "t1+t1ce+flair": pick(*PANELS),
+        "t1+t1ce+flair": pick(*LGG_SEQUENCES),
         "flair alone": pick("flair"),
         "t1ce alone": pick("t1ce"),
         "flair as a grey image": alone("flair"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -18,7 +18,7 @@ from training.bundle.graphs import SegmenterGraph
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
 from training.bundle.quantize import Comparison
 from training.config import SequenceDropout
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import LGG_SEQUENCES, SEQUENCE, lgg_slices, load_lgg, load_outlined, outlined_slices
 from training.evaluation.inputs import OutlinedInput, one_by_one, outlined_inputs, pick
@@ -72,25 +72,23 @@ def export_segmenter(trained: Trained, run: Path, data: Path, sizes: Sequence[in
     lgg = list(lgg_slices(data, "val"))
     single = list(one_by_one(outlined_slices(data, "val")))
     scores: dict[int, float] = {}
-    thresholds: dict[int, float] = {}
-    samples: dict[int, np.ndarray] = {}
-    for size in sorted(sizes or candidate_sizes(trained, SIZES)):
-        views = _views(lgg, single, size)
-        by_threshold = _mean_over_views(graph, views)
-        thresholds[size] = max(by_threshold, key=lambda t: by_threshold[t])
-        scores[size] = by_threshold[thresholds[size]]
-        samples[size] = np.stack([item.image for item in views[0][:: max(1, len(views[0]) // 16)]])
-    size = max(scores, key=lambda candidate: scores[candidate])
+    best: dict[int, tuple[float, FloatArray]] = {}
+    for candidate in sorted(sizes or candidate_sizes(trained, SIZES)):
+        views = _views(lgg, single, candidate)
+        threshold, scores[candidate] = max(_mean_over_views(graph, views).items(), key=itemgetter(1))
+        best[candidate] = threshold, np.stack([item.image for item in views[0][:: max(1, len(views[0]) // 16)]])
+    size = max(scores, key=scores.__getitem__)
+    threshold, sample = best[size]
     path = run / REFERENCE_FILE
-    export_graph(graph, torch.from_numpy(samples[size][:2]), path, IMAGES, OUTPUTS)
-    exact = run_batches(SegmenterGraph(trained.model), samples[size])[0]
+    export_graph(graph, torch.from_numpy(sample[:2]), path, IMAGES, OUTPUTS)
+    exact = run_batches(SegmenterGraph(trained.model), sample)[0]
     return Export(
         **trained.about(),
         size=size,
-        parity=largest_difference(graph, path, samples[size]),
-        rounding=float(np.abs(exact - run_batches(graph, samples[size])[0]).max()),
+        parity=largest_difference(graph, path, sample),
+        rounding=float(np.abs(exact - run_batches(graph, sample)[0]).max()),
         sizes={str(candidate): score for candidate, score in scores.items()},
-        threshold=thresholds[size],
+        threshold=threshold,
     )
 
 
@@ -125,7 +123,7 @@ def comparison(run: Path, data: Path, record: Export) -> Comparison:
     views = {name: inputs for name, inputs in views.items() if inputs}
     threshold = record.threshold or 0.5
 
-    def answer(name: str, inputs: list[OutlinedInput]) -> tuple[float, npt.NDArray[np.bool_]]:
+    def answer(name: str, inputs: list[OutlinedInput]) -> tuple[float, BoolArray]:
         images = np.stack([item.image for item in inputs])
         probability = OnnxModel(run / name).run_all(images, batch=4)[PROBABILITY][:, 0]
         return dice_by_threshold(list(probability), inputs, (threshold,))[threshold], probability >= threshold

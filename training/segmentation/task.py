@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from training.config import Phase, SegmenterConfig, SequenceDropout
+from training.data.archives import BoolArray, Float64Array, FloatArray, UInt8Array
 from training.data.multisequence import SequenceSlices
 from training.data.outlined import lgg_rows, load_brats, load_healthy, load_lgg, load_outlined
 from training.evaluation.masks import volumetric_dice
@@ -23,9 +24,7 @@ from training.loop.running import Origins
 from training.networks.registry import make_segmenter
 
 
-def drop_sequences(
-    present: npt.NDArray[np.bool_], settings: SequenceDropout
-) -> tuple[npt.NDArray[np.bool_], int | None]:
+def drop_sequences(present: BoolArray, settings: SequenceDropout) -> tuple[BoolArray, int | None]:
     """Which of the present sequences (4,) are shown, and which one fills all channels (None: none does)."""
     there = np.flatnonzero(present)
     if not len(there):
@@ -41,7 +40,7 @@ def drop_sequences(
     return shown, None
 
 
-def show(images: Tensor, shown: list[npt.NDArray[np.bool_]], singles: list[int | None]) -> Tensor:
+def show(images: Tensor, shown: list[BoolArray], singles: list[int | None]) -> Tensor:
     """Zero what is not shown and repeat what stands alone: (N, 4, S, S) -> (N, 4, S, S)."""
     keep = torch.from_numpy(np.stack(shown)).to(images.device)
     images = images * keep[:, :, None, None]
@@ -58,7 +57,7 @@ class Pool:
     slices: SequenceSlices
     tumour: npt.NDArray[np.intp]
     healthy: npt.NDArray[np.intp]
-    chances: npt.NDArray[np.float64]
+    chances: Float64Array
 
     @classmethod
     def of(cls, slices: SequenceSlices) -> Pool:
@@ -162,23 +161,24 @@ class SegmenterTask:
         spec = SegmentationPreprocessing(size=size)
         slices = load_lgg(self.data, "val", spec)
         patients = [row.unit for row in lgg_rows(self.data, "val")]
-        probability = predict_masks(model, slices.images, self.device)
-        scores = volumetric_dice(probability > 0.5, slices.masks > 127, patients)
-        figures = {"dice": float(np.mean(list(scores.values())))}
+
+        def mean_dice(images: UInt8Array, masks: UInt8Array, units: Sequence[str]) -> float:
+            scores = volumetric_dice(predict_masks(model, images, self.device) > 0.5, masks > 127, units)
+            return float(np.mean(list(scores.values())))
+
+        figures = {"dice": mean_dice(slices.images, slices.masks, patients)}
         if slices.present[3]:
             single = np.repeat(slices.images[:, 3:], slices.images.shape[1], axis=1)
-            alone = volumetric_dice(predict_masks(model, single, self.device) > 0.5, slices.masks > 127, patients)
-            figures["dice_single_flair"] = float(np.mean(list(alone.values())))
+            figures["dice_single_flair"] = mean_dice(single, slices.masks, patients)
         outlined = load_outlined(self.data, "val", spec)
         if len(outlined.images):
-            predicted = predict_masks(model, outlined.images, self.device) > 0.5
-            each = volumetric_dice(predicted, outlined.masks > 127, [str(row) for row in range(len(predicted))])
-            figures["dice_outlined"] = float(np.mean(list(each.values())))
+            each = [str(row) for row in range(len(outlined.images))]
+            figures["dice_outlined"] = mean_dice(outlined.images, outlined.masks, each)
         return figures
 
 
 @torch.no_grad()
-def predict_masks(model: nn.Module, images: npt.NDArray[np.uint8], device: torch.device) -> npt.NDArray[np.float32]:
+def predict_masks(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
     """Probabilities (n, S, S) for uint8 inputs (n, 4, S, S)."""
     parts = []
     for start in range(0, len(images), 32):
@@ -192,5 +192,7 @@ def segmenter_training(config: SegmenterConfig, data: Path, device: str, origins
     """The task, its encoder begun as a classifier's where one is given."""
     task = SegmenterTask(config, data, device, origins.taught())
     if origins.encoder:
+        if not hasattr(task.model, "take_encoder"):
+            raise ValueError(f"{config.architecture}: only a U-Net on an EfficientNet-Lite takes an encoder")
         task.model.take_encoder(load_trained(origins.encoder).model.state_dict())
     return task

@@ -8,31 +8,26 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
-from scipy import ndimage
 
 from core.contracts.manifest import Metric, VolumePreprocessing
 from core.contracts.sequences import SEQUENCES
 from core.contracts.tensors import PROBABILITY
+from core.imaging.components import label_components
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.volume import Spacing
 from core.runtime.sliding import Forward
 from training.bundle.onnx_files import OnnxModel
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.scans import LGG, OWN_STACKS, Scan, scans
 from training.evaluation.evaluate import Subject, evaluate_masks
-from training.evaluation.intervals import Rows, measured
+from training.evaluation.intervals import averaged
 from training.evaluation.mask_figures import volume_metrics
 from training.evaluation.masks import hausdorff95
 from training.evaluation.predictions import MaskPredictions, MaskRow
 from training.records import Evaluate
 from training.volumes.inputs import predict_volume, scan_input
 
-BoolArray = npt.NDArray[np.bool_]
-
 FLAIR_ALONE: Final = "flair alone"
-# Voxels that touch in a face, an edge or a corner belong together.
-_NEIGHBOURS: Final = np.ones((3, 3, 3), np.bool_)
 # Sets of whose voxels no size is known.
 _NOMINAL: Final = frozenset({LGG, OWN_STACKS})
 
@@ -63,7 +58,7 @@ class OperatingPoint:
 
 def without_specks(mask: BoolArray, smallest_ml: float, voxel_ml: float) -> BoolArray:
     """A mask (i, j, k) without its connected pieces of less than ``smallest_ml``."""
-    pieces, count = ndimage.label(mask, structure=_NEIGHBOURS)
+    pieces, count = label_components(mask, corners=True)
     kept = np.bincount(pieces.ravel(), minlength=count + 1) * voxel_ml >= smallest_ml
     kept[0] = False
     return np.asarray(kept[pieces])
@@ -118,19 +113,11 @@ def volume_answers(path: Path, point: OperatingPoint, data: Path, split: str) ->
 
 def region_metrics(item: MaskPredictions, split: str) -> list[Metric]:
     """Every figure with its interval over patients: view by view, region by region."""
-    keys = dict.fromkeys(zip(item.data_sets.tolist(), item.views.tolist(), strict=True))
     metrics: list[Metric] = []
-    for data_set, view in keys:
-        part = item.shown(view, data_set)
+    for data_set, view, part in item.parts():
         metrics += volume_metrics(part, view, data_set, split)
         measurable = part.only(~np.isnan(part.hausdorff))
         if len(measurable.images):
-            metrics += _distances(measurable, view, data_set, split)
+            distances = {f"Hausdorff 95 in mm, mean ({view})": measurable.hausdorff}
+            metrics += averaged(distances, measurable.patients.tolist(), data_set, split, "patients")
     return metrics
-
-
-def _distances(part: MaskPredictions, view: str, data_set: str, split: str) -> list[Metric]:
-    def figures(rows: Rows) -> dict[str, float]:
-        return {f"Hausdorff 95 in mm, mean ({view})": float(part.hausdorff[rows].mean())}
-
-    return measured(figures, part.patients.tolist(), data_set, split, "patients")

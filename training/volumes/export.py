@@ -26,7 +26,7 @@ from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
 from training.bundle.quantize import Comparison, volume_nodes
 from training.config import VolumeSegmenterConfig
-from training.data.archives import FloatArray
+from training.data.archives import BoolArray, FloatArray
 from training.data.scans import REGIONS, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.checkpoints import Trained
@@ -35,8 +35,6 @@ from training.records import INT8_FILE, REFERENCE_FILE, Export
 from training.volumes.evaluate import OperatingPoint, views_of, volume_answers, without_specks
 from training.volumes.inputs import preprocessing_of, preprocessing_of_export, scan_input
 from training.volumes.task import centre_of, cut_block, shown_sequences
-
-BoolArray = npt.NDArray[np.bool_]
 
 # Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
 _IN_PLANE: Final = (2, 3)
@@ -86,13 +84,10 @@ def mean_dice(answers: Sequence[Answer], region: int, threshold: float, smallest
 
 def choose_thresholds(answers: Sequence[Answer]) -> tuple[float, ...]:
     """For each region the one with the best mean Dice."""
-    chosen = []
-    for region in range(len(REGIONS)):
-        if any(region < len(answer.true) for answer in answers):
-            scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
-            chosen.append(max(scores, key=lambda threshold: scores[threshold]))
-        else:
-            chosen.append(USUAL_THRESHOLD)
+    chosen = [USUAL_THRESHOLD] * len(REGIONS)
+    for region in range(max(len(answer.true) for answer in answers)):
+        scores = {threshold: mean_dice(answers, region, threshold) for threshold in THRESHOLDS}
+        chosen[region] = max(scores, key=scores.__getitem__)
     return tuple(chosen)
 
 
@@ -136,13 +131,9 @@ def _example(data: Path, point: OperatingPoint) -> FloatArray:
     (scan, *_) = scans(data, "val")
     labelled = scan.read()
     tensor = scan_input(labelled, tuple(labelled.sequences), point.preprocessing).tensor
-    example = np.zeros(_several(point.preprocessing), np.float32)
-    for block, share in zip(example, (0, 4), strict=False):
-        starts = [side // share if share else 0 for side in block.shape[1:]]
-        cut = tuple(slice(start, start + side) for start, side in zip(starts, block.shape[1:], strict=True))
-        part = tensor[(slice(None), *cut)]
-        block[(slice(None), *(slice(0, size) for size in part.shape[1:]))] = part
-    return example
+    count, _, *(i, j, k) = _several(point.preprocessing)
+    sides = np.array([i, j, k])
+    return np.stack([cut_block(tensor, sides // 2 + number * (sides // 4), (i, j, k)) for number in range(count)])
 
 
 def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:

@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
-
 from core.contracts.manifest import VolumePreprocessing
 from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.volume_transforms import PreparedVolume, VolumeSpec, prepare_volume
@@ -16,7 +13,6 @@ from training.data.archives import FloatArray
 from training.data.scans import LabelledScan
 from training.records import Export
 
-BoolArray = npt.NDArray[np.bool_]
 # Share of a window's side by which neighbours overlap at least.
 OVERLAP: Final = 0.5
 # Windows that a graph is shown at once where it is shown columns.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from core.contracts.sequences import SEQUENCES
 from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.imaging.volume import Shape
 from training.config import Phase, VolumeDropout, VolumeSegmenterConfig
-from training.data.archives import FloatArray, UInt8Array
+from training.data.archives import BoolArray, FloatArray, UInt8Array
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
 from training.loop.augment import change_greys
@@ -31,7 +32,7 @@ _VALIDATION_OVERLAP = 0.0
 _BEYOND = 16
 
 
-def shown_sequences(present: npt.NDArray[np.bool_], settings: VolumeDropout) -> npt.NDArray[np.bool_]:
+def shown_sequences(present: BoolArray, settings: VolumeDropout) -> BoolArray:
     """Which of the present sequences (4,) are shown, one at least where there is one."""
     there = np.flatnonzero(present)
     if len(there) < 2:
@@ -50,9 +51,9 @@ def shown_sequences(present: npt.NDArray[np.bool_], settings: VolumeDropout) -> 
     return shown
 
 
-def cut_block(volume: UInt8Array, centre: npt.NDArray[np.intp], shape: Shape) -> UInt8Array:
+def cut_block(volume: npt.NDArray[Any], centre: npt.NDArray[np.intp], shape: Shape) -> npt.NDArray[Any]:
     """(C, *shape) around a voxel of a volume (C, i, j, k); 0 beyond it."""
-    block = np.zeros((len(volume), *shape), np.uint8)
+    block = np.zeros((len(volume), *shape), volume.dtype)
     start = centre - np.floor_divide(shape, 2)
     low, high = np.maximum(start, 0), np.minimum(start + shape, volume.shape[1:])
     high = np.maximum(low, high)
@@ -116,7 +117,7 @@ class VolumeSegmenterTask:
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 
-    def patch(self, window: Shape) -> tuple[UInt8Array, npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def patch(self, window: Shape) -> tuple[UInt8Array, BoolArray, BoolArray]:
         """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); regions known (3,)."""
         scan = self.training.draw(self.config.regions_share)
         centre = centre_of(scan, window, self.config.tumour_share)

@@ -153,12 +153,12 @@ _OUTLINED: Final = json_answer(
     "the mask (0 or 255); `image/png; profile=overlay` is the image with the border in red; "
     "`image/png; profile=image` is the image alone, in grey, for programs that cannot show the file themselves.",
     Segmentation(
-        size=(4, 5),
+        size=(8, 8),
         tumor_pixels=4,
         area_mm2=3.52,
-        mask=CocoRle(size=(4, 5), counts="52229"),
-        contours=(((1, 1), (1, 2), (2, 2), (2, 1)),),
-        bounding_box=(1, 1, 2, 2),
+        mask=CocoRle(size=(8, 8), counts="b0260n0"),
+        contours=(((2, 2), (2, 3), (3, 3), (3, 2)),),
+        bounding_box=(2, 2, 2, 2),
         max_probability=0.97,
         threshold=0.5,
         sequences=("flair",),

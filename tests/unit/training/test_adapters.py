@@ -127,7 +127,6 @@ def test_figshare_structs_are_turned_and_named(tmp_path: Path) -> None:
 
 
 def test_a_mat_file_without_the_struct_is_named(tmp_path: Path) -> None:
-    pytest.importorskip("h5py", reason="h5py comes with training/requirements.txt")
     (tmp_path / "1.mat").write_bytes(b"MATLAB 5.0 MAT-file")
     with pytest.raises(ValueError, match=r"1\.mat.*cjdata"):
         _ = only(tmp_path, "Figshare .mat").samples

@@ -12,7 +12,7 @@ from core.imaging.preparation.transforms import prepare_classification, prepare_
 from tests.support.layouts import head, save, write_brats, write_kaggle_3m, write_mat
 from training.data.labelled import load_slices, read_greys, slice_rows
 from training.data.outlined import lgg_rows, lgg_slices, load_lgg, load_outlined, outlined_rows
-from training.data.own import own_data
+from training.data.own import labels_in, own_data
 from training.data.samples import SPLITS_FILE, write_splits
 
 LABELS = ("glioma", "no_tumor")
@@ -53,6 +53,14 @@ def test_equal_names_in_two_folders_are_two_caches(tmp_path: Path, in_workspace:
     one, two = (load_slices(tmp_path / name, "train", spec, LABELS) for name in ("one", "two"))
     assert [row.image for row in one.rows] == [row.image for row in two.rows]
     assert not np.array_equal(one.images, two.images)
+
+
+def test_a_folder_names_its_labels_the_usual_ones_first(tmp_path: Path, data: Path) -> None:
+    usual = ("glioma", "meningioma", "no_tumor")
+    for number, name in enumerate(("abscess", "Cyst", "healthy", "glioma")):
+        save(head(number), tmp_path / name / f"patient-{number}" / "slice.png")
+    assert labels_in(tmp_path, usual) == ("glioma", "no_tumor", "abscess", "cyst")
+    assert labels_in(data, usual) == usual
 
 
 def test_a_folder_without_the_split_says_what_to_run(tmp_path: Path) -> None:

@@ -9,25 +9,22 @@ from typing import Any, get_args
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch import nn
+from torch.nn import functional
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from torch import nn  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from core.contracts.tensors import PROBABILITY, TENSORS  # noqa: E402
-from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph, SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import (  # noqa: E402
+from core.contracts.tensors import PROBABILITY, TENSORS
+from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph, SegmenterGraph
+from training.bundle.onnx_files import (
     OnnxModel,
     export_graph,
     fold_normalisation,
     half_weights,
     largest_difference,
 )
-from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName  # noqa: E402
-from training.networks.classifiers import Classifier  # noqa: E402
-from training.networks.registry import (  # noqa: E402
+from training.config import ClassifierName, PretrainedName, PretrainedSegmenterName, SegmenterName
+from training.networks.classifiers import Classifier
+from training.networks.registry import (
     CLASSIFIERS,
     SEGMENTERS,
     TITLES,
@@ -35,8 +32,8 @@ from training.networks.registry import (  # noqa: E402
     build_classifier,
     title,
 )
-from training.networks.unet import AttentionGate, UNet  # noqa: E402
-from training.paper.segmenters import FCN8s, PSPNet, bilinear_upsampling, pooling_matrix  # noqa: E402
+from training.networks.unet import AttentionGate, UNet
+from training.paper.segmenters import FCN8s, PSPNet, bilinear_upsampling, pooling_matrix
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -18,9 +18,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from tests.support.layouts import UInt8Array, head, save, write_kaggle_3m
-from training.audit.duplicates import UnionFind, difference_hash, exact_copies, fingerprints, group_names, near_copies
+from training.audit.duplicates import Copies, difference_hash, exact_copies, fingerprints, group_names, near_copies
 from training.audit.findings import audit
-from training.commands.audit import audit_command
+from training.commands.data import audit_command
 from training.data.archives import FloatArray
 from training.data.samples import SPLITS, Pixels, Sample
 
@@ -188,14 +188,13 @@ def test_patients_and_copies_chain_into_one_group() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 19), st.integers(0, 19)), max_size=30))
-def test_union_find_makes_the_connected_components(links: list[tuple[int, int]]) -> None:
-    union = UnionFind(20)
-    for link in links:
-        union.join(*link)
+def test_groups_are_the_connected_components(links: list[tuple[int, int]]) -> None:
+    samples = [Sample(f"{index:02}", ("image",), "x") for index in range(20)]
+    groups = group_names(samples, [Copies(first, second, "near") for first, second in links])
     reached = np.eye(20, dtype=bool)
     for first, second in links:
         reached[first, second] = reached[second, first] = True
     for _ in range(5):
         reached = reached @ reached
     for first in range(20):
-        assert union.find(first) == int(np.flatnonzero(reached[first])[0])
+        assert groups[first] == samples[int(np.flatnonzero(reached[first])[0])].name

@@ -5,13 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+import torch
+from torch import Tensor
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor  # noqa: E402
-
-from training.config import Augmentation  # noqa: E402
-from training.loop.augment import augment, bias_field, black_border, change_greys, resample  # noqa: E402
+from training.config import Augmentation
+from training.loop.augment import augment, bias_field, black_border, change_greys, resample
 
 STILL = Augmentation(rotation_deg=0, zoom=(1, 1), shift=0, flip=0, gamma=0, brightness=0, noise=0)
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from tests.support.runs import write_run  # noqa: E402
-from training.config import SegmenterConfig  # noqa: E402
-from training.loop.checkpoints import average, load_trained  # noqa: E402
+from tests.support.runs import write_run
+from training.config import SegmenterConfig
+from training.loop.checkpoints import average, load_trained
 
 SMALL = SegmenterConfig(width=4)
 

@@ -11,16 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("monai")
-
-from benchmarks.volumes_torch import choose, infer, random_network  # noqa: E402
-from core.contracts.manifest import VolumePreprocessing  # noqa: E402
-from training.bundle.onnx_files import OnnxModel  # noqa: E402
-from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
-from training.loop.trainer import CHECKPOINT  # noqa: E402
-from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
+from benchmarks.volumes_torch import choose, infer, random_network
+from core.contracts.manifest import VolumePreprocessing
+from training.bundle.onnx_files import OnnxModel
+from training.config import Phase, ScheduleConfig, VolumeSegmenterConfig
+from training.loop.trainer import CHECKPOINT
+from training.networks.slices_in_volume import SlicesInVolume
 
 ROOT = Path(__file__).parents[3]
 WINDOW = (32, 48, 16)

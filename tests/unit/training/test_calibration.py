@@ -5,9 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
-
 from scipy.special import softmax
 
 from training.classification.calibration import (
@@ -35,6 +32,13 @@ def test_the_temperature_undoes_over_and_underconfidence(sharpness: float) -> No
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(sharpness, rel=0.1)
     assert negative_log_likelihood(logits / temperature, labels) <= negative_log_likelihood(logits, labels) + 1e-9
+
+
+def test_answers_that_are_all_right_keep_their_temperature() -> None:
+    logits = np.array([[0.4, 0.1], [0.2, 0.3]], np.float32)
+    assert fit_temperature(logits, np.array([0, 1])) == 1.0
+    # One that is wrong tells how sure the others may be.
+    assert fit_temperature(logits, np.array([0, 0])) > 0.05
 
 
 def test_prediction_sets_hold_the_truth_as_often_as_promised() -> None:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 from core.contracts.manifest import Metric
 from training.bundle.bundle import caveats
 from training.records import Evaluate, Export

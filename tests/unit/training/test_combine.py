@@ -9,26 +9,23 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from torch import nn  # noqa: E402
-
-from core.contracts.manifest import Manifest  # noqa: E402
-from core.contracts.tensors import TENSORS  # noqa: E402
-from tests.fixtures.models import classifier_manifest, describe  # noqa: E402
-from tests.support.runs import write_run  # noqa: E402
-from training.bundle.combine import combine, load_member  # noqa: E402
-from training.bundle.graphs import ClassifierGraph, FeatureSpace  # noqa: E402
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.bundle.quantize import NothingToGainError, all_float, float_parts, quantise_run  # noqa: E402
-from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
-from training.networks.classifiers import Classifier  # noqa: E402
-from training.networks.registry import make_classifier  # noqa: E402
-from training.networks.together import SideBySide  # noqa: E402
-from training.records import INT8_FILE, REFERENCE_FILE, Export  # noqa: E402
+from core.contracts.manifest import Manifest
+from core.contracts.tensors import TENSORS
+from tests.fixtures.models import classifier_manifest, describe
+from tests.support.runs import write_run
+from training.bundle.combine import combine, load_member
+from training.bundle.graphs import ClassifierGraph, FeatureSpace
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
+from training.bundle.quantize import NothingToGainError, all_float, float_parts, quantise_run
+from training.config import ClassifierConfig, ClassifierName, Phase, ScheduleConfig
+from training.loop.checkpoints import load_trained
+from training.networks.classifiers import Classifier
+from training.networks.registry import make_classifier
+from training.networks.together import SideBySide
+from training.records import INT8_FILE, REFERENCE_FILE, Export
 
 SIZE = 64
 LABELS = ClassifierConfig().labels

@@ -111,7 +111,8 @@ def test_an_interrupted_build_is_not_taken_for_a_cache(in_workspace: Path) -> No
 
 
 def test_brats_slices_face_upwards(tmp_path: Path) -> None:
-    nib = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
+    import nibabel as nib
+
     from training.data.outlined import brats_cases, brats_slices
 
     case = tmp_path / "brats" / "case"

@@ -6,15 +6,13 @@ import copy
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from tests.support.bright_half import SCHEDULE, BrightHalf  # noqa: E402
-from training.config import ScheduleConfig  # noqa: E402
-from training.loop.trainer import Trainer  # noqa: E402
-from training.networks.depthwise import depthwise_in_float32  # noqa: E402
+from tests.support.bright_half import SCHEDULE, BrightHalf
+from training.config import ScheduleConfig
+from training.loop.trainer import Trainer
+from training.networks.depthwise import depthwise_in_float32
 
 
 class Seen(nn.Module):

@@ -23,25 +23,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from typer.testing import CliRunner  # noqa: E402
-
-from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing  # noqa: E402
-from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification, prepare_segmentation  # noqa: E402
-from core.runtime.bundle import load_bundle  # noqa: E402
-from training import cli  # noqa: E402
-from training.bundle import quantize  # noqa: E402
-from training.bundle.onnx_files import OnnxModel  # noqa: E402
-from training.classification import export as classifier_export  # noqa: E402
-from training.data.labelled import read_greys  # noqa: E402
-from training.data.outlined import outlined_rows  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
-from training.loop.trainer import CHECKPOINT  # noqa: E402
-from training.records import REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.segmentation import export as segmenter_export  # noqa: E402
+from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
+from core.imaging.preparation.transforms import ANY_SEQUENCE, prepare_classification, prepare_segmentation
+from core.runtime.bundle import load_bundle
+from training import cli
+from training.bundle import quantize
+from training.bundle.onnx_files import OnnxModel
+from training.classification import export as classifier_export
+from training.data.labelled import read_greys
+from training.data.outlined import outlined_rows
+from training.loop.checkpoints import load_trained
+from training.loop.trainer import CHECKPOINT
+from training.records import REFERENCE_FILE, Evaluate, Export
+from training.segmentation import export as segmenter_export
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

@@ -9,8 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
-
 from training.evaluation.intervals import compare, mcnemar
 from training.evaluation.mask_figures import count_masks
 from training.evaluation.masks import volumetric_dice

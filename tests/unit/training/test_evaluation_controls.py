@@ -7,26 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("sklearn", reason="scikit-learn comes with training/requirements.txt")
-
 import typer
 from typer.testing import CliRunner
 
-from training.commands.controls import controls_command
+from training.commands.data import controls_command
 from training.data.labelled import Slices
 from training.data.samples import Sample
 from training.evaluation.controls import (
     SHORTCUTS,
     Controls,
     classification_control,
-    frame,
     nearest_neighbour,
+    outermost,
     run_controls,
     support_vectors,
-    whole,
-    without_centre,
 )
 
 BY_NAME = {shortcut.name: shortcut for shortcut in SHORTCUTS}
@@ -56,11 +50,12 @@ def accuracy_of(name: str, *, in_frame: bool) -> float:
 def test_what_each_control_sees() -> None:
     pixels = np.arange(64 * 64, dtype=np.int64).reshape(1, 64, 64) % 256
     thumbnails = pixels.astype(np.uint8)
-    assert whole(thumbnails).shape == (1, 4096)
+    assert outermost(thumbnails, BY_NAME["RBF-SVM"].width).shape == (1, 4096)
     # 64 x 64 less the middle 60 x 60, and less the middle 48 x 48.
-    assert frame(thumbnails).shape == (1, 4096 - 3600)
-    assert without_centre(thumbnails).shape == (1, 4096 - 2304)
-    assert frame(thumbnails)[0, :128].tolist() == pytest.approx((pixels[0, :2].ravel() / 255).tolist())
+    frame = outermost(thumbnails, BY_NAME["frame only, as prepared"].width)
+    assert frame.shape == (1, 4096 - 3600)
+    assert outermost(thumbnails, BY_NAME["centre masked"].width).shape == (1, 4096 - 2304)
+    assert frame[0, :128].tolist() == pytest.approx((pixels[0, :2].ravel() / 255).tolist())
 
 
 @pytest.mark.parametrize("name", ["frame only, as published", "frame only, as prepared", "centre masked"])

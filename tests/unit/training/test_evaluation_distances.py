@@ -8,9 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
-pytest.importorskip("scipy", reason="scipy comes with training/requirements.txt")
-
 from scipy.ndimage import binary_erosion
 from scipy.spatial.distance import cdist
 

@@ -28,7 +28,7 @@ from training.evaluation.rates import (
 
 
 def iou(predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_]) -> float:
-    return iou_of_counts(int(predicted.sum()), int(true.sum()), int((predicted & true).sum()))
+    return float(iou_of_counts(predicted.sum(), true.sum(), (predicted & true).sum()))
 
 
 # Rows are the truth: 6 slices of class 0, 6 of class 1, 4 of class 2.
@@ -111,17 +111,18 @@ def test_two_masks() -> None:
     predicted = np.zeros((4, 4), bool)
     predicted[0, 1:] = predicted[1, :3] = True
     # 16 pixels; truth 5, answer 6. Common are (0, 1), (0, 2), (0, 3) and (1, 0): TP 4, FP 2, FN 1, TN 9.
-    counts = Counts.of_masks(predicted, true)
-    assert [int(count) for count in (counts.tp, counts.fp, counts.fn, counts.tn)] == [4, 2, 1, 9]
     # Dice = DSC = SI = 2 x 4 / (8 + 2 + 1), IoU = 4 / (4 + 2 + 1)
     assert dice(predicted, true) == 8 / 11
     assert iou(predicted, true) == 4 / 7
-    # SEN 4 / 5, SPE 9 / 11, precision 4 / 6, ACC 13 / 16, and F1 of the pixels is Dice
-    assert counts.recall == 4 / 5
-    assert counts.specificity == 9 / 11
-    assert counts.precision == 4 / 6
-    assert counts.accuracy == 13 / 16
-    assert counts.f1 == dice(predicted, true)
+    # Of tumour as a class of pixels SEN is 4 / 5, SPE 9 / 11, precision 4 / 6, ACC 13 / 16, and F1 is Dice.
+    matrix = confusion_matrix(predicted.astype(np.int64).ravel(), true.astype(np.int64).ravel(), 2)
+    np.testing.assert_array_equal(matrix, [[9, 2], [1, 4]])
+    counts = Counts.of_confusion(matrix)
+    assert counts.recall[1] == 4 / 5
+    assert counts.specificity[1] == 9 / 11
+    assert counts.precision[1] == 4 / 6
+    assert counts.accuracy[1] == 13 / 16
+    assert counts.f1[1] == dice(predicted, true)
 
 
 def test_empty_masks() -> None:
@@ -199,7 +200,8 @@ def test_dice_follows_from_iou(seed: int) -> None:
     )
 )
 def test_area_is_what_scikit_learn_says_and_turns_round(items: list[tuple[float, bool]]) -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with training/requirements.txt")
+    from sklearn import metrics
+
     scores, positive = np.array([score for score, _ in items]), np.array([kind for _, kind in items])
     area = area_under_roc(scores, positive)
     assert area == pytest.approx(metrics.roc_auc_score(positive, scores))
@@ -208,7 +210,8 @@ def test_area_is_what_scikit_learn_says_and_turns_round(items: list[tuple[float,
 
 @given(st.integers(0, 10_000))
 def test_rates_are_what_scikit_learn_says(seed: int) -> None:
-    metrics = pytest.importorskip("sklearn.metrics", reason="scikit-learn comes with training/requirements.txt")
+    from sklearn import metrics
+
     generator = np.random.default_rng(seed)
     true = np.concatenate([np.arange(4), generator.integers(0, 4, 20)])
     predicted = generator.integers(0, 4, 24)

@@ -7,11 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 from scipy.special import softmax

@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 
 import pytest
+import torch
+from torch import Tensor
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor  # noqa: E402
-
-from training.loop.losses import evidence_loss  # noqa: E402
+from training.loop.losses import evidence_loss
 
 LABELS = torch.tensor([[0.0, 1.0]])
 

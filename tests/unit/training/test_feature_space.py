@@ -5,10 +5,6 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
 import torch
 
 from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace

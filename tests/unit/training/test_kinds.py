@@ -6,9 +6,6 @@ from typing import get_args
 
 import pytest
 
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.contracts.tensors import TENSORS
 from training.config import ClassifierConfig
@@ -39,7 +36,7 @@ def test_what_is_told_apart() -> None:
 
 def test_titles_name_the_network() -> None:
     title = kind_named("classifier").title({"architecture": "resnet50+vgg16"})
-    assert title == "Brain tumour classifier for single MR slices (ResNet50 and VGG16)"
+    assert title == "Classifier of single slices (ResNet50 and VGG16)"
     segmenter = kind_named("segmenter")
     assert segmenter.manifest_architecture("unet") == "unet-16-256"
     assert segmenter.manifest_architecture("pspnet") == "pspnet"

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 from scipy.special import softmax
 
 from core.runtime.bundle import find_bundles
 from tests.fixtures.models import SIX_LABELS, classifier_network
-from training.bundle.bundle import bundle_run
+from training.bundle.bundle import Made, bundle_run
+from training.bundle.card import render_card
+from training.bundle.label_set import add_label_set
 from training.bundle.onnx_files import OnnxModel
 from training.classification.label_sets import LabelSets, calibrate_label_sets
 from training.evaluation.inputs import labelled_inputs
+from training.recipe import read_recipe
 from training.records import Evaluate, Export
 
 
@@ -67,7 +67,8 @@ def test_the_bundles_share_the_file(data: Path, tmp_path: Path) -> None:
     (run / "tumor-classifier").mkdir()
     figures = Evaluate(split="val", reference=())
     figures.write(run / "tumor-classifier")
-    folders = bundle_run(run, tmp_path / "models", "3")
+    made = Made(read_recipe("tumor-classifier"), "tumor-classifier", version="3")
+    folders = bundle_run(run, tmp_path / "models", made)
     assert [folder.relative_to(tmp_path / "models").as_posix() for folder in folders] == [
         "tumor-classifier/3",
         "tumor-classifier-6/3",
@@ -87,13 +88,34 @@ def test_the_bundles_share_the_file(data: Path, tmp_path: Path) -> None:
 def test_one_set_alone_holds_the_file_itself(data: Path, tmp_path: Path) -> None:
     run = exported(tmp_path / "run")
     calibrate_label_sets(run, data)
-    (folder,) = bundle_run(run, tmp_path / "models", "3", "tumor-classifier-6")
+    (folder,) = bundle_run(run, tmp_path / "models", Made(version="3"), "tumor-classifier-6")
     assert folder == tmp_path / "models" / "tumor-classifier-6" / "3"
     (six,) = find_bundles(tmp_path / "models", "classification")
     assert (six.manifest.name, six.manifest.files[0].bundle) == ("tumor-classifier-6", None)
     assert six.manifest.labels == SIX_LABELS
     with pytest.raises(ValueError, match="label set tumor-classifier-9"):
-        bundle_run(run, tmp_path / "models", "3", "tumor-classifier-9")
+        bundle_run(run, tmp_path / "models", Made(version="3"), "tumor-classifier-9")
+
+
+def test_a_set_is_added_to_a_bundle_that_is_there(data: Path, in_workspace: Path, tmp_path: Path) -> None:
+    run = exported(tmp_path / "run")
+    calibrate_label_sets(run, data)
+    models = tmp_path / "models"
+    _, of = bundle_run(run, models, Made(read_recipe("tumor-classifier"), "tumor-classifier"))
+    folder = add_label_set("pituitary-or-not", "2", of, ("pituitary", "no_tumor"), data, "test")
+    assert folder == models / "pituitary-or-not" / "2"
+    found = {bundle.manifest.name: bundle.manifest for bundle in find_bundles(models, "classification")}
+    added = found["pituitary-or-not"]
+    # The files are named where they lie, which is not where it was added.
+    assert added.files[0].bundle == "tumor-classifier/1"
+    assert (added.labels, added.label_indices) == (("pituitary", "no_tumor"), (2, 3))
+    assert added.calibration != found["tumor-classifier-6"].calibration
+    assert {(metric.split, metric.count) for metric in added.metrics if metric.name == "accuracy"} >= {("test", 6)}
+    card = (folder / "CARD.md").read_text()
+    assert card == render_card(folder)
+    assert "six classes (ResNet50): pituitary, no_tumor" in card.splitlines()[0]
+    with pytest.raises(ValueError, match=r"two or more labels .* of: glioma"):
+        add_label_set("other", "1", of, ("pituitary", "cyst"), data, "val")
 
 
 def test_a_graph_of_four_logits_has_one_set(data: Path, tmp_path: Path) -> None:

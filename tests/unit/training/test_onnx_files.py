@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-onnx = pytest.importorskip("onnx")
-
-from torch import nn  # noqa: E402
-
-from core.contracts.tensors import TENSORS  # noqa: E402
-from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace, SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import (  # noqa: E402
+from core.contracts.tensors import TENSORS
+from training.bundle.graphs import WHITENED_DIMENSIONS, ClassifierGraph, FeatureSpace, SegmenterGraph
+from training.bundle.onnx_files import (
     OnnxModel,
     export_graph,
     fold_normalisation,
@@ -23,8 +21,8 @@ from training.bundle.onnx_files import (  # noqa: E402
     largest_difference,
     store_bytes,
 )
-from training.networks.classifiers import ResNetClassifier  # noqa: E402
-from training.networks.unet import UNet  # noqa: E402
+from training.networks.classifiers import ResNetClassifier
+from training.networks.unet import UNet
 
 # Channels that a ResNet50 pools.
 FEATURES = 2048

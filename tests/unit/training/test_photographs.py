@@ -5,16 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch.nn import functional
 
-torch = pytest.importorskip("torch")
-onnx = pytest.importorskip("onnx")
-
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
-from torch.nn import functional  # noqa: E402
-
-from training.networks.classifiers import DEVIATION, MEAN, ResNetClassifier  # noqa: E402
-from training.networks.starts import fill, photograph_weights  # noqa: E402
+from training.networks.classifiers import DEVIATION, MEAN, ResNetClassifier
+from training.networks.starts import fill, photograph_weights
 
 BLOCKS = (3, 4, 6, 3)
 

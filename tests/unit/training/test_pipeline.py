@@ -8,10 +8,6 @@ import re
 from pathlib import Path
 
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
 from typer.testing import CliRunner
 
 from core.runtime.bundle import load_bundle

@@ -7,18 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from training.classification.task import ClassifierTask, class_weights, label_shares  # noqa: E402
-from training.config import Augmentation, ClassifierConfig, Phase, SegmenterConfig  # noqa: E402
-from training.loop.augment import resample  # noqa: E402
-from training.loop.losses import soft_dice_loss  # noqa: E402
-from training.loop.schedule import learning_rate_at  # noqa: E402
-from training.loop.trainer import Trainer  # noqa: E402
-from training.paper.presets import paper_classifier, paper_segmenter  # noqa: E402
-from training.segmentation.task import SegmenterTask  # noqa: E402
+from training.classification.task import ClassifierTask, class_weights, label_shares
+from training.config import Augmentation, ClassifierConfig, Phase, SegmenterConfig
+from training.loop.augment import resample
+from training.loop.losses import soft_dice_loss
+from training.loop.schedule import learning_rate_at
+from training.loop.trainer import Trainer
+from training.paper.presets import paper_classifier, paper_segmenter
+from training.segmentation.task import SegmenterTask
 
 STILL = Augmentation(rotation_deg=0, zoom=(1, 1), shift=0, flip=0, gamma=0, brightness=0, noise=0)
 TINY = ClassifierConfig(width=8, multitask=True, class_weights=True)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+import onnx
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("efficientnet_lite_pytorch")
-
-import numpy as np  # noqa: E402
-import onnx  # noqa: E402
-
-from core.contracts.tensors import TENSORS  # noqa: E402
-from training.bundle.graphs import SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.bundle.quantize import ATTEMPTS, float_nodes, float_parts, passes, quantise  # noqa: E402
-from training.networks.lite import LiteUNet  # noqa: E402
+from core.contracts.tensors import TENSORS
+from training.bundle.graphs import SegmenterGraph
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
+from training.bundle.quantize import ATTEMPTS, float_nodes, float_parts, passes, quantise
+from training.networks.lite import LiteUNet
 
 SIZE = 64
 

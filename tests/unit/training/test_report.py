@@ -9,10 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("matplotlib", reason="matplotlib comes with training/requirements.txt")
-
 import torch
 import typer
 from matplotlib.figure import Figure
@@ -28,7 +24,7 @@ from training.evaluation.masks import dice
 from training.evaluation.predictions import ClassPredictions
 from training.evaluation.rates import area_under_roc
 from training.records import Evaluate
-from training.report.answers import plot_confusion, plot_reliability, plot_roc, roc_points
+from training.report.answers import plot_confusion, plot_reliability, plot_roc
 from training.report.assemble import draw_patients
 from training.report.chart import BEGIN, END, Row, accuracy_rows, dice_rows, fill, plot_rows, table_5_3
 from training.report.distribution import class_counts, draw_distribution, outlined_counts
@@ -103,15 +99,24 @@ def test_the_confusion_matrix_shows_the_counts() -> None:
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("answer", "truth")
 
 
+def roc_line(scores: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """False-positive and true-positive rates (2, m) that are drawn of the first class."""
+    item = predictions(truth=np.where(positive, 0, 1).tolist(), answers=[0] * len(scores))
+    probabilities = np.stack([scores, 1 - scores, np.zeros(len(scores))], axis=1)
+    axes = Figure().subplots()
+    plot_roc(axes, replace(item, probabilities=probabilities))
+    return np.array(axes.lines[0].get_data())
+
+
 def test_the_roc_curve_by_hand() -> None:
     """Scores 0.9+ 0.8- 0.7+ 0.7- 0.1-: one threshold for the tie."""
     scores, positive = np.array([0.7, 0.9, 0.1, 0.8, 0.7]), np.array([True, True, False, False, False])
-    alarms, hits = roc_points(scores, positive)
+    alarms, hits = roc_line(scores, positive)
     np.testing.assert_allclose(alarms, [0, 0, 1 / 3, 2 / 3, 1])
     np.testing.assert_allclose(hits, [0, 0.5, 0.5, 1, 1])
     generator = np.random.default_rng(1)
     scores, positive = generator.integers(0, 9, 80) / 9, generator.random(80) < 0.4
-    alarms, hits = roc_points(scores, positive)
+    alarms, hits = roc_line(scores, positive)
     assert np.trapezoid(hits, alarms) == pytest.approx(area_under_roc(scores, positive))
 
 

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-
-from torch import Tensor, nn  # noqa: E402
-
-from training.bundle.graphs import SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.networks.classifiers import ResNetClassifier  # noqa: E402
-from training.networks.starts import restore  # noqa: E402
-from training.networks.unet import UNet  # noqa: E402
+from training.bundle.graphs import SegmenterGraph
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
+from training.networks.classifiers import ResNetClassifier
+from training.networks.starts import restore
+from training.networks.unet import UNet
 
 
 def used(model: nn.Module, images: Tensor) -> nn.Module:

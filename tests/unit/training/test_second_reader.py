@@ -8,24 +8,21 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-pytest.importorskip("monai", reason="monai comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from core.contracts.manifest import Manifest  # noqa: E402
-from core.contracts.tensors import TENSORS  # noqa: E402
-from tests.fixtures.models import describe, segmenter_manifest  # noqa: E402
-from tests.support.runs import write_run  # noqa: E402
-from training.bundle.combine import second_reader  # noqa: E402
-from training.bundle.graphs import SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights  # noqa: E402
-from training.bundle.quantize import ATTEMPTS, quantise  # noqa: E402
-from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig  # noqa: E402
-from training.loop.checkpoints import load_trained  # noqa: E402
-from training.networks.together import SecondReader, shows_all  # noqa: E402
-from training.networks.unet import UNet  # noqa: E402
+from core.contracts.manifest import Manifest
+from core.contracts.tensors import TENSORS
+from tests.fixtures.models import describe, segmenter_manifest
+from tests.support.runs import write_run
+from training.bundle.combine import second_reader
+from training.bundle.graphs import SegmenterGraph
+from training.bundle.onnx_files import OnnxModel, branches, export_graph, fold_normalisation, graphs, half_weights
+from training.bundle.quantize import ATTEMPTS, quantise
+from training.config import ClassifierConfig, Phase, ScheduleConfig, SegmenterConfig
+from training.loop.checkpoints import load_trained
+from training.networks.together import SecondReader, shows_all
+from training.networks.unet import UNet
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 

@@ -6,15 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from training.config import Mixture, Phase, SegmenterConfig, SequenceDropout  # noqa: E402
-from training.data.multisequence import SequenceSlices  # noqa: E402
-from training.loop.losses import mask_loss, soft_dice_loss  # noqa: E402
-from training.segmentation.task import Pool, SegmenterTask, drop_sequences, show  # noqa: E402
+from training.config import Mixture, Phase, SegmenterConfig, SequenceDropout
+from training.data.multisequence import SequenceSlices
+from training.loop.losses import mask_loss, soft_dice_loss
+from training.segmentation.task import Pool, SegmenterTask, drop_sequences, show
 
 THREE = np.array([True, True, False, True])
 

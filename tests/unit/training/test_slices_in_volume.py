@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from core.contracts.tensors import TENSORS  # noqa: E402
-from training.bundle.graphs import ColumnGraph, SegmenterGraph  # noqa: E402
-from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights  # noqa: E402
-from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked  # noqa: E402  # noqa: E402
-from training.networks.starts import restore  # noqa: E402
-from training.networks.unet import UNet  # noqa: E402
+from core.contracts.tensors import TENSORS
+from tests.support.runs import write_run
+from training.bundle.graphs import ColumnGraph, SegmenterGraph
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
+from training.config import Phase, ScheduleConfig, SegmenterConfig
+from training.loop.checkpoints import load_trained
+from training.loop.trainer import Trainer
+from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked
+from training.networks.starts import restore
+from training.networks.unet import UNet
 
 
 @pytest.fixture(autouse=True)
@@ -144,3 +148,13 @@ def test_weights_come_back_to_where_they_were() -> None:
     expected = dict(network.named_parameters())
     assert found.keys() == expected.keys()
     assert all(torch.equal(found[name], value) for name, value in expected.items())
+
+
+def test_a_run_of_slices_is_a_start_for_volumes(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "slices", "segmenter", SegmenterConfig(width=4))
+    network = SlicesInVolume(width=4)
+    task: Any = SimpleNamespace(model=network)
+    trained = load_trained(run).model.state_dict()
+    assert not torch.equal(network.slices.head.weight, trained["head.weight"])
+    Trainer(task, ScheduleConfig(phases=(Phase(16, 2, 2),)), tmp_path / "volumes", "cpu", {}, run)
+    assert all(torch.equal(value, trained[name]) for name, value in network.slices.state_dict().items())

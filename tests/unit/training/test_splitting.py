@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tests.support.layouts import head, save
 from training.audit.findings import audit
 from training.audit.splitting import split_groups, split_shares
-from training.commands.split import split_command
+from training.commands.data import split_command
 
 SHARES = split_shares(0.1, 0.2)
 # Sizes of the groups of each label.

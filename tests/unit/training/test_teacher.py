@@ -5,32 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
+import torch
+from efficientnet_lite_pytorch import EfficientNet
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch")
-pytest.importorskip("efficientnet_lite_pytorch")
-
-import numpy as np  # noqa: E402
-from efficientnet_lite_pytorch import EfficientNet  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
-
-from core.contracts.manifest import MapGeometry  # noqa: E402
-from core.contracts.tensors import TENSORS  # noqa: E402
-from training.bundle.export import PARITY  # noqa: E402
-from training.bundle.graphs import ClassifierGraph, FeatureSpace  # noqa: E402
-from training.bundle.map_geometry import map_geometry  # noqa: E402
-from training.bundle.onnx_files import (  # noqa: E402
+from core.contracts.manifest import MapGeometry
+from core.contracts.tensors import TENSORS
+from training.bundle.export import PARITY
+from training.bundle.graphs import ClassifierGraph, FeatureSpace
+from training.bundle.map_geometry import map_geometry
+from training.bundle.onnx_files import (
     OnnxModel,
     export_graph,
     fold_normalisation,
     half_weights,
     largest_difference,
 )
-from training.classification.task import ClassifierTask  # noqa: E402
-from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig  # noqa: E402
-from training.loop.losses import distillation_loss, mask_loss  # noqa: E402
-from training.networks.classifiers import Classifier, ClassifierOutput  # noqa: E402
-from training.networks.lite import (  # noqa: E402
+from training.classification.task import ClassifierTask
+from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig
+from training.loop.losses import distillation_loss, mask_loss
+from training.networks.classifiers import Classifier, ClassifierOutput
+from training.networks.lite import (
     DEVIATION,
     MEAN,
     PADDED_FOR,
@@ -39,8 +36,8 @@ from training.networks.lite import (  # noqa: E402
     LiteUNet,
     encode,
 )
-from training.networks.together import Ensemble  # noqa: E402
-from training.segmentation.task import SegmenterTask  # noqa: E402
+from training.networks.together import Ensemble
+from training.segmentation.task import SegmenterTask
 
 
 class Echo(nn.Module):

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import nn  # noqa: E402
-
-from tests.support.bright_half import SCHEDULE, BrightHalf  # noqa: E402
-from training.loop.trainer import CHECKPOINT, AveragedModel, Trainer, parameter_groups  # noqa: E402
+from tests.support.bright_half import SCHEDULE, BrightHalf
+from training.loop.trainer import CHECKPOINT, AveragedModel, Trainer, parameter_groups
 
 
 def finish(task: BrightHalf, folder: Path) -> Trainer:

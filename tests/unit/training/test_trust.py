@@ -7,11 +7,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pytest
-
-pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
 import onnx
+import pytest
 import typer
 from onnx import numpy_helper
 from typer.testing import CliRunner
@@ -22,7 +19,7 @@ from tests.fixtures.models import classifier_manifest, classifier_network, write
 from training.bundle.map_geometry import map_geometry
 from training.bundle.onnx_files import OnnxModel, export_graph
 from training.classification.checked import checked_slices, evenly
-from training.commands.trust import trust_command
+from training.commands.graphs import trust_command
 from training.data.labelled import LABELS
 from training.evaluation.pointing import hit, randomise_weights, strongest_point
 from training.evaluation.rates import area_under_roc

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+import torch
+from torch import nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-onnx = pytest.importorskip("onnx", reason="onnx comes with training/requirements.txt")
-
-from torch import nn  # noqa: E402
-
-from training.bundle.onnx_files import (  # noqa: E402
+from training.bundle.onnx_files import (
     OnnxModel,
     export_graph,
     shuffle_pixels,

@@ -9,34 +9,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
+import onnx
 import pytest
+import torch
+from typer.testing import CliRunner
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-onnx = pytest.importorskip("onnx", reason="onnx comes with training/requirements.txt")
-nibabel = pytest.importorskip("nibabel", reason="nibabel comes with training/requirements.txt")
-
-from typer.testing import CliRunner  # noqa: E402
-
-from core.contracts.manifest import VolumePreprocessing  # noqa: E402
-from core.runtime.bundle import load_bundle  # noqa: E402
-from training import cli  # noqa: E402
-from training.bundle.onnx_files import OnnxModel  # noqa: E402
-from training.commands import train  # noqa: E402
-from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
-from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
-from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
-from training.loop.trainer import CHECKPOINT  # noqa: E402
-from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
-from training.networks.unet import ResidualAttentionUNet3d  # noqa: E402
-from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
-from training.volumes.export import (  # noqa: E402
+from core.contracts.manifest import VolumePreprocessing
+from core.runtime.bundle import load_bundle
+from training import cli
+from training.bundle.onnx_files import OnnxModel
+from training.commands import train
+from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig
+from training.data.scans import BRATS, LGG, REGIONS, scans
+from training.evaluation.predictions import MaskPredictions, predictions_path
+from training.loop.trainer import CHECKPOINT
+from training.networks.slices_in_volume import SlicesInVolume
+from training.networks.unet import ResidualAttentionUNet3d
+from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export
+from training.volumes.export import (
     reads_slices,
     served_graph,
     write_graph,
 )
-from training.volumes.inputs import preprocessing_of  # noqa: E402
-from training.volumes.task import VolumeSegmenterTask  # noqa: E402
+from training.volumes.inputs import preprocessing_of
+from training.volumes.task import VolumeSegmenterTask
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),

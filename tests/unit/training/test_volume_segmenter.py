@@ -7,22 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor, nn
 
-torch = pytest.importorskip("torch", reason="torch comes with training/requirements.txt")
-
-from torch import Tensor, nn  # noqa: E402
-
-from core.imaging.preparation.geometry import Reorientation, WorkingSpace  # noqa: E402
-from core.imaging.volume import Grid, Volume  # noqa: E402
-from training.config import (  # noqa: E402
+from core.imaging.preparation.geometry import Reorientation, WorkingSpace
+from core.imaging.volume import Grid, Volume
+from training.config import (
     ISOTROPIC_VOLUMES,
     Phase,
     ScheduleConfig,
     VolumeAugmentation,
     VolumeDropout,
 )
-from training.data.multisequence import SequenceSlice  # noqa: E402
-from training.data.scans import (  # noqa: E402
+from training.data.multisequence import SequenceSlice
+from training.data.scans import (
     STACK_COVERAGE_MM,
     LabelledScan,
     PreparedScan,
@@ -30,15 +28,15 @@ from training.data.scans import (  # noqa: E402
     nested,
     stacked,
 )
-from training.loop.augment import change_greys  # noqa: E402
-from training.loop.losses import mask_loss, partial_mask_loss  # noqa: E402
-from training.loop.trainer import Trainer, fast_layout  # noqa: E402
-from training.volumes import task as volume_segmenter  # noqa: E402
-from training.volumes.augment import block_shape, resample  # noqa: E402
-from training.volumes.evaluate import OperatingPoint, views_of, without_specks  # noqa: E402
-from training.volumes.export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds  # noqa: E402
-from training.volumes.inputs import predict_volume, preprocessing_of  # noqa: E402
-from training.volumes.task import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences  # noqa: E402
+from training.loop.augment import change_greys
+from training.loop.losses import mask_loss, partial_mask_loss
+from training.loop.trainer import Trainer, fast_layout
+from training.volumes import task as volume_segmenter
+from training.volumes.augment import block_shape, resample
+from training.volumes.evaluate import OperatingPoint, views_of, without_specks
+from training.volumes.export import USUAL_THRESHOLD, Answer, choose_smallest, choose_thresholds
+from training.volumes.inputs import predict_volume, preprocessing_of
+from training.volumes.task import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences
 
 STILL = VolumeAugmentation(
     rotation_deg=0, tilt_deg=0, zoom=(1, 1), stretch=(1, 1), flip=0, gamma=0, brightness=0, noise=0, bias_field=0

@@ -1,11 +1,10 @@
 """Widening keeps the function, and the copies part ways."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from training.networks.classifiers import ResNetClassifier  # noqa: E402
-from training.networks.starts import widened  # noqa: E402
+from training.networks.classifiers import ResNetClassifier
+from training.networks.starts import widened
 
 
 def trained_like(width: int) -> ResNetClassifier:

@@ -210,7 +210,7 @@ def test_a_client_who_hangs_up_is_counted_and_its_work_cancelled(slow_app: tuple
         connection = socket.create_connection((host, int(port)))
         connection.sendall(b"POST /v1/slow HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok")
         # Who ends the stream together with the request is done with sending, and waits for its answer.
-        time.sleep(0.5)
+        time.sleep(0.1)
         if number == 1:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         connection.close()
