@@ -87,11 +87,6 @@ class StudyZip:
         return data
 
 
-def is_dicom(data: bytes) -> bool:
-    """Whether a file in the zip claims to be DICOM."""
-    return data[_DICOM_AT] == b"DICM"
-
-
 def _check_end(file: BinaryIO, limits: StudyLimits) -> None:
     """Judge the end record, which says how long the directory is, before the directory is read into memory."""
     size = file.seek(0, 2)
