@@ -24,8 +24,9 @@ from core.imaging.slices import FloatArray, Slice
 _COMPUTED: Final = frozenset(
     {
         "ADC", "ADC UNSPECIFIED", "EADC", "EXPONENTIAL ADC", "FA", "FRACTIONAL ANISOTROPY", "TRACEW", "TRACE",
-        "DIFFUSION", "DIFFUSION ANISO", "TENSOR", "ISOTROPIC", "ANISOTROPY", "CBF", "CBV", "RCBF", "RCBV", "MTT", "RMTT",
-        "TTP", "TMAX", "PERFUSION", "DSC", "PBP", "GBP", "T1 MAP", "T2 MAP", "T2STAR MAP", "R2 MAP", "R2STAR MAP",
+        "DIFFUSION", "DIFFUSION ANISO", "TENSOR", "ISOTROPIC", "ANISOTROPY", "CBF", "CBV", "RCBF", "RCBV", "MTT",
+        "RMTT", "TTP", "TMAX", "PERFUSION", "DSC", "PBP", "GBP", "T1 MAP", "T2 MAP", "T2STAR MAP", "R2 MAP",
+        "R2STAR MAP",
         "B0 MAP", "B1 MAP", "FIELD MAP", "PHASE MAP", "PHASE", "P", "VELOCITY", "FMRI", "T-TEST", "MIP",
         "MAX IP", "MIN IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUB",
     }

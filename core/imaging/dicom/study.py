@@ -86,7 +86,10 @@ def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None
     volumes, sources = {}, []
     for sequence, series in chosen.items():
         arranged = _arranged(series, limits)
-        volumes[sequence] = _load(archive, arranged, limits)
+        try:
+            volumes[sequence] = _load(archive, arranged, limits)
+        except RequestError as error:
+            raise _of(series, error) from error
         warnings += [f"{sequence}: {note}" for note in arranged.warnings]
         frame_of_reference = arranged.planes[0].frame_of_reference
         sources.append(Source(sequence, series.uid, series.number, len(arranged.planes), frame_of_reference or None))
@@ -168,8 +171,8 @@ def _only(sequence: str, series: Sequence[Series]) -> Series:
     remaining = [one for one in sound if one.planes and one.planes[0].original] or sound
     if len(remaining) > _MOST_NAMED and all(len(one.planes) <= 1 for one in remaining):
         raise MissingSequence(
-            f"{len(remaining)} series of a single slice look like {sequence}: each file bears a SeriesInstanceUID of its"
-            " own. Give the files of a series one SeriesInstanceUID, or send the sequences as NIfTI."
+            f"{len(remaining)} series of a single slice look like {sequence}: each file bears a SeriesInstanceUID of"
+            " its own. Give the files of a series one SeriesInstanceUID, or send the sequences as NIfTI."
         )
     if len(remaining) > 1:
         names = ", ".join(sorted(one.name for one in remaining))

@@ -20,7 +20,7 @@ from core.imaging.dicom.header import Header
 from core.imaging.dicom.identity import read_identity
 from core.imaging.dicom.sequence import Acquisition
 from core.imaging.dicom.series import KEYWORDS, Plane, read_planes
-from core.imaging.dicom.study_zip import StudyLimits, StudyZip
+from core.imaging.dicom.study_zip import NestedArchive, StudyLimits, StudyZip
 
 # A file that is refused for its many elements costs up to a second: a study has a handful of them.
 _MAX_COSTLY: Final = 50
@@ -69,6 +69,9 @@ class Contents:
     # Files that claim to be DICOM and do not say which series they belong to; why, by the number of files.
     broken: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     costly: int = 0
+    # Viewers on a disk come with archives of their own.
+    archive: NestedArchive | None = None
+    archives: int = 0
 
     def of(self, header: Header) -> Series:
         """The series that a header names, with one file more."""
@@ -88,7 +91,11 @@ def survey(archive: StudyZip, limits: StudyLimits) -> Contents:
     """
     contents = Contents()
     for index in range(len(archive)):
-        data = archive.read(index)
+        try:
+            data = archive.read(index)
+        except NestedArchive as error:
+            contents.archive, contents.archives = error, contents.archives + 1
+            continue
         if claims_dicom(data):
             _note(contents, data, index, limits)
         else:
@@ -166,6 +173,8 @@ def _blame(series: Series, fault: RequestError) -> None:
 def _nothing_found(contents: Contents) -> RequestError:
     if contents.other and contents.others >= sum(contents.broken.values()):
         return contents.other
+    if contents.archive and not contents.broken:
+        return contents.archive
     return InvalidDicom(next(iter(contents.broken), "The zip holds no DICOM file."))
 
 
@@ -176,6 +185,8 @@ def remarks(contents: Contents, used: Collection[str]) -> list[str]:
         found.append(f"{contents.foreign} files that are not DICOM were left out.")
     if contents.others:
         found.append(f"{contents.others} DICOM files that are not MR images were left out.")
+    if contents.archives:
+        found.append(f"{contents.archives} archives within the zip were left out unopened.")
     return found + faults(contents, used)
 
 
