@@ -66,7 +66,7 @@ def run(work: Work) -> JobOutcome:
             **measurements,
             "slices": [asdict(one) for one in report.slices],
             "warnings": case.warnings,
-            # Here alone: the record, which is listed and logged, names no series by its UID.
+            # Here alone: what is found in a study goes into no record.
             **({"series": case.series} if case.series else {}),
             "provenance": {**provenance, "timings_s": stages.seconds},
         }

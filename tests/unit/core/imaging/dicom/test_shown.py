@@ -30,7 +30,7 @@ def test_a_window_beside_the_values_gives_way_to_their_range(centre: int, photom
 
 
 def test_values_are_judged_after_rescaling() -> None:
-    rescaled = {"RescaleSlope": 0.001, "RescaleIntercept": 0}
+    rescaled: dict[str, Any] = {"RescaleSlope": 0.001, "RescaleIntercept": 0}
     assert shown(WindowCenter=600, WindowWidth=800, **rescaled).notes == (OUTSIDE,)
     assert shown(WindowCenter=2, WindowWidth=4, **rescaled).notes == ()
 
@@ -38,7 +38,7 @@ def test_values_are_judged_after_rescaling() -> None:
 def test_padding_does_not_bring_a_window_back() -> None:
     values = WIDE.copy()
     values[0] = 60_000
-    window = {"WindowCenter": 60_000, "WindowWidth": 400}
+    window: dict[str, Any] = {"WindowCenter": 60_000, "WindowWidth": 400}
     found = shown(values, PixelPaddingValue=60_000, **window)
     assert found.notes == (OUTSIDE,)
     assert np.array_equal(found.pixels, shown(values, PixelPaddingValue=60_000).pixels)
