@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -126,6 +127,13 @@ def _note(contents: Contents, data: bytes, index: int, limits: StudyLimits) -> N
     try:
         dicom_header.check_modality(header)
     except NotMr as error:
+        if not header.text("Modality") and header.text("SOPClassUID") in dicom_header.MR_CLASSES:
+            # A slice of MR that does not say so: its series must not go on without it.
+            series = contents.of(header)
+            _blame(series, error)
+            with suppress(RequestError):
+                _number(series, header)
+            return
         contents.other, contents.others = error, contents.others + 1
         return
     contents.studies.add(header.text("StudyInstanceUID"))

@@ -27,7 +27,7 @@ from core.imaging.dicom.identity import read_identity
 from core.imaging.dicom.study import Source
 from tests.fixtures import broken
 from tests.fixtures.images import make_dicom
-from tests.fixtures.volumes import to_zip
+from tests.fixtures.volumes import make_series, to_zip
 from tests.support.studies import FLAIR, SHAPE, head, placed, read, study
 
 CAPTURE = uid.SecondaryCaptureImageStorage
@@ -150,6 +150,11 @@ def test_a_missing_element_of_the_pixels_is_named(element: str) -> None:
     files = [in_series(7, "flair", without=(element,)) for _ in range(10)]
     with pytest.raises(InvalidDicom, match=rf"{element} is missing.*\(series 7\)"):
         read(files)
+
+
+def test_a_slice_of_mr_that_does_not_say_so_is_no_bystander() -> None:
+    with pytest.raises(NotMr, match=r"no Modality.*\(series 3\)"):
+        read([*FLAIR[:-1], make_series(head(), number=3, description="flair", elements={"Modality": ""})[-1]])
 
 
 @pytest.mark.parametrize(
