@@ -121,6 +121,7 @@ def opened(data: bytes, limits: StudyLimits) -> tuple[Header, Any]:
 def _note(contents: Contents, data: bytes, index: int, limits: StudyLimits) -> None:
     try:
         header, _ = opened(data, limits)
+        _check_identity(header)
     except RequestError as error:
         _note_fault(contents, data, error)
         return
@@ -144,6 +145,13 @@ def _note(contents: Contents, data: bytes, index: int, limits: StudyLimits) -> N
         series.planes += read_planes(header, layout, index)
     except RequestError as error:
         _blame(series, error)
+
+
+def _check_identity(header: Header) -> None:
+    """Raise ``InvalidDicom`` where an element that tells a file from others cannot be read at all."""
+    for keyword in ("Modality", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
+        header.text(keyword)
+    dicom_header.read_acquisition(header)
 
 
 def _note_fault(contents: Contents, data: bytes, fault: RequestError) -> None:
