@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.errors import InvalidDicom, InvalidImage, RequestError, UnsupportedMediaType
+from core.imaging.bare_dicom import claims_dicom
 
 PNG: Final = "image/png"
 JPEG: Final = "image/jpeg"
@@ -64,11 +65,6 @@ _FOREIGN_SIGNATURES: Final = (
     (b"{", "JSON text"),
 )
 _MARKUP: Final = ((b"<svg", "an SVG image"), (b"<html", "an HTML page"), (b"<!doctype html", "an HTML page"))
-_PREAMBLE: Final = 128
-
-
-def _is_dicom(data: bytes) -> bool:
-    return data[_PREAMBLE : _PREAMBLE + 4] == b"DICM"
 
 
 def _sniff_raster(data: bytes) -> str | None:
@@ -112,11 +108,12 @@ def _describe_text(head: bytes) -> str:
 
 
 def sniff(data: bytes) -> str | None:
-    """The accepted media type that the bytes begin like, or None. Only the first 132 bytes are looked at.
+    """The accepted media type that the bytes begin like, or None. Only the first few elements or bytes are looked at.
 
-    ``DICM`` after the 128-byte preamble is DICOM whatever the preamble holds.
+    ``DICM`` after the 128-byte preamble is DICOM whatever the preamble holds; a data set without a preamble is known
+    by its first elements.
     """
-    return DICOM if _is_dicom(data) else _sniff_raster(data)
+    return DICOM if claims_dicom(data) else _sniff_raster(data)
 
 
 def canonical(declared: str | None) -> str | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import asdict, dataclass
+from typing import Any, Final
 
 from core.contracts.jobs import StoredFile
 from core.contracts.nifti import NiftiGeometry
@@ -20,11 +20,15 @@ STUDY: Final = "dicom"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inputs:
-    """Volumes (float32) by sequence, each on its own grid, with the geometry to write results on, and warnings."""
+    """Volumes (float32) by sequence, each on its own grid, with the geometry to write results on, and warnings.
+
+    ``series`` are the DICOM series that they were taken from, as the report names them; none for NIfTI files.
+    """
 
     volumes: Mapping[str, Volume]
     geometries: Mapping[str, NiftiGeometry]
     warnings: tuple[str, ...]
+    series: tuple[Mapping[str, Any], ...] = ()
 
 
 def part_of(file: StoredFile) -> str:
@@ -105,4 +109,5 @@ def _read_study(
         volumes,
         {sequence: geometry_of(volume.grid) for sequence, volume in volumes.items()},
         study.warnings + left_out,
+        tuple(asdict(source) for source in study.sources if source.sequence in volumes),
     )

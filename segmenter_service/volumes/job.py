@@ -66,6 +66,8 @@ def run(work: Work) -> JobOutcome:
             **measurements,
             "slices": [asdict(one) for one in report.slices],
             "warnings": case.warnings,
+            # Here alone: what is found in a study goes into no record.
+            **({"series": case.series} if case.series else {}),
             "provenance": {**provenance, "timings_s": stages.seconds},
         }
         segmented = Segmented(cleaned.labels, probabilities, space, case.geometry, case.backdrop)
@@ -96,6 +98,7 @@ class _Case:
     backdrop: Volume
     provenance: Mapping[str, Any]
     warnings: tuple[str, ...]
+    series: tuple[Mapping[str, Any], ...]
 
 
 def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Stages) -> _Case:
@@ -117,6 +120,7 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
             "working_grid": list(prepared.space.shape),
         },
         model.bundle.manifest.caveats + inputs.warnings + aligned.warnings + _left_out(prepared),
+        inputs.series,
     )
 
 

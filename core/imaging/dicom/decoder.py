@@ -20,6 +20,17 @@ from core.imaging.quiet import hush_decoders
 from core.imaging.ramp import full_range
 from core.imaging.slices import FloatArray, Slice
 
+# Values of ImageType, as the vendors write them, that stand for maps and other computed images.
+_COMPUTED: Final = frozenset(
+    {
+        "ADC", "ADC UNSPECIFIED", "EADC", "EXPONENTIAL ADC", "FA", "FRACTIONAL ANISOTROPY", "TRACEW", "TRACE",
+        "DIFFUSION", "DIFFUSION ANISO", "TENSOR", "ISOTROPIC", "ANISOTROPY", "CBF", "CBV", "RCBF", "RCBV", "MTT",
+        "RMTT", "TTP", "TMAX", "PERFUSION", "DSC", "PBP", "GBP", "T1 MAP", "T2 MAP", "T2STAR MAP", "R2 MAP",
+        "R2STAR MAP",
+        "B0 MAP", "B1 MAP", "FIELD MAP", "PHASE MAP", "PHASE", "P", "VELOCITY", "FMRI", "T-TEST", "MIP",
+        "MAX IP", "MIN IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUB",
+    }
+)  # fmt: skip
 _BROKEN: Final = "The DICOM file is broken."
 
 
@@ -51,6 +62,7 @@ def _decode(data: bytes, limits: ImageLimits) -> Slice:
     pixels, notes = _shown(stored, header, layout)
     if layout.frames > 1:
         notes = (f"The file has {layout.frames} frames; frame {index + 1}, the middle one, is used.", *notes)
+    notes = (*_kind(header), *notes)
     return Slice(
         pixels=np.ascontiguousarray(pixels),
         media_type=sniff.DICOM,
@@ -69,6 +81,8 @@ def _shown(stored: npt.NDArray[Any], header: Header, layout: Layout) -> tuple[Fl
     padding = header.number("PixelPaddingValue")
     counted = None if padding is None else stored != padding
     window, notes = _window(header)
+    if window is not None and _hides_all(window, values, counted):
+        window, notes = None, ("The window of the file lies outside its values; the full range is shown.",)
     shown = full_range(values, counted) if window is None else window.apply(values)
     if layout.inverted:
         np.subtract(1.0, shown, out=shown)
@@ -87,3 +101,22 @@ def _window(header: Header) -> tuple[Window | None, tuple[str, ...]]:
     if not window.valid:
         return None, ("The window of the file is not valid; the full range is shown.",)
     return window, ()
+
+
+def _hides_all(window: Window, values: FloatArray, counted: npt.NDArray[np.bool_] | None) -> bool:
+    """Whether the window shows pixels that differ as one black or white plane."""
+    among = values if counted is None or not counted.any() else values[counted]
+    low, high = float(among.min()), float(among.max())
+    black, white = window.bounds
+    return low < high and (high <= black or low >= white)
+
+
+def _kind(header: Header) -> tuple[str, ...]:
+    """A note where ImageType says that the pixels are computed values, which look like an MR image and are none."""
+    named = {text.upper().replace("_", " ") for text in header.texts("ImageType")}
+    found = sorted(named & _COMPUTED)
+    if not found:
+        return ()
+    return (
+        f"The file holds a computed image, {found[0]} (ImageType): the models were made for plain T1, T2 and FLAIR.",
+    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pydicom
 from pydicom import config, uid
 
 from core.errors import DecompressionBomb, InputTooLarge, InvalidDicom, UnsupportedTransferSyntax
+from core.imaging.bare_dicom import LONG_VRS, as_file, dressed
 from core.imaging.limits import ImageLimits
 
 # pydicom's remarks on malformed values quote them, and they may be a patient's: nothing is checked on reading
@@ -46,12 +46,10 @@ _META_START: Final = 132
 _MAX_READS: Final = 200_000
 _MAX_ITEMS: Final = 50_000
 _MAX_SEQUENCE_BYTES: Final = 8 * 1024 * 1024
+_UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _ITEM_BIG_ENDIAN: Final = b"\xff\xfe\xe0\x00"
 _SEQUENCES: Final = ("VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
-_LONG_VRS: Final = frozenset(
-    {b"OB", b"OW", b"OF", b"OD", b"OL", b"OV", b"SQ", b"UC", b"UN", b"UR", b"UT", b"SV", b"UV"}
-)
 # Preambles that make one file both a DICOM image and something that runs or opens elsewhere.
 _HOSTILE_PREAMBLES: Final = (
     (b"MZ", "a Windows program"),
@@ -63,9 +61,9 @@ _HOSTILE_PREAMBLES: Final = (
 )
 # Everything that is read: no element that names a patient is among them.
 _TAGS: Final = (
-    "SOPClassUID", "Modality", "SeriesDescription", "ProtocolName", "ContrastBolusAgent", "ScanningSequence",
-    "EchoTime", "RepetitionTime", "InversionTime", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel",
-    "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
+    "ImageType", "SOPClassUID", "Modality", "SeriesDescription", "ProtocolName", "ContrastBolusAgent",
+    "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime", "Rows", "Columns", "NumberOfFrames",
+    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
     "PixelRepresentation", "PixelSpacing", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "WindowCenter",
     "WindowWidth", "VOILUTFunction", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData", *_SEQUENCES,
 )  # fmt: skip
@@ -87,7 +85,15 @@ def read_meta(data: bytes) -> MetaInformation:
     if data[128:_META_START] != b"DICM":
         raise InvalidDicom("DICM is missing after the 128-byte preamble.")
     _check_preamble(data)
-    offset, syntax = _META_START, None
+    syntax, offset = scan_meta(data)
+    if not syntax:
+        raise InvalidDicom("The file meta information has no TransferSyntaxUID.")
+    return MetaInformation(uid.UID(syntax), offset)
+
+
+def scan_meta(data: bytes) -> tuple[str, int]:
+    """The transfer syntax that group 0002 names, empty where it names none, and the offset behind the group."""
+    offset, syntax = _META_START, ""
     while data[offset : offset + 2] == b"\x02\x00":
         element, start, length = _element(data, offset)
         if start + length > len(data):
@@ -95,9 +101,7 @@ def read_meta(data: bytes) -> MetaInformation:
         if element == 0x0010:
             syntax = data[start : start + length].rstrip(b"\0 ").decode("ascii", "replace")
         offset = start + length
-    if not syntax:
-        raise InvalidDicom("The file meta information has no TransferSyntaxUID.")
-    return MetaInformation(uid.UID(syntax), offset)
+    return syntax, offset
 
 
 def _check_preamble(data: bytes) -> None:
@@ -112,7 +116,7 @@ def _element(data: bytes, offset: int) -> tuple[int, int, int]:
     if len(header) < 8:
         raise InvalidDicom("The file ends inside the file meta information.")
     number = int.from_bytes(header[2:4], "little")
-    if header[4:6] not in _LONG_VRS:
+    if header[4:6] not in LONG_VRS:
         return number, offset + 8, int.from_bytes(header[6:8], "little")
     if len(header) < 12:
         raise InvalidDicom("The file ends inside the file meta information.")
@@ -141,49 +145,44 @@ def _inflated(data: bytes, start: int, limits: ImageLimits) -> bytes:
     return out
 
 
-def _explicit_file(data_set: bytes) -> bytes:
-    """A data set in explicit little endian, dressed as a file."""
-    syntax = str(uid.ExplicitVRLittleEndian).encode()
-    syntax += b"\0" * (len(syntax) % 2)
-    element = struct.pack("<HH2sH", 0x0002, 0x0010, b"UI", len(syntax)) + syntax
-    return bytes(128) + b"DICM" + element + data_set
-
-
 def read_data_set(data: bytes, limits: ImageLimits, also: Sequence[str] = ()) -> Any:
     """The pydicom data set of a file, reduced to the elements that decoding needs and the keywords in ``also``.
 
-    Raises ``InvalidDicom``, ``UnsupportedTransferSyntax`` or ``DecompressionBomb``.
+    Preamble and file meta information may be missing (``core.imaging.bare_dicom``).
+    Raises ``InvalidDicom``, ``UnsupportedTransferSyntax``, ``InputTooLarge`` or ``DecompressionBomb``.
     """
+    data = dressed(data)
     meta = read_meta(data)
     _check_syntax(meta.transfer_syntax)
     if meta.transfer_syntax == uid.DeflatedExplicitVRLittleEndian:
-        data = _explicit_file(_inflated(data, meta.end, limits))
+        data = as_file(_inflated(data, meta.end, limits), uid.ExplicitVRLittleEndian)
     _check_items(data)
     try:
-        data_set = pydicom.dcmread(_MeteredBytes(data), specific_tags=[*_TAGS, *also])
-    except _TooManyReads as error:
+        data_set = pydicom.dcmread(MeteredBytes(data, _MAX_READS), specific_tags=[*_TAGS, *also])
+    except TooManyReads as error:
         raise InputTooLarge("The data set holds more elements than any MR file.") from error
     except Exception as error:
         raise InvalidDicom("The data set is truncated or broken.") from error
     _check_nested(data_set)
+    _check_plain(data_set, meta.transfer_syntax)
     return data_set
 
 
-class _TooManyReads(Exception):
-    pass
+class TooManyReads(Exception):
+    """More was read of ``MeteredBytes`` than they allow."""
 
 
-class _MeteredBytes(io.BytesIO):
+class MeteredBytes(io.BytesIO):
     """Bytes that can be read from only so often: a few megabytes of empty elements would keep pydicom for minutes."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, reads: int) -> None:
         super().__init__(data)
-        self._left = _MAX_READS
+        self._left = reads
 
     def read(self, size: int | None = -1, /) -> bytes:
         self._left -= 1
         if self._left < 0:
-            raise _TooManyReads
+            raise TooManyReads
         return super().read(size)
 
 
@@ -201,3 +200,10 @@ def _check_nested(data_set: Any) -> None:
             continue
         if len(element.value) > _MAX_SEQUENCE_BYTES:
             raise InputTooLarge(f"{keyword} has more than {_MAX_SEQUENCE_BYTES} bytes.")
+
+
+def _check_plain(data_set: Any, syntax: uid.UID) -> None:
+    """Compressed pixels have no length of their own; their syntax cannot be told where no meta information names it."""
+    pixels = data_set.get_item("PixelData")
+    if pixels is not None and not syntax.is_encapsulated and getattr(pixels, "length", 0) == _UNDEFINED:
+        raise InvalidDicom("PixelData is compressed, and the file does not say how: it names no such transfer syntax.")

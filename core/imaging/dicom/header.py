@@ -143,9 +143,11 @@ def check_modality(header: Header) -> str:
 def read_layout(header: Header, limits: ImageLimits) -> Layout:
     """How the pixels are stored, judged against the limits before any is decoded.
 
-    Raises ``InvalidDicom`` for a contradiction, ``UnusableImage`` for colour and slices too small,
+    Raises ``InvalidDicom`` for a contradiction, ``UnusableImage`` for colour, mosaics and slices too small,
     ``DecompressionBomb`` for a size beyond the limits.
     """
+    if "MOSAIC" in (text.upper() for text in header.texts("ImageType")):
+        raise UnusableImage("The image is a mosaic, many small slices on one sheet (ImageType); send single slices.")
     rows, columns = header.whole("Rows"), header.whole("Columns")
     if rows < 1 or columns < 1:
         raise InvalidDicom(f"Rows is {rows} and Columns is {columns}: there are no pixels.")

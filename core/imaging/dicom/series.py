@@ -5,6 +5,7 @@ Geometry: DICOM PS3.3 C.7.6.2.1.1. DICOM's x and y run left and posterior, a vol
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,7 +21,7 @@ from core.imaging.dicom.sequence import Acquisition
 from core.imaging.volume import Affine, FloatArray
 
 KEYWORDS: Final = (
-    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SOPInstanceUID", "FrameOfReferenceUID", "ImageType",
+    "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber", "SOPInstanceUID", "FrameOfReferenceUID",
     "ImagePositionPatient", "ImageOrientationPatient",
 )  # fmt: skip
 """What has to be read of a file besides what a slice needs. None of it is ever shown but the number of the series."""
@@ -78,14 +79,11 @@ def read_planes(header: Header, layout: Layout, source: int) -> list[Plane]:
 
 
 def _plane(header: Header, layout: Layout, source: int, frame: int) -> Plane:
-    position, cosines = header.numbers("ImagePositionPatient"), header.numbers("ImageOrientationPatient")
-    spacing = dicom_header.read_spacing(header)
-    if len(position) != 3 or len(cosines) != 6:
-        raise InvalidDicom(
-            "ImagePositionPatient or ImageOrientationPatient is missing: a slice does not say its place."
-        )
-    if spacing is None:
-        raise InvalidDicom("PixelSpacing is missing or not a distance.")
+    position = _numbers(header, "ImagePositionPatient", 3)
+    cosines = _numbers(header, "ImageOrientationPatient", 6)
+    between_rows, between_columns = _numbers(header, "PixelSpacing", 2)
+    if min(between_rows, between_columns) <= 0:
+        raise InvalidDicom("PixelSpacing is not a distance.")
     orientation = np.asarray(cosines).reshape(2, 3)
     if np.abs(orientation @ orientation.T - np.eye(2)).max() > 10 * ORIENTATION_TOLERANCE:
         raise InvalidDicom("ImageOrientationPatient does not hold two perpendicular directions.")
@@ -96,11 +94,21 @@ def _plane(header: Header, layout: Layout, source: int, frame: int) -> Plane:
         frame_of_reference=header.text("FrameOfReferenceUID"),
         position=np.asarray(position),
         orientation=orientation,
-        spacing_mm=spacing,
+        spacing_mm=(between_rows, between_columns),
         size=(layout.rows, layout.columns),
         acquisition=dicom_header.read_acquisition(header),
         original="DERIVED" not in (text.upper() for text in header.texts("ImageType")),
     )
+
+
+def _numbers(header: Header, keyword: str, count: int) -> tuple[float, ...]:
+    """An element without which a slice has no place."""
+    numbers = header.numbers(keyword)
+    if not numbers:
+        raise InvalidDicom(f"{keyword} is missing: a slice does not say its place or size.")
+    if len(numbers) != count:
+        raise InvalidDicom(f"{keyword} holds {len(numbers)} numbers, {count} are needed.")
+    return numbers
 
 
 def stack(planes: Sequence[Plane], min_slices: int) -> Stack:
@@ -130,6 +138,13 @@ def stack(planes: Sequence[Plane], min_slices: int) -> Stack:
 
 
 def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ...]]:
+    """Every slice once: files with one SOPInstanceUID are copies, unless they lie at different places."""
+    places: dict[tuple[str, int], set[tuple[float, ...]]] = defaultdict(set)
+    for plane in planes:
+        places[plane.instance or str(plane.source), plane.frame].add(tuple(plane.position))
+    if any(len(found) > 1 for found in places.values()):
+        note = "Different slices bear one SOPInstanceUID; they were told apart by their positions."
+        return list(planes), (note,)
     unique = {(plane.instance or str(plane.source), plane.frame): plane for plane in planes}
     copies = len(planes) - len(unique)
     return list(unique.values()), (f"{copies} slices came twice and were taken once.",) if copies else ()
@@ -146,6 +161,8 @@ def _check_alike(planes: Sequence[Plane], first: Plane) -> None:
 
 def _check_distances(gaps: Vector) -> None:
     """Judge the distances in mm between neighbours in order."""
+    if gaps.max() < SAME_POSITION_MM:
+        raise InconsistentGeometry("ImagePositionPatient is the same in all slices: they do not say where they lie.")
     if gaps.min() < SAME_POSITION_MM:
         raise InconsistentGeometry(
             "Several slices of the series lie at one position: it holds a repeat, or a course over time. Send one."

@@ -2,61 +2,55 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, BinaryIO, Final
 
 import numpy as np
 
 from core.contracts.sequences import SEQUENCES
-from core.errors import FieldError, InvalidDicom, MissingSequence, NotMr, RequestError
-from core.imaging import polyglot
+from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError
 from core.imaging.dicom import header as dicom_header
-from core.imaging.dicom.file import read_data_set
-from core.imaging.dicom.header import Header, Layout
+from core.imaging.dicom.header import Layout
 from core.imaging.dicom.sequence import Acquisition, guess
-from core.imaging.dicom.series import KEYWORDS, Plane, Stack, read_pixels, read_planes, stack
-from core.imaging.dicom.study_zip import StudyLimits, StudyZip, is_dicom
+from core.imaging.dicom.series import Plane, Stack, read_pixels, stack
+from core.imaging.dicom.study_zip import StudyLimits, StudyZip
+from core.imaging.dicom.survey import Contents, Series, faults, opened, remarks, survey
 from core.imaging.quiet import hush_decoders
 from core.imaging.volume import Volume
 
 DEFAULT_LIMITS: Final = StudyLimits()
 # More echoes than this make a map of relaxation times, not images of several weightings.
 _MAX_ECHOES: Final = 4
+# More series than this of one slice each are one that was torn apart.
+_MOST_NAMED: Final = 4
 _ADVICE: Final = "Name the series in the field series of the job, or send the sequences as NIfTI."
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The series that a sequence was taken from: ``slices`` are those used; ``number`` is None where it has none.
+
+    ``uid`` (SeriesInstanceUID) and ``frame_of_reference`` (its UID, None where it is missing) let a result be filed
+    with its study. They go into the report and nowhere else.
+    """
+
+    sequence: str
+    uid: str
+    number: int | None
+    slices: int
+    frame_of_reference: str | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """Volumes (float32) by sequence, each on its own grid, and what was noticed and guessed."""
+    """Volumes (float32) by sequence, each on its own grid, what was noticed and guessed, and where they come from."""
 
     volumes: Mapping[str, Volume]
     warnings: tuple[str, ...]
-
-
-@dataclass(slots=True, eq=False)
-class _Series:
-    """The planes of one series. ``fault`` is why it cannot be used, raised only if it is wanted."""
-
-    number: int | None = None
-    planes: list[Plane] = field(default_factory=list)
-    fault: RequestError | None = None
-
-    @property
-    def name(self) -> str:
-        return "a series without a number" if self.number is None else f"series {self.number}"
-
-
-@dataclass(slots=True, eq=False)
-class _Contents:
-    """What the first pass over the zip found."""
-
-    series: dict[str, _Series] = field(default_factory=lambda: defaultdict(_Series))
-    studies: set[str] = field(default_factory=set)
-    foreign: int = 0
-    other: NotMr | None = None
-    others: int = 0
+    sources: tuple[Source, ...] = ()
 
 
 def read_study(
@@ -74,7 +68,8 @@ def read_study(
     Raises ``InvalidDicom`` (broken zip or file, several studies), ``NotMr``, ``MissingSequence`` (nothing recognised,
     two series for one sequence, or a series named that is not there), ``InconsistentGeometry``, ``TooFewSlices``,
     ``UnsupportedTransferSyntax``, ``InputTooLarge`` or ``DecompressionBomb``. No detail quotes a text of the headers
-    or a name in the zip; a UID only where the caller named it.
+    or a name in the zip, nor a UID. A file or series that cannot be used is refused where it is wanted, and otherwise
+    left out with a warning that says why.
     """
     hush_decoders()
     try:
@@ -86,96 +81,68 @@ def read_study(
 
 
 def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None]) -> Study:
-    contents = _survey(archive, limits)
+    contents = survey(archive, limits)
     chosen, warnings = _choose(contents, named)
-    volumes, frames_of_reference = {}, set()
+    volumes, sources = {}, []
     for sequence, series in chosen.items():
         arranged = _arranged(series, limits)
-        volumes[sequence] = _load(archive, arranged, limits)
+        try:
+            volumes[sequence] = _load(archive, arranged, limits)
+        except RequestError as error:
+            raise _of(series, error) from error
         warnings += [f"{sequence}: {note}" for note in arranged.warnings]
-        frames_of_reference.add(arranged.planes[0].frame_of_reference)
-    if len(frames_of_reference) > 1:
+        frame_of_reference = arranged.planes[0].frame_of_reference
+        sources.append(Source(sequence, series.uid, series.number, len(arranged.planes), frame_of_reference or None))
+    if len({source.frame_of_reference for source in sources}) > 1:
         warnings.append("The series have different frames of reference: the patient may have moved between them.")
-    return Study(volumes, tuple(_remarks(contents) + warnings))
+    left_out = remarks(contents, used={source.uid for source in sources})
+    return Study(volumes, tuple(left_out + warnings), tuple(sources))
 
 
-def _survey(archive: StudyZip, limits: StudyLimits) -> _Contents:
-    contents = _Contents()
-    for index in range(len(archive)):
-        data = archive.read(index)
-        if is_dicom(data):
-            _note(contents, data, index, limits)
-        else:
-            contents.foreign += 1
-    if not contents.series:
-        raise contents.other or InvalidDicom("The zip holds no DICOM file.")
-    if len(contents.studies) > 1:
-        raise InvalidDicom(f"The zip holds {len(contents.studies)} studies; send one.")
-    return contents
-
-
-def _note(contents: _Contents, data: bytes, index: int, limits: StudyLimits) -> None:
-    header, _ = _opened(data, limits)
-    try:
-        dicom_header.check_modality(header)
-    except NotMr as error:
-        contents.other, contents.others = error, contents.others + 1
-        return
-    contents.studies.add(header.text("StudyInstanceUID"))
-    series = contents.series[header.text("SeriesInstanceUID")]
-    try:
-        series.number = header.whole("SeriesNumber", -1)
-        series.number = None if series.number < 0 else series.number
-        layout = dicom_header.read_layout(header, limits.image)
-        series.planes += read_planes(header, layout, index)
-    except RequestError as error:
-        series.fault = error
-
-
-def _opened(data: bytes, limits: StudyLimits) -> tuple[Header, Any]:
-    limits.image.check_bytes(len(data))
-    polyglot.check_whole(data)
-    data_set = read_data_set(data, limits.image, KEYWORDS)
-    return Header(data_set), data_set
-
-
-def _remarks(contents: _Contents) -> list[str]:
-    remarks = []
-    if contents.foreign:
-        remarks.append(f"{contents.foreign} files that are not DICOM were left out.")
-    if contents.others:
-        remarks.append(f"{contents.others} DICOM files that are not MR images were left out.")
-    return remarks
-
-
-def _choose(contents: _Contents, named: Mapping[str, str | None]) -> tuple[dict[str, _Series], list[str]]:
+def _choose(contents: Contents, named: Mapping[str, str | None]) -> tuple[dict[str, Series], list[str]]:
     """The series of each sequence, and what was guessed."""
-    if unknown := sorted(set(named) - set(contents.series)):
-        detail = f"The study has no MR series with the UID {', '.join(unknown)}."
+    if unknown := [uid for uid in named if uid not in contents.series]:
+        # A UID may lead to a patient: the caller, who knows it, finds it by its hash.
+        hashes = ", ".join(sorted(hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in unknown))
+        detail = f"{len(unknown)} of the series named are no MR series of the study (SHA-256 of the UID: {hashes})."
         raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
     candidates = [part for uid, series in contents.series.items() if uid not in named for part in _by_echo(series)]
     told = {sequence: _named(contents.series[uid], sequence) for uid, sequence in named.items() if sequence}
-    guessed = _guessed(candidates, taken=told)
+    likely = _guessed(candidates, taken=told)
+    guessed = {sequence: series for sequence, series in likely.items() if series.planes}
     if not told and not guessed:
-        raise MissingSequence(f"No series can be told to be one of {', '.join(SEQUENCES)}. {_ADVICE}")
+        raise _nothing_to_use(contents, list(likely.values()))
     chosen = {**told, **guessed}
     chosen = {sequence: chosen[sequence] for sequence in SEQUENCES if sequence in chosen}
     return chosen, [_statement(sequence, series) for sequence, series in chosen.items() if sequence in guessed]
 
 
-def _guessed(candidates: Iterable[_Series], taken: Container[str]) -> dict[str, _Series]:
-    found: dict[str, list[_Series]] = defaultdict(list)
+def _nothing_to_use(contents: Contents, likely: Sequence[Series]) -> RequestError:
+    """Why no sequence can be taken: what is wrong with the series that would be taken, else that there are none."""
+    everything = list(contents.series.values())
+    if not likely and all(series.fault for series in everything):
+        likely = everything
+    for series in likely:
+        if series.fault:
+            return _of(series, series.fault)
+    detail = f"No series can be told to be one of {', '.join(SEQUENCES)}. {_ADVICE}"
+    return MissingSequence(" ".join([detail, *faults(contents)]))
+
+
+def _guessed(candidates: Iterable[Series], taken: Container[str]) -> dict[str, Series]:
+    found: dict[str, list[Series]] = defaultdict(list)
     for series in candidates:
         if (sequence := _guess(series)) and sequence not in taken:
             found[sequence].append(series)
     return {sequence: _only(sequence, series) for sequence, series in found.items()}
 
 
-def _guess(series: _Series) -> str | None:
-    return guess(series.planes[0].acquisition) if series.planes else None
+def _guess(series: Series) -> str | None:
+    acquisition = series.planes[0].acquisition if series.planes else series.acquisition
+    return guess(acquisition) if acquisition else None
 
 
-def _named(series: _Series, sequence: str) -> _Series:
+def _named(series: Series, sequence: str) -> Series:
     """A series that the caller names; of several echoes in it the one that looks like the sequence."""
     volumes = _by_echo(series)
     if len(volumes) > 1:
@@ -185,43 +152,51 @@ def _named(series: _Series, sequence: str) -> _Series:
     return volumes[0]
 
 
-def _by_echo(series: _Series) -> Sequence[_Series]:
+def _by_echo(series: Series) -> Sequence[Series]:
     """A series of two echoes, proton density and T2, holds two volumes."""
     echoes: dict[float | None, list[Plane]] = defaultdict(list)
     for plane in series.planes:
         echoes[plane.acquisition.echo_ms].append(plane)
     if not 1 < len(echoes) <= _MAX_ECHOES:
         return [series]
-    return [_Series(series.number, planes, series.fault) for planes in echoes.values()]
+    return [replace(series, planes=planes) for planes in echoes.values()]
 
 
-def _only(sequence: str, series: Sequence[_Series]) -> _Series:
-    """The one series that a sequence is taken from; reformatted and computed ones give way to what was measured."""
-    measured = [one for one in series if one.planes[0].original]
-    remaining = measured or list(series)
+def _only(sequence: str, series: Sequence[Series]) -> Series:
+    """The one series that a sequence is taken from.
+
+    Those that cannot be used give way to those that can, reformatted and computed ones to what was measured.
+    """
+    sound = [one for one in series if one.fault is None] or [one for one in series if one.planes] or list(series)
+    remaining = [one for one in sound if one.planes and one.planes[0].original] or sound
+    if len(remaining) > _MOST_NAMED and all(len(one.planes) <= 1 for one in remaining):
+        raise MissingSequence(
+            f"{len(remaining)} series of a single slice look like {sequence}: each file bears a SeriesInstanceUID of"
+            " its own. Give the files of a series one SeriesInstanceUID, or send the sequences as NIfTI."
+        )
     if len(remaining) > 1:
         names = ", ".join(sorted(one.name for one in remaining))
         raise MissingSequence(f"{len(remaining)} series look like {sequence}: {names}. {_ADVICE}")
     return remaining[0]
 
 
-def _statement(sequence: str, series: _Series) -> str:
+def _statement(sequence: str, series: Series) -> str:
     acquisition = series.planes[0].acquisition
     timings = guess(replace(acquisition, description="")) == sequence
     described = guess(Acquisition(acquisition.description, acquisition.contrast_agent)) == sequence
     evidence = " and ".join(what for what, holds in (("its description", described), ("its timings", timings)) if holds)
-    name = series.name[0].upper() + series.name[1:]
-    return f"{name} ({len(series.planes)} slices) is taken as {sequence}: a guess from {evidence or 'its header'}."
+    return (
+        f"{series.title} ({len(series.planes)} slices) is taken as {sequence}: a guess from {evidence or 'its header'}."
+    )
 
 
-def _arranged(series: _Series, limits: StudyLimits) -> Stack:
+def _arranged(series: Series, limits: StudyLimits) -> Stack:
     try:
         if series.fault:
             raise series.fault
         arranged = stack(series.planes, limits.volume.min_slices)
     except RequestError as error:
-        # Which series is at fault, for a caller who sent a dozen.
-        raise type(error)(f"{error.detail} ({series.name})", errors=error.errors) from error
+        raise _of(series, error) from error
     rows, columns = arranged.planes[0].size
     limits.volume.check_shape((columns, rows, len(arranged.planes)))
     if fault := limits.volume.fault_of(arranged.affine.tolist()):
@@ -229,14 +204,19 @@ def _arranged(series: _Series, limits: StudyLimits) -> Stack:
     return arranged
 
 
+def _of(series: Series, error: RequestError) -> RequestError:
+    """The error with the name of the series at fault, for a caller who sent a dozen."""
+    return type(error)(f"{error.detail} ({series.name})", errors=error.errors)
+
+
 def _load(archive: StudyZip, arranged: Stack, limits: StudyLimits) -> Volume:
     rows, columns = arranged.planes[0].size
     voxels = np.empty((columns, rows, len(arranged.planes)), np.float32, order="F")
-    opened: tuple[int, Any, Layout] | None = None
+    current: tuple[int, Any, Layout] | None = None
     for index, plane in enumerate(arranged.planes):
         # Frames of one file come one after another: it is opened once.
-        if opened is None or opened[0] != plane.source:
-            header, data_set = _opened(archive.read(plane.source), limits)
-            opened = plane.source, data_set, dicom_header.read_layout(header, limits.image)
-        voxels[:, :, index] = read_pixels(opened[1], opened[2], plane.frame)
+        if current is None or current[0] != plane.source:
+            header, data_set = opened(archive.read(plane.source), limits)
+            current = plane.source, data_set, dicom_header.read_layout(header, limits.image)
+        voxels[:, :, index] = read_pixels(current[1], current[2], plane.frame)
     return Volume(voxels, arranged.affine)

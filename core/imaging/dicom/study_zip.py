@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import struct
 import zipfile
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -16,6 +17,9 @@ _END: Final = b"PK\x05\x06"
 _END_SIZE: Final = 22
 _ZIP64_LOCATOR: Final = b"PK\x06\x07"
 _ZIP64_LOCATOR_SIZE: Final = 20
+_ZIP64_SIGNATURE: Final = b"PK\x06\x06"
+# Signature, length of the rest, two versions, two disks, entries here and in all, size and offset of the directory.
+_ZIP64_END: Final = struct.Struct("<4sQHHIIQQQQ")
 _LONGEST_COMMENT: Final = 65_535
 _COMPRESSIONS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED: Final = 0x0001 | 0x0040 | 0x2000
@@ -53,6 +57,10 @@ class StudyLimits:
     volume: VolumeLimits = field(default_factory=VolumeLimits)
 
 
+class NestedArchive(InvalidDicom):
+    """A file in the zip is an archive itself. It is not opened."""
+
+
 class StudyZip:
     """The files in a zip, in the order of its directory, clutter left out.
 
@@ -83,13 +91,8 @@ class StudyZip:
         except Exception as error:
             raise InvalidDicom("The zip is broken: a file in it cannot be inflated.") from error
         if data.startswith(_ARCHIVES) and data[_DICOM_AT] != b"DICM":
-            raise InvalidDicom("The zip holds another archive; send one zip of DICOM files.")
+            raise NestedArchive("The zip holds another archive; send one zip of DICOM files.")
         return data
-
-
-def is_dicom(data: bytes) -> bool:
-    """Whether a file in the zip claims to be DICOM."""
-    return data[_DICOM_AT] == b"DICM"
 
 
 def _check_end(file: BinaryIO, limits: StudyLimits) -> None:
@@ -106,10 +109,31 @@ def _check_end(file: BinaryIO, limits: StudyLimits) -> None:
     if at < 0 or len(tail) - at < _END_SIZE:
         raise InvalidDicom("The zip is truncated: its directory is missing.")
     directory = int.from_bytes(tail[at + 12 : at + 16], "little")
-    zip64 = tail[max(0, at - _ZIP64_LOCATOR_SIZE) : at].startswith(_ZIP64_LOCATOR)
-    if zip64 or directory > limits.max_directory_bytes:
-        raise InputTooLarge(f"The directory of the zip has more than {limits.max_directory_bytes} bytes, or is zip64.")
+    if tail[max(0, at - _ZIP64_LOCATOR_SIZE) : at].startswith(_ZIP64_LOCATOR):
+        directory = _zip64_directory(file, size - len(tail) + at)
+    if directory > limits.max_directory_bytes:
+        raise InputTooLarge(f"The directory of the zip has more than {limits.max_directory_bytes} bytes.")
     file.seek(0)
+
+
+def _zip64_directory(file: BinaryIO, end: int) -> int:
+    """Bytes of the directory by the zip64 records before the end record at ``end``.
+
+    Readers differ in where they look for these records, so they must lie as every writer puts them: directory, record
+    and locator, one right behind the other, each saying so.
+    """
+    at = end - _ZIP64_LOCATOR_SIZE - _ZIP64_END.size
+    file.seek(max(0, at))
+    records = file.read(end - max(0, at))
+    if at < 0 or len(records) < _ZIP64_END.size + _ZIP64_LOCATOR_SIZE:
+        raise InvalidDicom("The zip is broken: its zip64 records are incomplete.")
+    signature, length, _, _, disk, first_disk, here, entries, size, offset = _ZIP64_END.unpack_from(records)
+    _, located_disk, located, disks = struct.unpack_from("<4sIQI", records, _ZIP64_END.size)
+    if disk or first_disk or located_disk or disks > 1 or here != entries:
+        raise InvalidDicom("The zip is in several parts; send one file.")
+    if signature != _ZIP64_SIGNATURE or length != _ZIP64_END.size - 12 or located != at or offset + size != at:
+        raise InvalidDicom("The zip is broken: its zip64 records contradict each other; write it without zip64.")
+    return int(size)
 
 
 def _check_directory(infos: list[zipfile.ZipInfo], limits: StudyLimits) -> None:

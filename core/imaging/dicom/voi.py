@@ -15,6 +15,8 @@ LINEAR: Final = "LINEAR"
 LINEAR_EXACT: Final = "LINEAR_EXACT"
 SIGMOID: Final = "SIGMOID"
 FUNCTIONS: Final = (LINEAR, LINEAR_EXACT, SIGMOID)
+# So many widths from the centre a sigmoid is within one grey level of 255 of black or white: exp(-6) < 1 / 255.
+_SIGMOID_REACH: Final = 1.5
 # Below this a window is a threshold, and float32 arithmetic would overflow.
 _SMALLEST_WIDTH: Final = 1e-6
 
@@ -34,6 +36,17 @@ class Window:
             return False
         return self.width >= (1 if self.function == LINEAR else _SMALLEST_WIDTH)
 
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The rescaled values at and below which all is black, and at and above which all is white."""
+        if self.function == SIGMOID:
+            return self.centre - _SIGMOID_REACH * self.width, self.centre + _SIGMOID_REACH * self.width
+        if self.function == LINEAR_EXACT:
+            return self.centre - self.width / 2, self.centre + self.width / 2
+        # LINEAR counts whole grey levels: width w shows w levels, hence the w - 1 and the half.
+        low = self.centre - 0.5 - (self.width - 1) / 2
+        return low, low + self.width - 1
+
     def apply(self, values: FloatArray) -> FloatArray:
         """Rescaled values (h, w) as display values in [0, 1]."""
         if self.function == SIGMOID:
@@ -41,6 +54,5 @@ class Window:
             exponent = np.clip(-4.0 * (values - self.centre) / self.width, -80.0, 80.0)
             return np.asarray(1.0 / (1.0 + np.exp(exponent)), np.float32)
         if self.function == LINEAR_EXACT:
-            return ramp(values, self.centre - self.width / 2, self.width)
-        # LINEAR counts whole grey levels: width w shows w levels, hence the w - 1 and the half.
-        return ramp(values, self.centre - 0.5 - (self.width - 1) / 2, self.width - 1)
+            return ramp(values, self.bounds[0], self.width)
+        return ramp(values, self.bounds[0], self.width - 1)

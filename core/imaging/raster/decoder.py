@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Final
 
+import numpy as np
 from PIL import Image
 
 from core.errors import InvalidImage, RequestError
@@ -12,7 +13,7 @@ from core.imaging import polyglot, sniff
 from core.imaging.limits import ImageLimits
 from core.imaging.quiet import hush_decoders
 from core.imaging.raster.containers import BrokenContainer, Container, read_container
-from core.imaging.raster.grey import turned, widened
+from core.imaging.raster.grey import stretched, turned, widened
 from core.imaging.slices import Slice
 
 # Sizes are judged by ImageLimits, on the header, before Pillow sees the file. Pillow's own check would only warn,
@@ -61,7 +62,11 @@ def _decode(data: bytes, media_type: str, limits: ImageLimits) -> Slice:
     if container.frames > 1:
         what = "pages" if media_type == sniff.TIFF else "frames"
         notes = (f"The file has {container.frames} {what}; the first is used.", *notes)
-    grey = widened(_load(container, _FORMATS[media_type]), container.white_is_zero)
+    image = _load(container, _FORMATS[media_type])
+    if container.dtype is None:
+        grey = widened(image, container.white_is_zero)
+    else:
+        grey = stretched(image, np.dtype(container.dtype), container.swapped, container.white_is_zero)
     return Slice(
         pixels=turned(grey.pixels, container.orientation),
         media_type=media_type,

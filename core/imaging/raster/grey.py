@@ -47,6 +47,20 @@ def widened(image: Image.Image, white_is_zero: bool = False) -> Grey:
     return _from_colour(image)
 
 
+def stretched(image: Image.Image, dtype: np.dtype[np.generic], swapped: bool, white_is_zero: bool) -> Grey:
+    """A loaded image of one sample a pixel whose bits are those of ``dtype``, as grey values.
+
+    Values are stretched from minimum to maximum, unless floats are within [0, 1] already. ``swapped`` says that their
+    bytes are reversed. Raises ``UnusableImage`` for values that are not finite.
+    """
+    loaded = np.asarray(image)
+    # The decoder may hold narrow samples in wider ones, never the other way round, and in either byte order.
+    bits = loaded if loaded.dtype.kind == "f" else loaded.astype(f"u{dtype.itemsize}")
+    values = (bits.byteswap() if swapped else bits).view(dtype)
+    grey = _from_floats(values) if dtype.kind == "f" else full_range(values.astype(np.float32))
+    return Grey(np.subtract(1.0, grey, out=grey) if white_is_zero else grey)
+
+
 def turned(pixels: FloatArray, orientation: int) -> FloatArray:
     """Pixels as stored (h, w), upright: EXIF orientation 2 to 4 mirror and rotate, 5 to 8 also exchange the axes."""
     if orientation >= 5:

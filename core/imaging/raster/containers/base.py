@@ -23,6 +23,10 @@ class Container:
     end: int | None = None
     # Grey values are stored with white as 0, and the decoder will not turn them.
     white_is_zero: bool = False
+    # NumPy's name of the type to see the decoder's values as, where they are not right as they come (TIFF), and whether
+    # their bytes are reversed.
+    dtype: str | None = None
+    swapped: bool = False
 
 
 class BrokenContainer(Exception):

@@ -10,6 +10,7 @@ from typing import Final
 from core.errors import DecompressionBomb, UnusableImage
 from core.imaging.raster.containers import exif
 from core.imaging.raster.containers.base import BrokenContainer, Container
+from core.imaging.raster.containers.tiff_samples import UNSIGNED, Samples
 
 _WIDTH: Final = 256
 _HEIGHT: Final = 257
@@ -19,6 +20,9 @@ _PHOTOMETRIC: Final = 262
 _STRIP_OFFSETS: Final = 273
 _ORIENTATION: Final = 274
 _STRIP_SIZES: Final = 279
+_SAMPLES: Final = 277
+_PLANAR: Final = 284
+_FORMAT: Final = 339
 _TILE_WIDTH: Final = 322
 _TILE_LENGTH: Final = 323
 _TILE_OFFSETS: Final = 324
@@ -26,8 +30,9 @@ _TILE_SIZES: Final = 325
 # The tags that make pixels: baseline, FillOrder, Predictor, ColorMap, tiles, InkSet, ExtraSamples, SampleFormat,
 # JPEGTables, YCbCr. Everything else (EXIF, XMP, profiles, orientation, private tags) stays outside.
 _ESSENTIAL: Final = frozenset(
-    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, _STRIP_OFFSETS, 277, 278, _STRIP_SIZES, 284, 317, 320}
-    | {_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_SIZES, 332, 338, 339, 347, 529, 530, 531, 532}
+    {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, 266, _STRIP_OFFSETS, _SAMPLES, 278, _STRIP_SIZES}
+    | {_PLANAR, 317, 320}
+    | {_TILE_WIDTH, _TILE_LENGTH, _TILE_OFFSETS, _TILE_SIZES, 332, 338, _FORMAT, 347, 529, 530, 531, 532}
 )
 _TYPE_SIZES: Final = {
     1: 1,
@@ -51,6 +56,7 @@ _WHOLE_TYPES: Final = {1: "B", 3: "H", 4: "I", 16: "Q"}
 # None, LZW, JPEG, Deflate (two numbers), PackBits, Zstandard. Fax codes and old-style JPEG never carry MR.
 _COMPRESSIONS: Final = frozenset({1, 5, 7, 8, 32_773, 32_946, 50_000})
 _WHITE_IS_ZERO: Final = 0
+_SEPARATE: Final = 2
 _MAX_ENTRIES: Final = 1_024
 _MAX_PAGES: Final = 100_000
 _MAX_TILE: Final = 65_536
@@ -154,9 +160,18 @@ def _container(data: bytes, shape: _Shape, entries: dict[int, _Entry], pages: in
     if height < 1 or width < 1:
         raise BrokenContainer("The TIFF declares no size.")
     _check_extents(data, shape, entries)
+    samples = _samples(data, shape, entries, compression)
+    samples.check()
     turned = _number(data, shape, entries.get(_ORIENTATION), exif.UPRIGHT)
-    wide = _number(data, shape, entries.get(_BITS), 1) > 8
     white = _number(data, shape, entries.get(_PHOTOMETRIC), 1) == _WHITE_IS_ZERO
+    # The decoder turns bytes and less by itself, 16 bits in one byte order only, and everything else not at all.
+    wide = samples.bits[0] > 8 or samples.dtype is not None
+    if wide and len(samples.bits) == 1:
+        changed = {_PHOTOMETRIC: 1} if white else {}
+        if samples.decoded_as != samples.formats[0]:
+            changed[_FORMAT] = samples.decoded_as
+        others = [entry for entry in kept if entry.tag not in changed]
+        kept = sorted([*others, *(_entry(shape, *item) for item in changed.items())], key=lambda entry: entry.tag)
     return Container(
         height,
         width,
@@ -164,7 +179,30 @@ def _container(data: bytes, shape: _Shape, entries: dict[int, _Entry], pages: in
         frames=pages,
         orientation=turned if 1 <= turned <= 8 else exif.UPRIGHT,
         white_is_zero=white and wide,
+        dtype=samples.dtype,
+        swapped=samples.swapped,
     )
+
+
+def _samples(data: bytes, shape: _Shape, entries: dict[int, _Entry], compression: int) -> Samples:
+    """What the file says of its samples; what it does not say is one bit, unsigned, as the standard has it."""
+    count = max(1, _number(data, shape, entries.get(_SAMPLES), 1))
+    bits = _numbers(data, shape, entries.get(_BITS)) or (1,)
+    formats = _numbers(data, shape, entries.get(_FORMAT)) or (UNSIGNED,)
+    return Samples(
+        bits=bits if count > 1 else bits[:1],
+        formats=formats if count > 1 else formats[:1],
+        compression=compression,
+        planar=_number(data, shape, entries.get(_PLANAR), 1) == _SEPARATE,
+        big_endian=shape.order == ">",
+    )
+
+
+def _entry(shape: _Shape, tag: int, value: int) -> _Entry:
+    """A tag of one short number."""
+    room = shape.entry_size - struct.calcsize(shape.order + "HH" + shape.offset[-1]) - 2
+    raw = struct.pack(f"{shape.order}HH{shape.offset[-1]}H{room}x", tag, 3, 1, value)
+    return _Entry(tag, 3, 1, 0, raw)
 
 
 def _numbers(data: bytes, shape: _Shape, entry: _Entry | None) -> tuple[int, ...]:

@@ -123,12 +123,48 @@ def test_a_directory_beyond_the_limit_is_refused_before_it_is_read() -> None:
         opened(many, replace(LIMITS, max_members=100))
 
 
-def test_zip64_is_refused() -> None:
+def zip64(files: dict[str, bytes], **fields: int) -> io.BytesIO:
+    """A zip with zip64 records, as writers make them that always use them; ``fields`` of the records may lie."""
+    data = to_zip(files).getvalue()
+    end = data.rindex(b"PK\x05\x06")
+    size, offset = struct.unpack_from("<II", data, end + 12)
+    said = {"length": 44, "disk": 0, "entries": len(files), "size": size, "offset": offset, "located": end} | fields
+    record = struct.pack(
+        "<4sQHHIIQQQQ", b"PK\x06\x06", said["length"], 45, 45, said["disk"], 0, said["entries"], len(files),
+        said["size"], said["offset"],
+    )  # fmt: skip
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, said["located"], 1)
+    plain_end = data[end : end + 8] + b"\xff" * 12 + data[end + 20 :]
+    return io.BytesIO(data[:end] + record + locator + plain_end)
+
+
+def test_small_zip64_archives_are_read() -> None:
+    archive = opened(zip64({"a": FILE, "b": b"text"}))
+    assert [archive.read(index) for index in range(len(archive))] == [FILE, b"text"]
+
+
+@pytest.mark.parametrize(
+    "lie", [{"length": 60}, {"disk": 1}, {"entries": 1}, {"size": 10}, {"offset": 0}, {"located": 3}], ids=str
+)
+def test_zip64_records_that_contradict_each_other_are_refused(lie: dict[str, int]) -> None:
+    with pytest.raises(InvalidDicom, match=r"zip64|several parts"):
+        opened(zip64({"a": FILE, "b": FILE}, **lie))
+
+
+def test_a_zip64_directory_beyond_the_limit_is_refused_before_it_is_read() -> None:
+    many = zip64({f"file-{index:06d}": b"" for index in range(3_000)})
+    assert peak_bytes(many, replace(LIMITS, max_directory_bytes=10_000), InputTooLarge) < 300_000
+    with pytest.raises(InputTooLarge, match="3000 files"):
+        opened(many, replace(LIMITS, max_members=100))
+
+
+def test_a_zip64_locator_without_its_record_is_refused() -> None:
     data = to_zip({"a": FILE}).getvalue()
     end = data.rindex(b"PK\x05\x06")
-    locator = b"PK\x06\x07" + struct.pack("<IQI", 0, 0, 1)
-    with pytest.raises(InputTooLarge, match="zip64"):
-        opened(io.BytesIO(data[:end] + locator + data[end:]))
+    for located in (0, end):
+        locator = b"PK\x06\x07" + struct.pack("<IQI", 0, located, 1)
+        with pytest.raises(InvalidDicom, match=r"zip64|several parts"):
+            opened(io.BytesIO(data[:end] + locator + data[end:]))
 
 
 def test_the_size_as_uploaded_is_limited() -> None:

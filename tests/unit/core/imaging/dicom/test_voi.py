@@ -80,3 +80,17 @@ def test_the_full_range_leaves_out_what_does_not_count() -> None:
 def test_a_flat_slice_is_black() -> None:
     assert not full_range(np.full((4, 4), 7, np.float32)).any()
     assert Window(0, 100, LINEAR).apply(np.full((4, 4), -200, np.float32)).max() == 0
+
+
+@pytest.mark.parametrize("window", [Window(100, 50), Window(100, 1), Window(100, 50, LINEAR_EXACT)])
+def test_at_its_bounds_a_window_is_black_and_white(window: Window) -> None:
+    black, white = window.bounds
+    assert shown(window, black - 1, black, white, white + 1)[::3] == [0, 1]
+    assert shown(window, black, white + 1e-3) == pytest.approx([0, 1])
+
+
+def test_at_its_bounds_a_sigmoid_is_within_one_grey_of_black_and_white() -> None:
+    window = Window(100, 50, SIGMOID)
+    black, white = shown(window, *window.bounds)
+    assert black < 1 / 255
+    assert white > 254 / 255
