@@ -11,9 +11,9 @@ import torch
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.contracts.tensors import DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS, PROBABILITY, TENSORS
-from training.bundle.export import candidate_sizes, run_batches
+from training.bundle.export import candidate_sizes, differences, run_batches
 from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
 from training.bundle.quantize import Comparison
 from training.classification.calibration import (
     COVERAGE,
@@ -92,13 +92,11 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, IMAGE, names)
     outputs = dict(zip(names, run_batches(graph, inputs.images), strict=True))
     sample = inputs.images[:: max(1, len(inputs.images) // 32)]
-    unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         **trained.about(),
         multitask=multitask,
         size=size,
-        parity=largest_difference(graph, path, sample),
-        rounding=float(np.abs(run_batches(unrounded, sample)[0] - run_batches(graph, sample)[0]).max()),
+        **differences(graph, ClassifierGraph(model, temperature, space), path, sample),
         sizes={str(candidate): score for candidate, score in scores.items()},
         temperature=temperature,
         conformal_quantile=quantile,

@@ -21,9 +21,9 @@ from core.contracts.manifest import VolumePreprocessing
 from core.contracts.tensors import TENSORS
 from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.runtime.sliding import BLOCK
-from training.bundle.export import THRESHOLDS
+from training.bundle.export import THRESHOLDS, differences
 from training.bundle.graphs import ColumnGraph, SegmenterGraph
-from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
 from training.bundle.quantize import Comparison, volume_nodes
 from training.config import VolumeSegmenterConfig
 from training.data.archives import BoolArray, FloatArray
@@ -152,14 +152,10 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
-    with torch.no_grad():
-        images = torch.from_numpy(windows)
-        rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
     return Export(
         **trained.about(),
         size=side,
-        parity=largest_difference(graph, path, windows),
-        rounding=rounding,
+        **differences(graph, served_graph(folded, preprocessing), path, windows),
         sizes={str(side): by_smallest[smallest]},
         volume=preprocessing,
         thresholds=thresholds,

@@ -17,9 +17,9 @@ from typer.testing import CliRunner
 from core.runtime.bundle import load_bundle
 from training import cli
 from training.classification import export as classifier_export
-from training.commands import train
 from training.config import Phase, ScheduleConfig
 from training.loop.checkpoints import load_trained
+from training.recipe import BASES
 from training.records import Evaluate, Export, Quantize
 from training.segmentation import export as segmenter_export
 
@@ -38,10 +38,8 @@ def falx(*arguments: str | Path) -> str:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configurations with a schedule of sixteen slices, and one try at quantisation."""
-    for name in ("ClassifierConfig", "SegmenterConfig"):
-        shipped = getattr(train, name)()
-        smaller = dataclasses.replace(shipped, schedule=TINY)
-        monkeypatch.setattr(train, name, lambda smaller=smaller: smaller)
+    for name in ("classifier", "segmenter"):
+        monkeypatch.setitem(BASES, name, dataclasses.replace(BASES[name], schedule=TINY))
     for room in (classifier_export, segmenter_export):
         monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
 

@@ -22,13 +22,13 @@ from core.contracts.manifest import VolumePreprocessing  # noqa: E402
 from core.runtime.bundle import load_bundle  # noqa: E402
 from training import cli  # noqa: E402
 from training.bundle.onnx_files import OnnxModel  # noqa: E402
-from training.commands import train  # noqa: E402
 from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig  # noqa: E402
 from training.data.scans import BRATS, LGG, REGIONS, scans  # noqa: E402
 from training.evaluation.predictions import MaskPredictions, predictions_path  # noqa: E402
 from training.loop.trainer import CHECKPOINT  # noqa: E402
 from training.networks.slices_in_volume import SlicesInVolume  # noqa: E402
 from training.networks.unet import ResidualAttentionUNet3d  # noqa: E402
+from training.recipe import BASES  # noqa: E402
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export  # noqa: E402
 from training.volumes.export import (  # noqa: E402
     reads_slices,
@@ -64,7 +64,7 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(1)
     shipped = VolumeSegmenterConfig()
     smaller = dataclasses.replace(shipped, width=2, spacing_mm=(4.0, 4.0, 8.0), in_plane=(32, 32), schedule=TINY)
-    monkeypatch.setattr(train, "VolumeSegmenterConfig", lambda: smaller)
+    monkeypatch.setitem(BASES, "volume-segmenter", smaller)
 
 
 def write_case(folder: Path, stem: str, seed: int) -> None:
