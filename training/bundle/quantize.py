@@ -99,7 +99,8 @@ def float_parts(model: onnx.ModelProto) -> list[str]:
     arithmetic to gain by it.
     """
     owners = {tensor.name: found[0] for tensor in model.graph.initializer if (found := _PART.match(tensor.name))}
-    grouped = [node for node in model.graph.node if node.op_type == "Conv" and _groups(node) > 1]
+    convolutions = (node for node in model.graph.node if node.op_type == "Conv")
+    grouped = [node for node in convolutions if any(given.name == "group" and given.i > 1 for given in node.attribute)]
     apart = {owners[name] for node in grouped for name in node.input if name in owners}
     reached = {name for name, owner in owners.items() if owner in apart}
     names = []
@@ -114,10 +115,6 @@ def all_float(model: onnx.ModelProto) -> bool:
     """Whether no convolution would be computed in int8."""
     apart = set(float_parts(model))
     return all(node.name in apart for node in model.graph.node if node.op_type == "Conv")
-
-
-def _groups(node: onnx.NodeProto) -> int:
-    return next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
 
 
 def float_nodes(model: onnx.ModelProto, attempt: Attempt) -> list[str]:
@@ -162,11 +159,13 @@ def _quantised(
     onnx.save(model, prepared)
     parts = float_parts(model)
     excluded = float_nodes(model, attempt)
+    # Ranges are taken from all images, or from some that are evenly spread.
+    limit = len(images) if attempt.method is CalibrationMethod.MinMax else HISTOGRAM_SLICES
     logging.getLogger().setLevel(logging.ERROR)  # the quantiser logs every node to the root logger
     quantize_static(
         prepared,
         target,
-        SliceReader(model.graph.input[0].name, _calibrating(images, attempt.method)),
+        SliceReader(model.graph.input[0].name, images[:: -(-len(images) // limit)]),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=list(_QUANTISED_OPERATORS),
         per_channel=True,
@@ -179,12 +178,6 @@ def _quantised(
     store_bytes(quantised.graph, parts)
     store_half(quantised.graph)
     return quantised, len(excluded)
-
-
-def _calibrating(images: FloatArray, method: CalibrationMethod) -> FloatArray:
-    """Those of ``images`` (n, C, s, s) that ranges are taken from, evenly spread."""
-    limit = len(images) if method is CalibrationMethod.MinMax else HISTOGRAM_SLICES
-    return images[:: -(-len(images) // limit)]
 
 
 def passes(agreement: Mapping[str, float]) -> bool:

@@ -23,6 +23,7 @@ from training.config import (
     VolumeSegmenterName,
 )
 from training.data.own import labels_in
+from training.paper.presets import paper_classifier, paper_segmenter
 from training.recipe import BASES, Base, Train
 
 Architecture = Literal[ClassifierName, PretrainedName, SegmenterName, PretrainedSegmenterName, VolumeSegmenterName]
@@ -53,8 +54,6 @@ def configured(base: Base, changes: Mapping[str, Any], data: Path, preset: Prese
     if isinstance(config, ClassifierConfig):
         config = replace(config, labels=labels_in(data, config.labels))
     if preset == "paper":
-        from training.paper.presets import paper_classifier, paper_segmenter
-
         if isinstance(config, ClassifierConfig):
             return paper_classifier(config, data)
         if isinstance(config, SegmenterConfig):
