@@ -12,7 +12,7 @@ import torch
 from core.contracts.manifest import ClassificationPreprocessing
 from core.contracts.tensors import DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS, PROBABILITY, TENSORS
 from training.bundle.export import candidate_sizes, differences, run_batches
-from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph
+from training.bundle.graphs import ClassifierGraph, FeatureSpace
 from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
 from training.bundle.quantize import Comparison
 from training.classification.calibration import (
@@ -47,18 +47,11 @@ def _choose_size(
 ) -> tuple[dict[int, float], LabelledInputs, np.ndarray]:
     """Validation accuracy by size, and inputs and raw logits at the best; ties go to the smaller, cheaper size."""
     plain = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
-    scores: dict[int, float] = {}
-    best: tuple[LabelledInputs, np.ndarray] | None = None
-    for size in sorted(sizes):
-        inputs = labelled_inputs(data, "val", size, labels)
-        logits = run_batches(plain, inputs.images)[0]
-        score = accuracy(logits.argmax(axis=1), inputs.labels)
-        if best is None or score > max(scores.values()):
-            best = inputs, logits
-        scores[size] = score
-    if best is None:
-        raise ValueError("no size to choose from")
-    return scores, *best
+    found = {size: labelled_inputs(data, "val", size, labels) for size in sorted(sizes)}
+    logits = {size: run_batches(plain, inputs.images)[0] for size, inputs in found.items()}
+    scores = {size: accuracy(logits[size].argmax(axis=1), inputs.labels) for size, inputs in found.items()}
+    size = max(scores, key=scores.__getitem__)
+    return scores, found[size], logits[size]
 
 
 def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
@@ -86,7 +79,7 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
         temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
     space = _fit_feature_space(half, data, size, labels)
     multitask = isinstance(half, MultiTaskClassifier)
-    graph = (MultiTaskGraph if multitask else ClassifierGraph)(half, temperature, space)
+    graph = ClassifierGraph(half, temperature, space)
     names = (*OUTPUTS, PROBABILITY) if multitask else OUTPUTS
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, IMAGE, names)
