@@ -37,11 +37,6 @@ class FeatureSpace:
     centroids: FloatArray
     residual: float
 
-    @property
-    def projection(self) -> FloatArray:
-        """(F, D): from centred features to scaled coordinates."""
-        return self.basis * self.scale
-
     @classmethod
     def identity(cls, classes: int, features: int) -> FeatureSpace:
         """A placeholder that measures the length of F ``features``."""

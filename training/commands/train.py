@@ -34,7 +34,7 @@ FITTING: Final[Mapping[str, tuple[Base, ...]]] = {
     "--teacher": ("classifier", "segmenter"),
     "--multitask": ("classifier",),
     "--encoder": ("segmenter-teacher",),
-    "--train-slices": ("volume-segmenter",),
+    "--train-slices": ("volume-segmenter", "isotropic-volumes"),
 }
 
 

@@ -84,3 +84,23 @@ def test_steps_out_of_order_name_the_missing_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["bundle", "--run", str(tmp_path)])
     assert result.exit_code != 0
     assert "python -m training export" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("teacher --teacher x", "--teacher is for classifier, segmenter"),
+        ("segmenter --encoder x", "--encoder is for segmenter-teacher"),
+        ("segmenter-teacher --width 8", "--width is for classifier, segmenter, volume-segmenter"),
+        ("volume-segmenter --preset paper", "--preset is for classifier, segmenter"),
+        ("segmenter --multitask", "--multitask is for classifier"),
+        ("classifier --train-slices", "--train-slices is for volume-segmenter"),
+        ("classifier --architecture efficientnet-lite0", "classifier starts from noise"),
+        ("teacher --architecture vgg16", "teacher starts from ImageNet"),
+        ("segmenter --architecture vgg16", "Input should be 'unet'"),
+    ],
+)
+def test_a_base_refuses_what_it_does_not_take(words: str, told: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["train", *words.split(), "--data", str(tmp_path), "--run", str(tmp_path)])
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.replace("\u2502", " ").split())
