@@ -43,10 +43,9 @@ def shares_its_graph(labels: tuple[str, ...]) -> bool:
 
 
 def _choose_size(
-    model: Classifier, data: Path, labels: tuple[str, ...], sizes: Sequence[int]
+    plain: ClassifierGraph, data: Path, labels: tuple[str, ...], sizes: Sequence[int]
 ) -> tuple[dict[int, float], LabelledInputs, np.ndarray]:
     """Validation accuracy by size, and inputs and raw logits at the best; ties go to the smaller, cheaper size."""
-    plain = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
     found = {size: labelled_inputs(data, "val", size, labels) for size in sorted(sizes)}
     logits = {size: run_batches(plain, inputs.images)[0] for size, inputs in found.items()}
     scores = {size: accuracy(logits[size].argmax(axis=1), inputs.labels) for size, inputs in found.items()}
@@ -54,12 +53,11 @@ def _choose_size(
     return scores, found[size], logits[size]
 
 
-def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
+def _fit_feature_space(plain: ClassifierGraph, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
     train = load_slices(data, "train", ClassificationPreprocessing(size=size), labels)
     step = max(1, len(train.labels) // FEATURE_SLICES)
     images = np.array(train.images[::step], np.float32)[:, None] / np.float32(255)
-    graph = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
-    features = run_batches(graph, images)[OUTPUTS.index(FEATURES)]
+    features = run_batches(plain, images)[OUTPUTS.index(FEATURES)]
     return FeatureSpace.fit(features, train.labels[::step], len(labels))
 
 
@@ -68,16 +66,16 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     model, labels = trained.model, trained.labels
     if not isinstance(model, Classifier):
         raise TypeError(f"{run} holds no classifier")
-    folded = fold_normalisation(model)
-    half = half_weights(folded)
-    scores, inputs, raw = _choose_size(half, data, labels, sizes or candidate_sizes(trained, SIZES))
+    half = half_weights(fold_normalisation(model))
+    plain = ClassifierGraph(half, 1.0, FeatureSpace.identity(len(labels), half.channels[-1]))
+    scores, inputs, raw = _choose_size(plain, data, labels, sizes or candidate_sizes(trained, SIZES))
     size = inputs.images.shape[-1]
     if shares_its_graph(labels):
         # Label sets that share the graph have a temperature each, which the service applies.
         temperature, quantile = 1.0, conformal_quantile(strangeness_of_truth(raw, inputs.labels))
     else:
         temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
-    space = _fit_feature_space(half, data, size, labels)
+    space = _fit_feature_space(plain, data, size, labels)
     multitask = isinstance(half, MultiTaskClassifier)
     graph = ClassifierGraph(half, temperature, space)
     names = (*OUTPUTS, PROBABILITY) if multitask else OUTPUTS

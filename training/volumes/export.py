@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 from torch import nn
 
@@ -24,7 +23,7 @@ from core.runtime.sliding import BLOCK
 from training.bundle.export import THRESHOLDS, differences
 from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
-from training.bundle.quantize import Comparison, volume_nodes
+from training.bundle.quantize import Comparison
 from training.config import VolumeSegmenterConfig
 from training.data.archives import BoolArray, FloatArray
 from training.data.scans import REGIONS, prepared, scans
@@ -165,13 +164,6 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
 
 # Windows, each with tumour or not as in training; 16 slices each.
 CALIBRATION_WINDOWS: Final = 24
-
-
-def reads_slices(path: Path) -> bool:
-    """Whether any convolution of the graph at ``path`` is one of slices."""
-    model = onnx.load(path)
-    volumes = volume_nodes(model)
-    return any(node.op_type == "Conv" and node.name not in volumes for node in model.graph.node)
 
 
 def calibration(data: Path, record: Export) -> FloatArray:
