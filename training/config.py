@@ -18,32 +18,39 @@ Preset = Literal["falx", "paper"]
 
 
 @dataclass(frozen=True)
-class Augmentation:
-    """Ranges of the random changes; every one is drawn anew for each slice."""
+class Changes:
+    """Ranges of the random changes to slices and patches of volumes alike; every one is drawn anew for each."""
 
-    # Degrees either way. Heads are scanned nearly upright.
+    # Degrees either way about the axis from feet to head. Heads are scanned nearly upright.
     rotation_deg: float = 15.0
-    # Magnification, drawn evenly between the two.
-    zoom: tuple[float, float] = (0.9, 1.1)
-    # Share of the side, either way.
-    shift: float = 0.04
     # Chance of a left-right flip.
     flip: float = 0.5
-    # Chance of standing upside down. Never by default: no upload is.
-    flip_vertical: float = 0.0
-    # Degrees either way by which upright lines lean.
-    shear_deg: float = 0.0
     # Exponent exp(N(0, gamma)) on grey values.
     gamma: float = 0.25
     # Factor 1 + N(0, brightness) on grey values.
     brightness: float = 0.1
     # Standard deviation of pixel noise, drawn between 0 and this.
     noise: float = 0.03
+    # A smooth factor over the head, exp of random values of this deviation at 4 x 4 points, or 3 x 3 x 3 of a volume:
+    # coils differ.
+    bias_field: float = 0.0
+
+
+@dataclass(frozen=True)
+class Augmentation(Changes):
+    """Ranges of the random changes to a slice."""
+
+    # Magnification, drawn evenly between the two.
+    zoom: tuple[float, float] = (0.9, 1.1)
+    # Share of the side, either way.
+    shift: float = 0.04
+    # Chance of standing upside down. Never by default: no upload is.
+    flip_vertical: float = 0.0
+    # Degrees either way by which upright lines lean.
+    shear_deg: float = 0.0
     # Chance that the four edges are blacked out to a random depth of up to ``border_depth`` of the side: the
     # outermost pixels alone betray the source of a slice and with it the label.
     border: float = 0.0
-    # A smooth factor over the head, exp of random values of this deviation at 4 x 4 points: coils differ.
-    bias_field: float = 0.0
     border_depth: float = 0.08
 
 
@@ -214,23 +221,16 @@ SEGMENTER_TEACHER = SegmenterConfig(
 
 
 @dataclass(frozen=True)
-class VolumeAugmentation:
-    """Ranges of the random changes to a patch of a volume, drawn anew for each patch."""
+class VolumeAugmentation(Changes):
+    """Ranges of the random changes to a patch of a volume."""
 
-    # Degrees either way about the axis from feet to head, and about the two others.
-    rotation_deg: float = 15.0
+    # Degrees either way about the two axes in plane.
     tilt_deg: float = 8.0
     # Magnification, drawn evenly between the two.
     zoom: tuple[float, float] = (0.85, 1.2)
     # Further magnification from feet to head, evenly drawn on a log scale: the slice spacing of stacks is a guess.
     # None: no magnification at all along that axis, so that without tilt each slice stays sharp.
     stretch: tuple[float, float] | None = (0.65, 1.5)
-    # Chance of a left-right flip.
-    flip: float = 0.5
-    # As in ``Augmentation``; the bias field has 3 x 3 x 3 points.
-    gamma: float = 0.25
-    brightness: float = 0.1
-    noise: float = 0.03
     bias_field: float = 0.15
 
 

@@ -70,8 +70,6 @@ class Kind:
     as_teacher: Callable[[Trained], nn.Module] = lambda trained: trained.model
     # What an exported graph needs besides, once its parity is known: of (export, run, data).
     finish: Callable[[Export, Path, Path], None] = lambda _export, _run, _data: None
-    # Whether the graph at a path may be faster in int8.
-    gains_from_int8: Callable[[Path], bool] = lambda _path: True
     # Names of networks that manifests write otherwise.
     manifest_names: Mapping[str, str] = field(default_factory=dict)
 

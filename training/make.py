@@ -123,7 +123,10 @@ class _Work:
     def _make(self, step: Step, run: Path) -> None:
         match step:
             case Train():
-                self._train(step, run)
+                start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
+                origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
+                kitchen = self.kitchen
+                run_training(step.configuration(), kitchen.data, run, kitchen.device, origins, kitchen.console)
             case Average():
                 average([self.folder(name) for name in step.of], run)
             case Combine():
@@ -132,12 +135,6 @@ class _Work:
                 second_reader(self.folder(step.first), self.folder(step.second), run)
             case _:
                 assert_never(step)
-
-    def _train(self, step: Train, run: Path) -> None:
-        start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
-        origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
-        data, device, console = self.kitchen.data, self.kitchen.device, self.kitchen.console
-        run_training(step.configuration(), data, run, device, origins, console)
 
     def export(self, run: Path) -> None:
         """The graph, and each label set of the recipe fitted on it."""

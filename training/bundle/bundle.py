@@ -11,16 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from core.contracts.manifest import BundleFile, Calibration, InputCheck, Manifest
-from core.runtime.bundle import MANIFEST_NAME
+from core.contracts.manifest import BundleFile, Calibration, ClassificationPreprocessing, InputCheck, Manifest
+from core.runtime.bundle import MANIFEST_NAME, load_bundle
 from core.serving.cards import CARD_NAME
 from training.bundle.card import model_card
 from training.bundle.map_geometry import map_geometry
 from training.bundle.measured import Measured
-from training.classification.label_sets import LabelSet, LabelSets
+from training.bundle.onnx_files import OnnxModel
+from training.classification.checked import checked_slices
+from training.classification.label_sets import LabelSet, LabelSets, calibrate_labels
+from training.evaluation.evaluate import evaluate_run
 from training.kinds import kind_named
 from training.networks.registry import title
-from training.recipe import Recipe
+from training.recipe import Recipe, read_recipe
 from training.records import REFERENCE_FILE, Evaluate, Export, Quantize, graph_files, sha256_of
 
 # A region whose mean Dice on held-out scans stays below this is said to be unreliable in every answer.
@@ -177,3 +180,36 @@ def of_label_set(label_set: LabelSet, shared: Manifest, home: str, title: str, e
             **{name: getattr(label_set, name) for name in LabelSet.model_fields},
         }
     )
+
+
+def add_label_set(
+    name: str, version: str, of: Path, labels: tuple[str, ...], data: Path, split: str, title: str | None = None
+) -> Path:
+    """Fit ``labels`` of the classifier bundle ``of`` on ``val``, score them on ``split``, write NAME/VERSION beside it.
+
+    Raises ValueError where it is no classifier or lacks a label, BundleCorrupt for a damaged bundle.
+    """
+    bundle = load_bundle(of)
+    whole, spec = bundle.manifest, bundle.manifest.preprocessing
+    unknown = [label for label in labels if label not in whole.labels]
+    if not isinstance(spec, ClassificationPreprocessing) or unknown or len(set(labels)) < max(2, len(labels)):
+        raise ValueError(f"wanted are two or more labels of {of}, each once, of: {', '.join(whole.labels)}")
+    indices = tuple(whole.logit_indices[whole.labels.index(label)] for label in labels)
+    inputs = checked_slices(data, "val", spec, labels)
+    reference = next(file for file in whole.files if file.variant == "reference")
+    fitted = calibrate_labels(
+        name, labels, indices, inputs, OnnxModel(bundle.file_path(reference)).run_all(inputs.images)
+    )
+    shared = whole.model_copy(update={"version": version})
+    called = title or f"{whole.title}: {', '.join(labels)}"
+    home = f"{whole.name}/{whole.version}"
+    manifest = of_label_set(fitted, shared, home, called, None)
+    measured = Measured.read(of).model_copy(
+        update={"split": None, "int8": (), "confusion": (), "failures": (), "further": ()}
+    )
+    recipe = read_recipe(measured.recipe) if measured.recipe else None
+    target = of.absolute().parents[1] / name / version
+    write_bundle(target, manifest, measured, recipe)
+    scored = evaluate_run(target, data, split)
+    manifest = manifest.model_copy(update={"metrics": scored.reference})
+    return write_bundle(target, manifest, measured.scored(scored), recipe)

@@ -13,8 +13,7 @@ from typing import Final
 from core.contracts.manifest import Manifest, Metric, VolumePreprocessing
 from core.runtime.bundle import MANIFEST_NAME
 from core.serving.cards import CARD_NAME
-from training.bundle.cost import RUNS
-from training.bundle.measured import Measured
+from training.bundle.measured import RUNS, Measured
 from training.kinds import kind_of
 from training.markdown import markdown_table, wrapped
 from training.recipe import Recipe, read_recipe

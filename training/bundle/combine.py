@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from core.contracts.manifest import ClassificationPreprocessing, Manifest, SegmentationPreprocessing
 from core.runtime.bundle import MANIFEST_NAME
@@ -40,8 +41,10 @@ def combine(members: Sequence[Path], run: Path, shares: Sequence[float] | None =
     if len({item.labels for item in found}) > 1 or len(sizes) > 1:
         told = "; ".join(f"{item.size} pixels, {', '.join(item.labels)}" for item in found)
         raise ValueError(f"the members differ in what they take or answer: {told}")
-    network = SideBySide([item.model for item in found], shares)
-    _write(run, _config(found, sizes.pop()), network.state_dict(), members, found)
+    # How much each counts is in the layer that reads them all.
+    parts = [dict(part) for item in found for part in item.config.get("members", [item.config])]
+    config = {"labels": found[0].labels, "members": parts, **_trained_at(sizes.pop())}
+    _write(run, SideBySide([item.model for item in found], shares), config, members, found)
 
 
 def second_reader(first: Path, second: Path, run: Path) -> None:
@@ -52,14 +55,8 @@ def second_reader(first: Path, second: Path, run: Path) -> None:
     found = [load_member(member) for member in (first, second)]
     _all_are("segmenter", found)
     one, other = found
-    config = {
-        "architecture": _joined(found),
-        "preset": "falx",
-        "first": one.config,
-        "second": other.config,
-        **_trained_at(one.size),
-    }
-    _write(run, config, SecondReader(one.model, other.model).state_dict(), (first, second), found)
+    config = {"first": one.config, "second": other.config, **_trained_at(one.size)}
+    _write(run, SecondReader(one.model, other.model), config, (first, second), found)
 
 
 def _all_are(kind: KindName, members: Sequence[Trained]) -> None:
@@ -69,11 +66,13 @@ def _all_are(kind: KindName, members: Sequence[Trained]) -> None:
 
 
 def _write(
-    run: Path, config: Mapping[str, Any], weights: Mapping[str, Any], paths: Sequence[Path], members: Sequence[Trained]
+    run: Path, network: nn.Module, config: Mapping[str, Any], paths: Sequence[Path], members: Sequence[Trained]
 ) -> None:
-    about = {"kind": members[0].kind.name, "config": dict(config), "members": [str(path) for path in paths]}
+    whole = {"architecture": "+".join(member.architecture for member in members), "preset": "falx", **config}
+    about = {"kind": members[0].kind.name, "config": whole, "members": [str(path) for path in paths]}
     seen = sum(item.images_seen for item in members)
     state = {"step": 0, "images_seen": seen, "elapsed_s": 0.0, "history": []}
+    weights = network.state_dict()
     run.mkdir(parents=True, exist_ok=True)
     torch.save({"about": about, "model": weights, "average": weights, "state": state}, run / CHECKPOINT)
 
@@ -111,25 +110,8 @@ def _described(manifest: Manifest, path: Path) -> dict[str, Any]:
         asdict(ClassifierConfig()) | {"architecture": name} | _trained_at(spec.size)
         for name in str(manifest.architecture).split("+")
     ]
-    if not others:
-        return one
-    return one | {"architecture": manifest.architecture, "members": [one, *others]}
+    return one | {"architecture": manifest.architecture, "members": [one, *others]} if others else one
 
 
 def _trained_at(size: int) -> dict[str, Any]:
     return {"schedule": {"phases": [{"size": size}]}}
-
-
-def _joined(members: Sequence[Trained]) -> str:
-    return "+".join(member.config["architecture"] for member in members)
-
-
-def _config(members: Sequence[Trained], size: int) -> dict[str, Any]:
-    # How much each counts is in the layer that reads them all.
-    return {
-        "architecture": _joined(members),
-        "preset": "falx",
-        "labels": members[0].labels,
-        "members": [dict(part) for member in members for part in member.config.get("members", [member.config])],
-        **_trained_at(size),
-    }

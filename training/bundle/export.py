@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from training.bundle.onnx_files import largest_difference
 from training.loop.checkpoints import Trained, load_trained
 from training.records import Export
 
@@ -36,6 +37,12 @@ def export_run(run: Path, data: Path, sizes: Sequence[int] | None = None) -> Exp
 def candidate_sizes(trained: Trained, usual: Sequence[int]) -> Sequence[int]:
     """Candidates for the input size: those around the usual one, or the one size that a run was trained at."""
     return usual if trained.size in usual else (trained.size,)
+
+
+def differences(graph: nn.Module, exact: nn.Module, path: Path, sample: np.ndarray) -> dict[str, float]:
+    """``parity`` and ``rounding`` of a graph whose file lies at ``path``; ``exact`` is that with float32 weights."""
+    moved = run_batches(exact, sample)[0] - run_batches(graph, sample)[0]
+    return {"parity": largest_difference(graph, path, sample), "rounding": float(np.abs(moved).max())}
 
 
 @torch.no_grad()

@@ -37,11 +37,6 @@ class FeatureSpace:
     centroids: FloatArray
     residual: float
 
-    @property
-    def projection(self) -> FloatArray:
-        """(F, D): from centred features to scaled coordinates."""
-        return self.basis * self.scale
-
     @classmethod
     def identity(cls, classes: int, features: int) -> FeatureSpace:
         """A placeholder that measures the length of F ``features``."""
@@ -87,7 +82,8 @@ class ClassifierGraph(nn.Module):
 
     mean(cam) + bias = logits * temperature, exactly: pooling and the last layer are both linear. ``energy`` is
     -logsumexp of the uncalibrated logits, ``distance`` that to the training data in the feature space, near 1.4 for
-    the training data itself: higher is stranger.
+    the training data itself: higher is stranger. With two tasks the probability of tumour (N, 1, S, S), from the same
+    feature maps, comes last.
     """
 
     def __init__(self, model: Classifier, temperature: float, space: FeatureSpace) -> None:
@@ -101,18 +97,17 @@ class ClassifierGraph(nn.Module):
         self.residual = space.residual
         for name in ("mean", "basis", "scale", "centroids"):
             self.register_buffer(name, torch.from_numpy(getattr(space, name)))
+        self.decoder = model.decoder if isinstance(model, MultiTaskClassifier) else None
 
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """All outputs, in the order of ``TENSORS``."""
-        return self.answer(self.model.pyramid(image)[-1])
-
-    def answer(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """All outputs from the feature maps (N, F, h, w) that are pooled."""
-        last = self.model.last
+        pyramid, last = self.model.pyramid(image), self.model.last
+        maps = pyramid[-1]
         features = maps.mean(dim=(2, 3))
         raw = last(features)
         cam = functional.conv2d(maps, last.weight[:, :, None, None])
-        return raw / self.temperature, cam, -torch.logsumexp(raw, dim=1), features, self.distance(features)
+        answers = raw / self.temperature, cam, -torch.logsumexp(raw, dim=1), features, self.distance(features)
+        return answers if self.decoder is None else (*answers, torch.sigmoid(self.decoder(pyramid)))
 
     def distance(self, features: Tensor) -> Tensor:
         """(N,) of features (N, F): root of the mean square coordinate plus the squared relative remainder."""
@@ -121,19 +116,6 @@ class ClassifierGraph(nn.Module):
         left = (centred - inside @ self.basis.T).square().sum(dim=1) / self.residual**2
         near = (inside[:, None] * self.scale - self.centroids[None]).square().mean(dim=2).amin(dim=1)
         return (near + left).sqrt()
-
-
-class MultiTaskGraph(ClassifierGraph):
-    """What ``ClassifierGraph`` gives, and the probability of tumour (N, 1, S, S) from the same feature maps."""
-
-    def __init__(self, model: MultiTaskClassifier, temperature: float, space: FeatureSpace) -> None:
-        super().__init__(model, temperature, space)
-        self.decoder = model.decoder
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        """All of a classifier's outputs, then the probability."""
-        maps = self.model.pyramid(image)
-        return *self.answer(maps[-1]), torch.sigmoid(self.decoder(maps))
 
 
 class SegmenterGraph(nn.Module):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -15,14 +14,6 @@ from core.contracts.tensors import CAM, IMAGE
 _WINDOWS = ("Conv", "MaxPool", "AveragePool")
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Centre of cell i along one side: first + i * step, in pixels of the input."""
-
-    first: float = 0.0
-    step: float = 1.0
-
-
 def map_geometry(path: Path, source: str = IMAGE, target: str = CAM) -> MapGeometry:
     """Follow every window from ``source`` to ``target``.
 
@@ -32,22 +23,20 @@ def map_geometry(path: Path, source: str = IMAGE, target: str = CAM) -> MapGeome
     """
     graph = onnx.load(path).graph
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    grids = {source: _Grid()}
+    grids = {source: MapGeometry(first=0.0, step=1.0)}
     for node in graph.node:
-        inputs = [grids[name] for name in node.input if name in grids]
-        if not inputs:
-            continue
-        grid = _after(node, inputs[0], constants)
-        grids.update(dict.fromkeys(node.output, grid))
+        before = next((grids[name] for name in node.input if name in grids), None)
+        if before is not None:
+            grids |= dict.fromkeys(node.output, _after(node, before, constants))
     if target not in grids:
         raise ValueError(f"{path} has no way from {source} to {target}")
-    return MapGeometry(first=grids[target].first, step=grids[target].step)
+    return grids[target]
 
 
-def _after(node: onnx.NodeProto, grid: _Grid, constants: Mapping[str, onnx.TensorProto]) -> _Grid:
+def _after(node: onnx.NodeProto, grid: MapGeometry, constants: Mapping[str, onnx.TensorProto]) -> MapGeometry:
     if node.op_type == "Pad":
         pads = numpy_helper.to_array(constants[node.input[1]])
-        return _Grid(grid.first - float(pads[len(pads) // 2 - 1]) * grid.step, grid.step)
+        return MapGeometry(first=grid.first - float(pads[len(pads) // 2 - 1]) * grid.step, step=grid.step)
     if node.op_type not in _WINDOWS:
         return grid
     attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
@@ -56,4 +45,4 @@ def _after(node: onnx.NodeProto, grid: _Grid, constants: Mapping[str, onnx.Tenso
     reach = (kernel[-1] - 1) * attributes.get("dilations", [1])[-1] + 1
     pads = attributes.get("pads", [0, 0, 0, 0])
     before = pads[len(pads) // 2 - 1]
-    return _Grid(grid.first + ((reach - 1) / 2 - before) * grid.step, grid.step * stride)
+    return MapGeometry(first=grid.first + ((reach - 1) / 2 - before) * grid.step, step=grid.step * stride)

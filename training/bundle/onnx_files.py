@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,13 +30,10 @@ def fold_normalisation(model: nn.Module) -> nn.Module:
     """A copy in evaluation mode with every batch normalisation folded into the convolution registered before it."""
     folded = copy.deepcopy(model).eval()
     for parent in list(folded.modules()):
-        before: nn.Module | None = None
-        before_name = ""
-        for name, child in list(parent.named_children()):
+        for (before_name, before), (name, child) in pairwise(list(parent.named_children())):
             if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
                 setattr(parent, before_name, fuse_conv_bn_eval(before, child))
                 setattr(parent, name, nn.Identity())
-            before, before_name = child, name
     return folded
 
 

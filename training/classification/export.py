@@ -11,9 +11,9 @@ import torch
 
 from core.contracts.manifest import ClassificationPreprocessing
 from core.contracts.tensors import DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS, PROBABILITY, TENSORS
-from training.bundle.export import candidate_sizes, run_batches
-from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.export import candidate_sizes, differences, run_batches
+from training.bundle.graphs import ClassifierGraph, FeatureSpace
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
 from training.bundle.quantize import Comparison
 from training.classification.calibration import (
     COVERAGE,
@@ -43,30 +43,21 @@ def shares_its_graph(labels: tuple[str, ...]) -> bool:
 
 
 def _choose_size(
-    model: Classifier, data: Path, labels: tuple[str, ...], sizes: Sequence[int]
+    plain: ClassifierGraph, data: Path, labels: tuple[str, ...], sizes: Sequence[int]
 ) -> tuple[dict[int, float], LabelledInputs, np.ndarray]:
     """Validation accuracy by size, and inputs and raw logits at the best; ties go to the smaller, cheaper size."""
-    plain = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
-    scores: dict[int, float] = {}
-    best: tuple[LabelledInputs, np.ndarray] | None = None
-    for size in sorted(sizes):
-        inputs = labelled_inputs(data, "val", size, labels)
-        logits = run_batches(plain, inputs.images)[0]
-        score = accuracy(logits.argmax(axis=1), inputs.labels)
-        if best is None or score > max(scores.values()):
-            best = inputs, logits
-        scores[size] = score
-    if best is None:
-        raise ValueError("no size to choose from")
-    return scores, *best
+    found = {size: labelled_inputs(data, "val", size, labels) for size in sorted(sizes)}
+    logits = {size: run_batches(plain, inputs.images)[0] for size, inputs in found.items()}
+    scores = {size: accuracy(logits[size].argmax(axis=1), inputs.labels) for size, inputs in found.items()}
+    size = max(scores, key=scores.__getitem__)
+    return scores, found[size], logits[size]
 
 
-def _fit_feature_space(model: Classifier, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
+def _fit_feature_space(plain: ClassifierGraph, data: Path, size: int, labels: tuple[str, ...]) -> FeatureSpace:
     train = load_slices(data, "train", ClassificationPreprocessing(size=size), labels)
     step = max(1, len(train.labels) // FEATURE_SLICES)
     images = np.array(train.images[::step], np.float32)[:, None] / np.float32(255)
-    graph = ClassifierGraph(model, 1.0, FeatureSpace.identity(len(labels), model.channels[-1]))
-    features = run_batches(graph, images)[OUTPUTS.index(FEATURES)]
+    features = run_batches(plain, images)[OUTPUTS.index(FEATURES)]
     return FeatureSpace.fit(features, train.labels[::step], len(labels))
 
 
@@ -75,30 +66,28 @@ def export_classifier(trained: Trained, run: Path, data: Path, sizes: Sequence[i
     model, labels = trained.model, trained.labels
     if not isinstance(model, Classifier):
         raise TypeError(f"{run} holds no classifier")
-    folded = fold_normalisation(model)
-    half = half_weights(folded)
-    scores, inputs, raw = _choose_size(half, data, labels, sizes or candidate_sizes(trained, SIZES))
+    half = half_weights(fold_normalisation(model))
+    plain = ClassifierGraph(half, 1.0, FeatureSpace.identity(len(labels), half.channels[-1]))
+    scores, inputs, raw = _choose_size(plain, data, labels, sizes or candidate_sizes(trained, SIZES))
     size = inputs.images.shape[-1]
     if shares_its_graph(labels):
         # Label sets that share the graph have a temperature each, which the service applies.
         temperature, quantile = 1.0, conformal_quantile(strangeness_of_truth(raw, inputs.labels))
     else:
         temperature, quantile = calibrate(raw, inputs.labels, inputs.groups)
-    space = _fit_feature_space(half, data, size, labels)
+    space = _fit_feature_space(plain, data, size, labels)
     multitask = isinstance(half, MultiTaskClassifier)
-    graph = (MultiTaskGraph if multitask else ClassifierGraph)(half, temperature, space)
+    graph = ClassifierGraph(half, temperature, space)
     names = (*OUTPUTS, PROBABILITY) if multitask else OUTPUTS
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(inputs.images[:2]), path, IMAGE, names)
     outputs = dict(zip(names, run_batches(graph, inputs.images), strict=True))
     sample = inputs.images[:: max(1, len(inputs.images) // 32)]
-    unrounded = ClassifierGraph(model, temperature, space)
     return Export(
         **trained.about(),
         multitask=multitask,
         size=size,
-        parity=largest_difference(graph, path, sample),
-        rounding=float(np.abs(run_batches(unrounded, sample)[0] - run_batches(graph, sample)[0]).max()),
+        **differences(graph, ClassifierGraph(model, temperature, space), path, sample),
         sizes={str(candidate): score for candidate, score in scores.items()},
         temperature=temperature,
         conformal_quantile=quantile,

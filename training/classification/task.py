@@ -153,8 +153,8 @@ class ClassifierTask:
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
         """Accuracy overall, balanced, and on the Figshare part; with two tasks, volumetric Dice per patient as well."""
         slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
-        logits = predict_logits(model, slices.images, self.device)
-        predicted = logits.argmax(axis=1)
+        outputs = _outputs(model, slices.images, self.device)
+        predicted = np.concatenate([output.logits.cpu().numpy() for output in outputs]).argmax(axis=1)
         figshare = slices.sources == "figshare"
         figures = {
             "accuracy": accuracy(predicted, slices.labels),
@@ -167,24 +167,15 @@ class ClassifierTask:
         rows = [index for index, row in enumerate(slices.rows) if row.mask]
         if not rows:
             return {}
-        predicted = predict_outlines(model, slices.images[rows], self.device) > 0.5
+        outputs = _outputs(model, slices.images[rows], self.device)
+        predicted = np.concatenate([torch.sigmoid(output.mask_logits)[:, 0].cpu().numpy() for output in outputs]) > 0.5
         scores = volumetric_dice(predicted, slices.masks[rows] > 127, [slices.rows[index].group for index in rows])
         return {"dice": float(np.mean(list(scores.values())))}
 
 
 @torch.no_grad()
 def _outputs(model: nn.Module, images: UInt8Array, device: torch.device) -> Iterator[ClassifierOutput]:
+    """What the network answers to uint8 inputs (n, S, S), in batches."""
     for start in range(0, len(images), 64):
         chunk = torch.from_numpy(np.array(images[start : start + 64])).to(device).float()[:, None] / 255
         yield model(chunk.contiguous(memory_format=torch.channels_last))
-
-
-def predict_logits(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
-    """Logits (n, K) for uint8 inputs (n, S, S)."""
-    return np.concatenate([output.logits.cpu().numpy() for output in _outputs(model, images, device)])
-
-
-def predict_outlines(model: nn.Module, images: UInt8Array, device: torch.device) -> FloatArray:
-    """Tumour probabilities (n, S, S) of a network with two tasks, for uint8 inputs (n, S, S)."""
-    outputs = _outputs(model, images, device)
-    return np.concatenate([torch.sigmoid(output.mask_logits)[:, 0].cpu().numpy() for output in outputs])

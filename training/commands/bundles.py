@@ -49,7 +49,7 @@ def label_set_command(
     version: VersionOption = "1",
 ) -> None:
     """Write a bundle that answers with these labels alone, beside the classifier whose files it names."""
-    from training.bundle.label_set import add_label_set
+    from training.bundle.bundle import add_label_set
 
     with refusing():
         typer.echo(add_label_set(name, version, of, tuple(label), data, split, title))

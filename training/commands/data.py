@@ -14,7 +14,7 @@ from training.audit.findings import Audit, Crossing, audit
 from training.audit.splitting import split_data_set, split_shares
 from training.commands.options import DataOption, SplitOption, console, print_metrics, refusing
 from training.data.own import is_own, own_data_set
-from training.data.samples import SPLITS, SPLITS_FILE, Sample, write_splits
+from training.data.samples import SPLITS, SPLITS_FILE, write_splits
 
 # Lines printed of each kind of finding; the JSON has all.
 _SHOWN = 10
@@ -44,8 +44,15 @@ def audit_command(
 
 def _show(found: Audit) -> None:
     splits = list(dict.fromkeys(split for part in found.sets for split in part.slices))
-    console.print(_sets(found, splits))
-    console.print(_copies(found))
+    table = Table("layout", "source", "patients", *(split or "not split" for split in splits))
+    for part in found.sets:
+        counts = (str(part.slices.get(split, 0)) for split in splits)
+        table.add_row(part.layout, part.source, str(part.patients), *counts)
+    console.print(table)
+    table = Table("copies", "within a split", "across splits", caption=f"{found.images} images, {found.groups} groups")
+    table.add_row("exact", str(found.count("exact", crossing=False)), str(found.count("exact", crossing=True)))
+    table.add_row("near", str(found.count("near", crossing=False)), str(found.count("near", crossing=True)))
+    console.print(table)
     for split in splits:
         if found.twins(split) and split != "train":
             console.print(f"{found.twins(split)} slices of {split} have a copy in train")
@@ -54,21 +61,6 @@ def _show(found: Audit) -> None:
     _crossings("patients", found.patients_across)
     _crossings("groups", found.groups_across)
     console.print("passed: no patient and no group crosses a split" if found.passes else "failed", style="bold")
-
-
-def _sets(found: Audit, splits: list[str]) -> Table:
-    table = Table("layout", "source", "patients", *(split or "not split" for split in splits))
-    for part in found.sets:
-        counts = (str(part.slices.get(split, 0)) for split in splits)
-        table.add_row(part.layout, part.source, str(part.patients), *counts)
-    return table
-
-
-def _copies(found: Audit) -> Table:
-    table = Table("copies", "within a split", "across splits", caption=f"{found.images} images, {found.groups} groups")
-    table.add_row("exact", str(found.count("exact", crossing=False)), str(found.count("exact", crossing=True)))
-    table.add_row("near", str(found.count("near", crossing=False)), str(found.count("near", crossing=True)))
-    return table
 
 
 def _crossings(what: str, crossings: tuple[Crossing, ...]) -> None:
@@ -103,16 +95,12 @@ def split_command(
         splits, groups = split_data_set(data_set, shares, seed, correlation)
     table = out or folder / SPLITS_FILE
     write_splits(data_set.samples, splits, groups, table)
-    console.print(_counts(data_set.samples, splits))
+    counts = Counter(zip((sample.label for sample in data_set.samples), splits, strict=True))
+    shown = Table("label", *SPLITS)
+    for label in sorted({sample.label for sample in data_set.samples}):
+        shown.add_row(label or "not labelled", *(str(counts[label, split]) for split in SPLITS))
+    console.print(shown)
     console.print(f"{data_set.layout}: {len(splits)} slices in {len(set(groups))} groups, written to {table}")
-
-
-def _counts(samples: tuple[Sample, ...], splits: tuple[str, ...]) -> Table:
-    counts = Counter(zip((sample.label for sample in samples), splits, strict=True))
-    table = Table("label", *SPLITS)
-    for label in sorted({sample.label for sample in samples}):
-        table.add_row(label or "not labelled", *(str(counts[label, split]) for split in SPLITS))
-    return table
 
 
 def controls_command(

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from training.config import Augmentation, VolumeAugmentation
+from training.config import Augmentation, Changes
 
 
 def uniform(count: int, low: float, high: float, like: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def resample(stack: Tensor, settings: Augmentation) -> Tensor:
     return functional.grid_sample(stack, grid, align_corners=False)
 
 
-def change_greys(images: Tensor, settings: Augmentation | VolumeAugmentation) -> Tensor:
+def change_greys(images: Tensor, settings: Changes) -> Tensor:
     """Gamma, brightness, noise and bias field for each sample and channel; (N, C, ...) in [0, 1] -> the same."""
     count, channels, *sides = images.shape
     flat = [1] * len(sides)
@@ -49,7 +49,7 @@ def change_greys(images: Tensor, settings: Augmentation | VolumeAugmentation) ->
     return (changed * bias_field(images, settings)).clamp(0, 1)
 
 
-def bias_field(images: Tensor, settings: Augmentation | VolumeAugmentation) -> Tensor:
+def bias_field(images: Tensor, settings: Changes) -> Tensor:
     """Smooth positive factors (N, C, ...) around 1, one field a channel, as uneven coils make them."""
     if settings.bias_field == 0:
         return torch.ones(1, device=images.device)

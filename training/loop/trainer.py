@@ -197,8 +197,10 @@ class Trainer:
         return loss.detach()
 
     def averaged(self) -> nn.Module:
-        """The model with its averaged weights, in evaluation mode."""
-        return with_weights(self.model, self.average.values)
+        """A copy of the model with its averaged weights, in evaluation mode."""
+        other = copy.deepcopy(self.model)
+        other.load_state_dict(self.average.values)
+        return other.eval()
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all."""
@@ -225,10 +227,3 @@ class Trainer:
         self.state = State(**content["state"])
         torch.set_rng_state(content["torch_rng"].cpu())
         np.random.set_state(content["numpy_rng"])  # noqa: NPY002
-
-
-def with_weights(model: nn.Module, values: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of the model that holds ``values``, in evaluation mode."""
-    other = copy.deepcopy(model)
-    other.load_state_dict(dict(values))
-    return other.eval()

@@ -13,9 +13,9 @@ from torch import nn
 
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.tensors import IMAGES, PROBABILITY, TENSORS
-from training.bundle.export import THRESHOLDS, candidate_sizes, run_batches
+from training.bundle.export import THRESHOLDS, candidate_sizes, differences, run_batches
 from training.bundle.graphs import SegmenterGraph
-from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights, largest_difference
+from training.bundle.onnx_files import OnnxModel, export_graph, fold_normalisation, half_weights
 from training.bundle.quantize import Comparison
 from training.config import SequenceDropout
 from training.data.archives import BoolArray, FloatArray
@@ -81,12 +81,10 @@ def export_segmenter(trained: Trained, run: Path, data: Path, sizes: Sequence[in
     threshold, sample = best[size]
     path = run / REFERENCE_FILE
     export_graph(graph, torch.from_numpy(sample[:2]), path, IMAGES, OUTPUTS)
-    exact = run_batches(SegmenterGraph(trained.model), sample)[0]
     return Export(
         **trained.about(),
         size=size,
-        parity=largest_difference(graph, path, sample),
-        rounding=float(np.abs(exact - run_batches(graph, sample)[0]).max()),
+        **differences(graph, SegmenterGraph(trained.model), path, sample),
         sizes={str(candidate): score for candidate, score in scores.items()},
         threshold=threshold,
     )

@@ -13,7 +13,6 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import onnx
 import torch
 from torch import nn
 
@@ -21,10 +20,10 @@ from core.contracts.manifest import VolumePreprocessing
 from core.contracts.tensors import TENSORS
 from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.runtime.sliding import BLOCK
-from training.bundle.export import THRESHOLDS
+from training.bundle.export import THRESHOLDS, differences
 from training.bundle.graphs import ColumnGraph, SegmenterGraph
-from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights, largest_difference
-from training.bundle.quantize import Comparison, volume_nodes
+from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
+from training.bundle.quantize import Comparison
 from training.config import VolumeSegmenterConfig
 from training.data.archives import BoolArray, FloatArray
 from training.data.scans import REGIONS, prepared, scans
@@ -152,14 +151,10 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
-    with torch.no_grad():
-        images = torch.from_numpy(windows)
-        rounding = float((served_graph(folded, preprocessing)(images) - graph(images)).abs().max())
     return Export(
         **trained.about(),
         size=side,
-        parity=largest_difference(graph, path, windows),
-        rounding=rounding,
+        **differences(graph, served_graph(folded, preprocessing), path, windows),
         sizes={str(side): by_smallest[smallest]},
         volume=preprocessing,
         thresholds=thresholds,
@@ -169,13 +164,6 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
 
 # Windows, each with tumour or not as in training; 16 slices each.
 CALIBRATION_WINDOWS: Final = 24
-
-
-def reads_slices(path: Path) -> bool:
-    """Whether any convolution of the graph at ``path`` is one of slices."""
-    model = onnx.load(path)
-    volumes = volume_nodes(model)
-    return any(node.op_type == "Conv" and node.name not in volumes for node in model.graph.node)
 
 
 def calibration(data: Path, record: Export) -> FloatArray:

@@ -9,7 +9,7 @@ from training.kinds import Kind
 from training.networks.registry import make_volume_segmenter
 from training.report.page import volume_section
 from training.volumes.evaluate import evaluate_volumes
-from training.volumes.export import calibration, comparison, export_volume_segmenter, reads_slices
+from training.volumes.export import calibration, comparison, export_volume_segmenter
 from training.volumes.inputs import preprocessing_of_export
 from training.volumes.task import VolumeSegmenterTask
 
@@ -25,8 +25,6 @@ KIND: Final = Kind(
     preprocessing=preprocessing_of_export,
     # The window is that of training.
     export=lambda trained, run, data, _sizes: export_volume_segmenter(trained, run, data),
-    # Volumes are convolved more slowly in int8.
-    gains_from_int8=reads_slices,
     calibration=calibration,
     comparison=comparison,
     evaluate=evaluate_volumes,

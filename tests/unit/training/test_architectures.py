@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from core.contracts.tensors import PROBABILITY, TENSORS
-from training.bundle.graphs import ClassifierGraph, FeatureSpace, MultiTaskGraph, SegmenterGraph
+from training.bundle.graphs import ClassifierGraph, FeatureSpace, SegmenterGraph
 from training.bundle.onnx_files import (
     OnnxModel,
     export_graph,
@@ -224,7 +224,7 @@ def test_classifiers_export(name: str, tmp_path: Path) -> None:
 def test_two_tasks_export_as_one_graph(tmp_path: Path) -> None:
     network = shaken(build_classifier("resnet50", CLASSES, 8, multitask=True), (1, 64, 64))
     model = half_weights(fold_normalisation(network))
-    graph = MultiTaskGraph(model, TEMPERATURE, feature_space(model.channels[-1]))
+    graph = ClassifierGraph(model, TEMPERATURE, feature_space(model.channels[-1]))
     given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", (*TENSORS["classification"].outputs, PROBABILITY))
     assert given["probability"].shape == (3, 1, 64, 64)
     images = torch.from_numpy(patches(3, 1, 64, 64))

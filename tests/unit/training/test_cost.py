@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from training.bundle.cost import core, cpu_ms
+from training.bundle.measured import core, cpu_ms
 
 
 def convolutions(path: Path, count: int) -> Path:

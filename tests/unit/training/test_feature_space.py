@@ -54,7 +54,7 @@ def test_what_no_training_image_has_is_far(space: FeatureSpace, features: npt.ND
     strange = features[:5].copy()
     strange[:, -1] += 20
     assert (distance(space, strange) > 2 * distance(space, features).max()).all()
-    whitened = np.abs((strange - features[:5]) @ space.projection)
+    whitened = np.abs((strange - features[:5]) @ (space.basis * space.scale))
     assert whitened.max() < 1
 
 

@@ -11,9 +11,8 @@ from scipy.special import softmax
 
 from core.runtime.bundle import find_bundles
 from tests.fixtures.models import SIX_LABELS, classifier_network
-from training.bundle.bundle import Made, bundle_run
+from training.bundle.bundle import Made, add_label_set, bundle_run
 from training.bundle.card import render_card
-from training.bundle.label_set import add_label_set
 from training.bundle.onnx_files import OnnxModel
 from training.classification.label_sets import LabelSets, calibrate_label_sets
 from training.evaluation.inputs import labelled_inputs

@@ -124,9 +124,9 @@ def test_distance_is_that_to_the_nearest_class_in_whitened_space() -> None:
     labels = np.arange(800) % 4
     features = (centres[labels] + generator.normal(size=(800, FEATURES))).astype(np.float32)
     space = FeatureSpace.fit(features, labels, 4)
-    whitened = (features - space.mean) @ space.projection
+    whitened = (features - space.mean) @ (space.basis * space.scale)
     residuals = whitened - space.centroids[labels]
-    assert space.projection.shape == (FEATURES, WHITENED_DIMENSIONS)
+    assert space.basis.shape == (FEATURES, WHITENED_DIMENSIONS)
     np.testing.assert_allclose(np.cov(residuals.T), np.eye(WHITENED_DIMENSIONS), atol=0.05)
     nearest = np.linalg.norm(whitened[:, None] - space.centroids[None], axis=2).argmin(axis=1)
     np.testing.assert_array_equal(nearest, labels)

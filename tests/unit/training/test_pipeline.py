@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from core.runtime.bundle import load_bundle
 from training import cli
 from training.classification import export as classifier_export
-from training.commands import train
 from training.config import Phase, ScheduleConfig
 from training.loop.checkpoints import load_trained
+from training.recipe import BASES
 from training.records import Evaluate, Export, Quantize
 from training.segmentation import export as segmenter_export
 
@@ -34,10 +34,8 @@ def falx(*arguments: str | Path) -> str:
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """The shipped configurations with a schedule of sixteen slices, and one try at quantisation."""
-    for name in ("ClassifierConfig", "SegmenterConfig"):
-        shipped = getattr(train, name)()
-        smaller = dataclasses.replace(shipped, schedule=TINY)
-        monkeypatch.setattr(train, name, lambda smaller=smaller: smaller)
+    for name in ("classifier", "segmenter"):
+        monkeypatch.setitem(BASES, name, dataclasses.replace(BASES[name], schedule=TINY))
     for room in (classifier_export, segmenter_export):
         monkeypatch.setattr(room, "CALIBRATION_SLICES", 8)
 
@@ -82,3 +80,23 @@ def test_steps_out_of_order_name_the_missing_one(tmp_path: Path) -> None:
     result = CliRunner().invoke(cli.app, ["bundle", "--run", str(tmp_path)])
     assert result.exit_code != 0
     assert "python -m training export" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("teacher --teacher x", "--teacher is for classifier, segmenter"),
+        ("segmenter --encoder x", "--encoder is for segmenter-teacher"),
+        ("segmenter-teacher --width 8", "--width is for classifier, segmenter, volume-segmenter"),
+        ("volume-segmenter --preset paper", "--preset is for classifier, segmenter"),
+        ("segmenter --multitask", "--multitask is for classifier"),
+        ("classifier --train-slices", "--train-slices is for volume-segmenter"),
+        ("classifier --architecture efficientnet-lite0", "classifier starts from noise"),
+        ("teacher --architecture vgg16", "teacher starts from ImageNet"),
+        ("segmenter --architecture vgg16", "Input should be 'unet'"),
+    ],
+)
+def test_a_base_refuses_what_it_does_not_take(words: str, told: str, tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli.app, ["train", *words.split(), "--data", str(tmp_path), "--run", str(tmp_path)])
+    assert result.exit_code == 2
+    assert told in " ".join(result.output.replace("\u2502", " ").split())

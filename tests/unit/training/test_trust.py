@@ -19,7 +19,7 @@ from tests.fixtures.models import classifier_manifest, classifier_network, write
 from training.bundle.map_geometry import map_geometry
 from training.bundle.onnx_files import OnnxModel, export_graph
 from training.classification.checked import checked_slices, evenly
-from training.commands.graphs import trust_command
+from training.commands.runs import trust_command
 from training.data.labelled import LABELS
 from training.evaluation.pointing import hit, randomise_weights, strongest_point
 from training.evaluation.rates import area_under_roc
