@@ -187,10 +187,14 @@ def add_label_set(
 ) -> Path:
     """Fit ``labels`` of the classifier bundle ``of`` on ``val``, score them on ``split``, write NAME/VERSION beside it.
 
-    Raises ValueError where it is no classifier or lacks a label, BundleCorrupt for a damaged bundle.
+    Raises ValueError where it is no classifier or lacks a label, or where a bundle with weights of its own has the name
+    already; BundleCorrupt for a damaged bundle.
     """
     bundle = load_bundle(of)
     whole, spec = bundle.manifest, bundle.manifest.preprocessing
+    target = of.absolute().parents[1] / name / version
+    if (target / MANIFEST_NAME).exists() and any(file.bundle is None for file in load_bundle(target).manifest.files):
+        raise ValueError(f"{name} is a model of its own already: give the label set another name")
     unknown = [label for label in labels if label not in whole.labels]
     if not isinstance(spec, ClassificationPreprocessing) or unknown or len(set(labels)) < max(2, len(labels)):
         raise ValueError(f"wanted are two or more labels of {of}, each once, of: {', '.join(whole.labels)}")
@@ -208,7 +212,6 @@ def add_label_set(
         update={"split": None, "int8": (), "confusion": (), "failures": (), "further": ()}
     )
     recipe = read_recipe(measured.recipe) if measured.recipe else None
-    target = of.absolute().parents[1] / name / version
     write_bundle(target, manifest, measured, recipe)
     scored = evaluate_run(target, data, split)
     manifest = manifest.model_copy(update={"metrics": scored.reference})

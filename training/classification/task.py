@@ -159,8 +159,9 @@ class ClassifierTask:
         figures = {
             "accuracy": accuracy(predicted, slices.labels),
             "balanced": balanced_accuracy(predicted, slices.labels),
-            "figshare": accuracy(predicted[figshare], slices.labels[figshare]) if figshare.any() else 0.0,
         }
+        if figshare.any():
+            figures["figshare"] = accuracy(predicted[figshare], slices.labels[figshare])
         return figures | (self._outline_figures(model, slices) if self.config.multitask else {})
 
     def _outline_figures(self, model: nn.Module, slices: Slices) -> dict[str, float]:

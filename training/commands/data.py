@@ -97,10 +97,14 @@ def split_command(
     write_splits(data_set.samples, splits, groups, table)
     counts = Counter(zip((sample.label for sample in data_set.samples), splits, strict=True))
     shown = Table("label", *SPLITS)
-    for label in sorted({sample.label for sample in data_set.samples}):
+    labels = sorted({sample.label for sample in data_set.samples})
+    for label in labels:
         shown.add_row(label or "not labelled", *(str(counts[label, split]) for split in SPLITS))
     console.print(shown)
     console.print(f"{data_set.layout}: {len(splits)} slices in {len(set(groups))} groups, written to {table}")
+    asked = [split for split, share in shares.items() if share]
+    if lacking := [label for label in labels if label and not all(counts[label, split] for split in asked)]:
+        console.print(f"A split has no slice of {', '.join(lacking)}: another --seed may help, or more patients.")
 
 
 def controls_command(

@@ -115,6 +115,11 @@ def test_a_set_is_added_to_a_bundle_that_is_there(data: Path, in_workspace: Path
     assert "six classes (ResNet50): pituitary, no_tumor" in card.splitlines()[0]
     with pytest.raises(ValueError, match=r"two or more labels .* of: glioma"):
         add_label_set("other", "1", of, ("pituitary", "cyst"), data, "val")
+    kept = (models / "tumor-classifier" / "1" / "manifest.json").read_bytes()
+    with pytest.raises(ValueError, match="a model of its own"):
+        add_label_set("tumor-classifier", "1", of, ("pituitary", "no_tumor"), data, "val")
+    assert (models / "tumor-classifier" / "1" / "manifest.json").read_bytes() == kept
+    assert add_label_set("pituitary-or-not", "2", of, ("pituitary", "no_tumor"), data, "test") == folder
 
 
 def test_a_graph_of_four_logits_has_one_set(data: Path, tmp_path: Path) -> None:

@@ -131,6 +131,16 @@ def test_the_command_mends_a_leaking_folder(tmp_path: Path) -> None:
     assert all(abs(counts[split] - 61 * share) <= 7 for split, share in SHARES.items())
 
 
+def test_the_command_names_labels_that_a_split_lacks(tmp_path: Path) -> None:
+    write_patients(tmp_path)
+    assert "A split has no slice of" not in run(str(tmp_path))[1]
+    for index in range(3):
+        save(head(9000 + index), tmp_path / "Training" / "pituitary" / "p99" / f"{index}.png")
+    code, output = run(str(tmp_path))
+    assert code == 0, output
+    assert "A split has no slice of pituitary" in re.sub(r"[│\s]+", " ", output)
+
+
 def test_the_command_writes_the_same_table_twice(tmp_path: Path) -> None:
     write_patients(tmp_path / "data")
     for name in ("one.csv", "two.csv"):
