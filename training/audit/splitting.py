@@ -64,6 +64,6 @@ def split_data_set(
     data_set: DataSet, shares: Mapping[str, float], seed: int, correlation: float = CORRELATION
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Split and group of every sample of a data set: groups are patients joined with copies as the audit finds them."""
-    samples = data_set.samples
+    samples = data_set.described
     groups = group_names(samples, all_copies(fingerprints(data_set.pixels(samples)), samples, correlation))
     return split_groups(groups, [sample.label for sample in samples], shares, seed), groups

@@ -94,10 +94,10 @@ def split_command(
         data_set = own_data_set(folder)
         splits, groups = split_data_set(data_set, shares, seed, correlation)
     table = out or folder / SPLITS_FILE
-    write_splits(data_set.samples, splits, groups, table)
-    counts = Counter(zip((sample.label for sample in data_set.samples), splits, strict=True))
+    write_splits(data_set.described, splits, groups, table)
+    counts = Counter(zip((sample.label for sample in data_set.described), splits, strict=True))
     shown = Table("label", *SPLITS)
-    labels = sorted({sample.label for sample in data_set.samples})
+    labels = sorted({sample.label for sample in data_set.described})
     for label in labels:
         shown.add_row(label or "not labelled", *(str(counts[label, split]) for split in SPLITS))
     console.print(shown)

@@ -91,11 +91,15 @@ class DataSet(ABC):
         """What is in these samples of this data set, in their order. Raises ValueError for a file it cannot read."""
 
     @cached_property
+    def described(self) -> tuple[Sample, ...]:
+        """Every slice, by name with numbers in order, whatever ``splits.csv`` says."""
+        return tuple(sorted(self.describe(), key=lambda sample: _natural(sample.name)))
+
+    @cached_property
     def samples(self) -> tuple[Sample, ...]:
-        """Every slice, by name with numbers in order, split as ``splits.csv`` says where there is one."""
-        described = tuple(sorted(self.describe(), key=lambda sample: _natural(sample.name)))
+        """The same, split as ``splits.csv`` says where there is one."""
         table = self.folder / SPLITS_FILE
-        return with_splits(described, table) if table.exists() else described
+        return with_splits(self.described, table) if table.exists() else self.described
 
 
 def _natural(name: str) -> list[str | int]:

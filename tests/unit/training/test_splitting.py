@@ -136,6 +136,7 @@ def test_the_command_names_labels_that_a_split_lacks(tmp_path: Path) -> None:
     assert "A split has no slice of" not in run(str(tmp_path))[1]
     for index in range(3):
         save(head(9000 + index), tmp_path / "Training" / "pituitary" / "p99" / f"{index}.png")
+    # The table of before does not know the new slices, which is why it is made anew.
     code, output = run(str(tmp_path))
     assert code == 0, output
     assert "A split has no slice of pituitary" in re.sub(r"[│\s]+", " ", output)
