@@ -81,7 +81,7 @@ def authenticator(settings: GatewaySettings) -> Authenticator:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a listener on ``host`` can be reached from this machine only."""
+    """Whether ``host``, a name or an address, leads to this machine and can be reached from it only."""
     if host == "localhost":
         return True
     try:

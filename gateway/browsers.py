@@ -8,7 +8,6 @@ writes that a page of another origin sends are refused before their body is read
 from __future__ import annotations
 
 from collections.abc import Collection
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -18,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from core.errors import Forbidden
 from core.http.problems import problem_response
 from core.telemetry.metrics import Metrics
+from gateway.auth import is_loopback
 
 ANY: Final = "*"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -60,12 +60,7 @@ class LocalCallersOnly:
 
     def _is_ours(self, host: str) -> bool:
         name = _name_of(host)
-        if name in self._hosts or ANY in self._hosts or name == "localhost" or name.endswith(".localhost"):
-            return True
-        try:
-            return ip_address(name).is_loopback
-        except ValueError:
-            return False
+        return ANY in self._hosts or name in self._hosts or name.endswith(".localhost") or is_loopback(name)
 
     def _is_foreign(self, headers: Headers, host: str) -> bool:
         origin = headers.get("origin")
