@@ -102,6 +102,12 @@ def _triple(values: Iterator[int]) -> Shape:
     return i, j, k
 
 
+def corners_of(voxels: FloatArray) -> FloatArray:
+    """The corners of a volume (i, j, k), up to (2, 2, 2): one along an axis of a single voxel."""
+    i, j, k = (max(1, size - 1) for size in voxels.shape)
+    return voxels[::i, ::j, ::k]
+
+
 def bounds_of(mask: npt.NDArray[np.bool_]) -> Bounds | None:
     """The smallest block that holds every true voxel of a mask (i, j, k); None where there is none."""
     start, stop = [0, 0, 0], [0, 0, 0]

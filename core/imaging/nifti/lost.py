@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from core.errors import UnusableVolume
 from core.imaging.components import label_components
-from core.imaging.volume import FloatArray
+from core.imaging.volume import FloatArray, corners_of
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -34,7 +34,7 @@ def fill_lost(voxels: FloatArray) -> None:
 
 
 def _background(voxels: FloatArray, lost: BoolArray) -> BoolArray:
-    corners = voxels[:: voxels.shape[0] - 1, :: voxels.shape[1] - 1, :: voxels.shape[2] - 1]
+    corners = corners_of(voxels)
     values = np.unique(corners[~np.isnan(corners)])
     regions, count = label_components(lost | (voxels == values[0]) if len(values) == 1 else lost, corners=False)
     outside = np.zeros(count + 1, np.bool_)

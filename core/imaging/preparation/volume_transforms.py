@@ -19,7 +19,7 @@ from core.errors import InvalidRequest, MissingSequence, UnusableVolume
 from core.imaging.components import label_components
 from core.imaging.preparation.copies import find_copies
 from core.imaging.preparation.geometry import Reorientation, WorkingSpace
-from core.imaging.volume import Bounds, FloatArray, Grid, Shape, Spacing, Volume, bounds_of
+from core.imaging.volume import Bounds, FloatArray, Grid, Shape, Spacing, Volume, bounds_of, corners_of
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -117,7 +117,7 @@ def _coarse(voxels: npt.NDArray[np.generic], step: int) -> FloatArray:
 
 
 def _stripped_mask(coarse: FloatArray) -> BoolArray | None:
-    corners = coarse[:: max(1, coarse.shape[0] - 1), :: max(1, coarse.shape[1] - 1), :: max(1, coarse.shape[2] - 1)]
+    corners = corners_of(coarse)
     background = corners.flat[0]
     outside: BoolArray = coarse == background
     if (corners != background).any() or np.count_nonzero(outside) < _STRIPPED_SHARE * coarse.size:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import UnusableVolume
 from core.imaging.nifti.file import NiftiVolume, read_nifti
+from core.imaging.nifti.lost import fill_lost
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Volume
 from tests.fixtures.volumes import make_affine, make_head, to_nifti
@@ -94,3 +95,11 @@ def test_preparation_lets_none_pass_wherever_volumes_come_from(value: float, at:
     voxels[at] = value
     with pytest.raises(UnusableVolume, match=r"t1ce: .* no finite numbers"):
         prepare_volume({"flair": Volume(HEAD, AFFINE), "t1ce": Volume(voxels, AFFINE)}, VolumeSpec())
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (16, 1, 16), (16, 16, 1)])
+def test_an_axis_of_one_voxel_has_one_corner(shape: tuple[int, int, int]) -> None:
+    voxels = np.arange(256, dtype=np.float32).reshape(shape) + 5
+    voxels[0, 0, 0] = np.nan
+    fill_lost(voxels)
+    assert voxels[0, 0, 0] == voxels.min() == 6
