@@ -1,0 +1,192 @@
+"""Of all series of a study the one for each sequence: told by the evidence, then ranked by how much they show.
+
+A T1 of which it is in doubt whether it was taken after contrast is taken for neither: one for the other would be wrong
+without a sign of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final, Literal
+
+from core.contracts.sequences import SEQUENCES
+from core.imaging.dicom.selection.acquisition import Acquisition
+from core.imaging.dicom.selection.evidence import Verdict, judge
+from core.imaging.dicom.selection.quality import Extent, merits
+from core.imaging.dicom.selection.table import Table, series_table
+
+Confidence = Literal["high", "medium", "low"]
+
+_T1, _T1CE = "t1", "t1ce"
+_OF_T1: Final = (_T1, _T1CE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """One volume that might be a sequence: a series, or one of the echoes in it.
+
+    ``key`` tells it from all others; ``extent`` is None where the slices do not say where they lie; ``fault`` names the
+    entry of the table that says why it cannot be used.
+    """
+
+    key: int
+    acquisition: Acquisition
+    slices: int = 0
+    extent: Extent | None = None
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A candidate, what speaks for and against it by the names of entries, and its score for what it leads to."""
+
+    candidate: Candidate
+    verdict: Verdict
+    score: float
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What is taken for a sequence. Without ``chosen``, ``missing`` are the entries that say why.
+
+    ``alternatives`` are what else might have been it, the likeliest first, each with why it was not taken.
+    """
+
+    sequence: str
+    chosen: Judged | None
+    confidence: Confidence | None = None
+    alternatives: tuple[tuple[Judged, tuple[str, ...]], ...] = ()
+    missing: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """A decision for each sequence that was asked for, and what is none of them."""
+
+    decisions: Mapping[str, Decision] = field(default_factory=dict)
+    others: tuple[Judged, ...] = ()
+
+
+def choose(candidates: Iterable[Candidate], taken: Container[str] = (), table: Table | None = None) -> Selection:
+    """One candidate for each sequence that is not ``taken``, where one can be told."""
+    table = table or series_table()
+    judged = _judged(list(candidates), table)
+    decisions = {sequence: _decide(sequence, judged, table) for sequence in SEQUENCES if sequence not in taken}
+    mentioned = {
+        one.candidate.key
+        for decision in decisions.values()
+        for one in (*(alternative for alternative, _ in decision.alternatives), decision.chosen)
+        if one is not None
+    }
+    return Selection(decisions, tuple(one for one in judged if one.candidate.key not in mentioned))
+
+
+def _judged(candidates: Sequence[Candidate], table: Table) -> list[Judged]:
+    alone = [judge(candidate.acquisition, table=table) for candidate in candidates]
+    extents = [candidate.extent for candidate, verdict in zip(candidates, alone, strict=True) if verdict.sequence]
+    since_s = _contrast_since(candidates, alone, table)
+    found = []
+    for candidate, verdict in zip(candidates, alone, strict=True):
+        besides = [*_by_time(candidate.acquisition, verdict, since_s), *_by_place(candidate.extent, extents)]
+        final = judge(candidate.acquisition, besides, table) if besides else verdict
+        gained = merits(candidate.extent, candidate.acquisition, table)
+        identity = min(final.strength, table.numbers["most_of_identity"])
+        score = round(identity + sum(gained.values()), 2)
+        found.append(Judged(candidate, final, score, (*final.entries, *gained)))
+    return found
+
+
+def _contrast_since(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], table: Table) -> float | None:
+    """The time in s from which on there was contrast: of the first series that says so in words, else by its agent.
+
+    An agent alone is no sign where every T1 of the study bears it: then it was entered for the examination.
+    """
+    spoken, tagged, silent = [], [], 0
+    for candidate, verdict in zip(candidates, verdicts, strict=True):
+        began_s = candidate.acquisition.began_s
+        bolus = not table.bolus.isdisjoint(verdict.entries)
+        if began_s is None or not (bolus or verdict.leading == _T1):
+            continue
+        if bolus or (verdict.contrast == "given" and not table.spoken.isdisjoint(verdict.entries)):
+            spoken.append(began_s)
+        elif verdict.contrast == "given":
+            tagged.append(began_s)
+        else:
+            silent += 1
+    if spoken:
+        return min(spoken)
+    return min(tagged) if tagged and silent else None
+
+
+def _by_time(acquisition: Acquisition, verdict: Verdict, since_s: float | None) -> list[str]:
+    if since_s is None or acquisition.began_s is None or verdict.leading != _T1:
+        return []
+    if acquisition.began_s < since_s:
+        return ["before-contrast"]
+    return ["after-contrast"] if acquisition.began_s > since_s else []
+
+
+def _by_place(extent: Extent | None, others: Sequence[Extent | None]) -> list[str]:
+    """Whether a volume lies elsewhere than most that might be sequences."""
+    if extent is None:
+        return []
+    comparable = [other for other in others if other is not None and other.frame_of_reference == extent.frame_of_reference]
+    apart = sum(not extent.meets(other) for other in comparable)
+    return ["elsewhere"] if 2 * apart > len(comparable) else []
+
+
+def _decide(sequence: str, judged: Sequence[Judged], table: Table) -> Decision:
+    likely = [one for one in judged if one.verdict.sequence == sequence]
+    doubtful = [one for one in judged if one.verdict.sequence is None and _might_be(one.verdict, sequence)]
+    usable = sorted((one for one in likely if one.candidate.fault is None), key=_rank(sequence, judged))
+    chosen = usable[0] if usable else None
+    passed_over = [
+        *((one, ("lower-score",)) for one in usable[1:]),
+        *((one, (one.candidate.fault,)) for one in likely if one.candidate.fault),
+        *((one, (_doubt(one.verdict),)) for one in doubtful),
+    ]
+    if chosen is None:
+        missing = tuple(dict.fromkeys(reason for _, reasons in passed_over for reason in reasons)) or ("nothing-like-it",)
+        return Decision(sequence, None, None, tuple(passed_over), missing)
+    return Decision(sequence, chosen, _confidence(chosen, doubtful, table), tuple(passed_over))
+
+
+def _might_be(verdict: Verdict, sequence: str) -> bool:
+    """Whether what leads without deciding, or a T1 with contrast in doubt, could be the sequence."""
+    wanted = _T1 if sequence in _OF_T1 else sequence
+    if verdict.leading != wanted or verdict.strength <= 0:
+        return False
+    if sequence in _OF_T1 and verdict.contrast != "doubt":
+        return (verdict.contrast == "given") == (sequence == _T1CE)
+    return True
+
+
+def _doubt(verdict: Verdict) -> str:
+    return "contrast-in-doubt" if verdict.weighting == _T1 else "weighting-in-doubt"
+
+
+def _rank(sequence: str, judged: Sequence[Judged]) -> Callable[[Judged], tuple[float, float, int]]:
+    """Best first: by score, then the latest of repeats.
+
+    Where nothing in the study says anything of contrast, two T1 of one kind may be one before and one after it: then
+    the first is a T1 in either case.
+    """
+    told = any(one.verdict.contrast in ("given", "doubt") for one in judged if one.verdict.leading == _T1)
+    sign = 1.0 if sequence == _T1 and not told else -1.0
+
+    def rank(one: Judged) -> tuple[float, float, int]:
+        began_s = one.candidate.acquisition.began_s
+        return -one.score, 0.0 if began_s is None else sign * began_s, int(sign) * one.candidate.key
+
+    return rank
+
+
+def _confidence(chosen: Judged, doubtful: Sequence[Judged], table: Table) -> Confidence:
+    verdict = chosen.verdict
+    if verdict.strength < table.numbers["medium"] or doubtful:
+        return "low"
+    spoken = verdict.weighting != _T1 or verdict.contrast != "silent"
+    return "high" if verdict.strength >= table.numbers["high"] and spoken else "medium"
+

@@ -1,0 +1,53 @@
+"""Words in a description: written without spaces, with accents or in capitals, and still the same words.
+
+A word of the table is found where no letter touches it. In it a blank stands for any blanks, dashes or nothing, and
+``~`` for the rest of a word: ``dark fluid`` is found in ``DarkFluid``, ``kontrast~`` in ``Kontrastmittel``.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+Span = tuple[int, int]
+
+_HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_SEPARATORS: Final = re.compile(r"[\s_/\\.,;:()\[\]{}^=|'\"#]+")
+_BODY: Final = {"~": r"[^\W\d_]*", " ": "[ -]*"}
+_TOKEN: Final = re.compile(r"[^\s-]+")
+# Longer than any description that DICOM allows (64 characters), and short enough to be searched at once.
+_LONGEST: Final = 256
+
+
+def plain(text: str) -> str:
+    """``text`` in small letters without accents, its words apart; dashes, plus signs and asterisks stay."""
+    text = _HUMP.sub(" ", text[:_LONGEST]).casefold()
+    decomposed = unicodedata.normalize("NFKD", text)
+    bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
+    return _SEPARATORS.sub(" ", bare).strip()
+
+
+def pattern_of(words: Iterable[str]) -> re.Pattern[str]:
+    """What finds any of ``words`` in a plain text. The longest match wins where several begin at one place."""
+    parts = sorted((_part(word) for word in words), key=len, reverse=True)
+    return re.compile("|".join(parts) or r"(?!)")
+
+
+def _part(word: str) -> str:
+    text = plain(word)
+    body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text)
+    before = r"(?<![^\W\d_])" if text[0].isalpha() else r"(?<!\d)" if text[0].isdigit() else ""
+    after = r"(?![^\W\d_])" if text[-1].isalpha() else r"(?!\d)" if text[-1].isdigit() else ""
+    return before + body + after
+
+
+def spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:
+    """Where words are found, from left to right."""
+    return (found.span() for found in pattern.finditer(text))
+
+
+def tokens_between(text: str, start: int, stop: int) -> int:
+    """How many words stand between two places."""
+    return sum(1 for _ in _TOKEN.finditer(text, start, stop))
