@@ -11,7 +11,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from core.imaging.dicom.sequence import Acquisition, guess
+from core.imaging.dicom.selection.acquisition import Acquisition
+from core.imaging.dicom.sequence import guess
 from tests.fixtures.images import make_dicom
 from tests.fixtures.servers import Server, free_port, running
 from tests.support.browser import OpenTab, wait_for_port

@@ -67,8 +67,8 @@ class Acquisition:
 
     @property
     def original(self) -> bool:
-        """Whether the images are measured ones, as far as ImageType says."""
-        return "DERIVED" not in self.image_type
+        """Whether the images are measured ones, as far as the first value of ImageType says."""
+        return self.image_type[:1] != ("DERIVED",)
 
 
 def read_acquisition(header: Header) -> Acquisition:

@@ -6,8 +6,8 @@ without a sign of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from core.contracts.sequences import SEQUENCES
@@ -140,17 +140,58 @@ def _by_place(extent: Extent | None, others: Sequence[Extent | None]) -> list[st
 def _decide(sequence: str, judged: Sequence[Judged], table: Table) -> Decision:
     likely = [one for one in judged if one.verdict.sequence == sequence]
     doubtful = [one for one in judged if one.verdict.sequence is None and _might_be(one.verdict, sequence)]
-    usable = sorted((one for one in likely if one.candidate.fault is None), key=_rank(sequence, judged))
-    chosen = usable[0] if usable else None
+    usable = sorted((one for one in likely if one.candidate.fault is None), key=lambda one: (-one.score, -one.candidate.key))
+    chosen = _of_repeats(sequence, usable, judged, table) if usable else None
     passed_over = [
-        *((one, ("lower-score",)) for one in usable[1:]),
+        *((one, ("lower-score",)) for one in usable if chosen is None or one.candidate is not chosen.candidate),
         *((one, (one.candidate.fault,)) for one in likely if one.candidate.fault),
-        *((one, (_doubt(one.verdict),)) for one in doubtful),
+        *((one, (_doubt(one.verdict),)) for one in sorted(doubtful, key=lambda one: -one.score)),
     ]
     if chosen is None:
         missing = tuple(dict.fromkeys(reason for _, reasons in passed_over for reason in reasons)) or ("nothing-like-it",)
         return Decision(sequence, None, None, tuple(passed_over), missing)
     return Decision(sequence, chosen, _confidence(chosen, doubtful, table), tuple(passed_over))
+
+
+def _of_repeats(sequence: str, usable: Sequence[Judged], judged: Sequence[Judged], table: Table) -> Judged:
+    """Of those taken like the best one the latest: an earlier one was repeated for a reason.
+
+    Where nothing in the study says anything of contrast, two T1 that were taken alike may be one before and one after
+    it: then the first is a T1 in either case.
+    """
+    best = usable[0]
+    repeats = [one for one in usable if _alike(one.candidate, best.candidate, table.numbers["alike"])]
+    if len(repeats) == 1:
+        return best
+    told = any(one.verdict.contrast in ("given", "doubt") for one in judged if one.verdict.leading == _T1)
+    first = sequence == _T1 and not told
+    ordered = sorted(repeats, key=_when)
+    chosen = ordered[0] if first else ordered[-1]
+    score = round(best.score + table.numbers["latest-of-repeats"], 2)
+    return replace(chosen, score=score, reasons=(*chosen.reasons, f"{'earliest' if first else 'latest'}-of-repeats"))
+
+
+def _when(one: Judged) -> tuple[float, int]:
+    """In order of acquisition; the numbers of series are, where there is no time."""
+    return one.candidate.acquisition.began_s or 0.0, one.candidate.key
+
+
+def _alike(one: Candidate, other: Candidate, tolerance: float) -> bool:
+    """Whether two were taken in the same way: a repeat, or one before and one after contrast."""
+    first, second = one.acquisition, other.acquisition
+    pairs = [
+        (first.echo_ms, second.echo_ms),
+        (first.repetition_ms, second.repetition_ms),
+        (first.inversion_ms, second.inversion_ms),
+    ]
+    if one.extent and other.extent:
+        if one.extent.plane != other.extent.plane:
+            return False
+        pairs += [(one.extent.step_mm, other.extent.step_mm), (one.extent.pixel_mm, other.extent.pixel_mm)]
+        pairs += [(one.extent.covered_mm, other.extent.covered_mm)]
+    return first.original == second.original and all(
+        (a is None) == (b is None) and (a is None or b is None or abs(a - b) <= tolerance * max(a, b)) for a, b in pairs
+    )
 
 
 def _might_be(verdict: Verdict, sequence: str) -> bool:
@@ -165,22 +206,6 @@ def _might_be(verdict: Verdict, sequence: str) -> bool:
 
 def _doubt(verdict: Verdict) -> str:
     return "contrast-in-doubt" if verdict.weighting == _T1 else "weighting-in-doubt"
-
-
-def _rank(sequence: str, judged: Sequence[Judged]) -> Callable[[Judged], tuple[float, float, int]]:
-    """Best first: by score, then the latest of repeats.
-
-    Where nothing in the study says anything of contrast, two T1 of one kind may be one before and one after it: then
-    the first is a T1 in either case.
-    """
-    told = any(one.verdict.contrast in ("given", "doubt") for one in judged if one.verdict.leading == _T1)
-    sign = 1.0 if sequence == _T1 and not told else -1.0
-
-    def rank(one: Judged) -> tuple[float, float, int]:
-        began_s = one.candidate.acquisition.began_s
-        return -one.score, 0.0 if began_s is None else sign * began_s, int(sign) * one.candidate.key
-
-    return rank
 
 
 def _confidence(chosen: Judged, doubtful: Sequence[Judged], table: Table) -> Confidence:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from core.imaging.dicom.selection.acquisition import Acquisition
 from core.imaging.dicom.selection.table import CONTRAST, WEIGHTINGS, Entry, Range, Table, When, series_table
-from core.imaging.dicom.selection.words import plain, spans, tokens_between
+from core.imaging.dicom.selection.words import Span, plain, readings, spans, tokens_between
 
 Contrast = Literal["given", "none", "silent", "doubt"]
 """A contrast agent was in the blood; was not; nothing is said of it; what is said contradicts itself."""
@@ -63,7 +64,8 @@ _NEVER: Final = When()
 
 
 def _sum_up(entries: list[Entry], table: Table) -> Verdict:
-    points = {kind: sum(entry.points.get(kind, 0.0) for entry in entries) for kind in (*WEIGHTINGS, *CONTRAST)}
+    points = {kind: sum(entry.points.get(kind, 0.0) for entry in entries) for kind in WEIGHTINGS}
+    points |= {kind: _for_contrast(kind, entries) for kind in CONTRAST}
     ranked = sorted(WEIGHTINGS, key=lambda kind: -points[kind])
     leading, lead = ranked[0], points[ranked[0]] - points[ranked[1]]
     decided = points[leading] >= table.numbers["least"] and lead >= table.numbers["lead"]
@@ -71,35 +73,63 @@ def _sum_up(entries: list[Entry], table: Table) -> Verdict:
     contrast: Contrast = "doubt"
     if max(given, none) < table.numbers["least_of_contrast"]:
         contrast = "silent"
-    elif abs(given - none) >= table.numbers["lead_of_contrast"]:
+    elif abs(given - none) >= min(table.numbers["lead_of_contrast"], max(given, none)):
         contrast = "given" if given > none else "none"
     return Verdict(
         tuple(entry.name for entry in entries), points, leading, leading if decided else None, lead, contrast
     )
 
 
+def _for_contrast(kind: str, entries: list[Entry]) -> float:
+    """Points for or against contrast: words that say it twice say it once, what the header holds adds to it."""
+    spoken = [entry.points.get(kind, 0.0) for entry in entries if entry.worded]
+    return max(spoken, default=0.0) + sum(entry.points.get(kind, 0.0) for entry in entries if not entry.worded)
+
+
 def _worded(acquisition: Acquisition, table: Table) -> set[str]:
     """Entries whose words are in the description, and in the name of the protocol where that says no weighting.
 
-    The protocol of some vendors is that of the whole examination, with and without contrast.
+    The protocol of some vendors is that of the whole examination, with and without contrast: what it says of that
+    counts only where there is no description at all.
     """
-    found = set(_found(plain(acquisition.description), table))
-    if any(kind in entry.points for entry in table.entries if entry.name in found for kind in WEIGHTINGS):
+    found = _found_in(acquisition.description, table)
+    by_name = {entry.name: entry for entry in table.entries}
+    if any(kind in by_name[name].points for name in found for kind in WEIGHTINGS):
         return found
-    return found | set(_found(plain(acquisition.protocol), table))
+    of_protocol = _found_in(acquisition.protocol, table)
+    if acquisition.description:
+        of_protocol = {name for name in of_protocol if by_name[name].points.keys().isdisjoint(CONTRAST)}
+    return found | of_protocol
+
+
+def _found_in(text: str, table: Table) -> set[str]:
+    return {name for reading in readings(text) for name in _found(reading, table)}
 
 
 def _found(text: str, table: Table) -> Iterator[str]:
-    for entry in table.entries:
-        if entry.words is None:
+    matches = [
+        (start, stop, entry)
+        for entry in table.entries
+        if entry.words is not None
+        for start, stop in spans(entry.words, text)
+    ]
+    for start, stop, entry in matches:
+        if any(_covers(other, (start, stop)) for other in matches) or _first_of_equals(matches, start, stop) is not entry:
             continue
-        for start, stop in spans(entry.words, text):
-            if entry.unless_before and entry.unless_before.match(text, _next(text, stop)):
-                continue
-            if entry.negated and _is_negated(text, start, stop, table):
-                yield entry.negated
-            else:
-                yield entry.name
+        if entry.unless_before and entry.unless_before.match(text, _next(text, stop)):
+            continue
+        negated = entry.negated if entry.negated and _is_negated(text, start, stop, table) else None
+        yield negated or entry.name
+
+
+def _covers(other: tuple[int, int, Entry], span: Span) -> bool:
+    """Whether what was found there is a part of something longer, as T2 is of T2*."""
+    start, stop, _ = other
+    return start <= span[0] and span[1] <= stop and stop - start > span[1] - span[0]
+
+
+def _first_of_equals(matches: list[tuple[int, int, Entry]], start: int, stop: int) -> Entry:
+    return next(entry for first, last, entry in matches if (first, last) == (start, stop))
 
 
 def _next(text: str, at: int) -> int:
@@ -108,12 +138,21 @@ def _next(text: str, at: int) -> int:
     return at
 
 
+# A minus sign right behind a word, or at the end: "KM-", "+C -".
+_MINUS: Final = re.compile(r"-(?=\s|$)|\s-$")
+
+
 def _is_negated(text: str, start: int, stop: int, table: Table) -> bool:
     """Whether a word of negation stands shortly before, with nothing between that ends its reach, or right behind."""
-    if table.refusal.match(text, _next(text, stop)):
+    behind = table.refusal.match(text, _next(text, stop))
+    if _MINUS.match(text, stop) or (behind and behind.end() == len(text)):
         return True
-    before = [end for _, end in spans(table.negation, text[:start])]
-    if not before or tokens_between(text, before[-1], start) > table.reach:
+    before = [
+        end
+        for _, end in spans(table.negation, text[:start])
+        if not table.of_other_things.match(text, _next(text, end))
+    ]
+    if "+" in text[start:stop] or not before or tokens_between(text, before[-1], start) > table.reach:
         return False
     return table.affirmation.search(text, before[-1], start) is None
 
@@ -143,6 +182,7 @@ def _codes_hold(when: When, acquisition: Acquisition) -> bool:
     return (
         all(not codes or codes & present for codes, present in wanted)
         and not when.without_scanning & set(acquisition.scanning_sequence)
+        and not when.without_variants & set(acquisition.variants)
         and not when.without_image_type & image_type
     )
 

@@ -6,7 +6,7 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, get_args
@@ -37,6 +37,7 @@ class When:
     scanning: frozenset[str] = frozenset()
     without_scanning: frozenset[str] = frozenset()
     variants: frozenset[str] = frozenset()
+    without_variants: frozenset[str] = frozenset()
     image_type: frozenset[str] = frozenset()
     without_image_type: frozenset[str] = frozenset()
     components: frozenset[str] = frozenset()
@@ -67,7 +68,7 @@ class When:
 class Entry:
     """A row of the table: ``says`` in words what ``points`` speak for.
 
-    ``words`` are looked for in the description; ``negated`` names the entry that counts in their place after a word
+    ``words`` are looked for in the description, so that it is ``worded``; ``negated`` names the entry that counts in their place after a word
     of negation, ``unless_before`` the words after which they mean something else. ``when`` is of the rest of the header.
     """
 
@@ -78,6 +79,7 @@ class Entry:
     unless_before: re.Pattern[str] | None = None
     negated: str | None = None
     when: When = field(default_factory=When)
+    worded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,7 @@ class Table:
     negation: re.Pattern[str]
     affirmation: re.Pattern[str]
     refusal: re.Pattern[str]
+    of_other_things: re.Pattern[str]
     reach: int
     numbers: Mapping[str, float]
     remarks: Mapping[str, str]
@@ -112,6 +115,8 @@ def parse_table(content: Mapping[str, Any]) -> Table:
     """A table from what its file holds. Raises ``ValueError`` that names the entry at fault."""
     negation = content["negation"]
     entries = tuple(_entry(row) for row in content["entry"])
+    denials = {entry.negated for entry in entries}
+    entries = tuple(replace(entry, worded=entry.words is not None or entry.name in denials) for entry in entries)
     names = [entry.name for entry in entries]
     for entry in entries:
         rests_on = entry.when.entries | entry.when.any_entry | entry.when.without_entries
@@ -125,6 +130,7 @@ def parse_table(content: Mapping[str, Any]) -> Table:
         negation=_words(negation["words"]),
         affirmation=_words(negation["ended_by"]),
         refusal=_words(negation["behind"]),
+        of_other_things=_words(negation["of_other_things"]),
         reach=int(negation["reach"]),
         numbers=dict(content["numbers"]),
         remarks=dict(content["remarks"]),

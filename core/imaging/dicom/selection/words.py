@@ -16,15 +16,22 @@ Span = tuple[int, int]
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[\s_/\\.,;:()\[\]{}^=|'\"#]+")
 _BODY: Final = {"~": r"[^\W\d_]*", " ": "[ -]*"}
+# No letter beside a letter, no digit beside a digit; a minus sign stands by itself.
+_BEFORE: Final = {"letter": r"(?<![^\W\d_])", "digit": r"(?<!\d)", "-": r"(?<![^\W_])"}
+_AFTER: Final = {"letter": r"(?![^\W\d_])", "digit": r"(?!\d)", "-": r"(?![^\W_]|\s*\d)"}
 _TOKEN: Final = re.compile(r"[^\s-]+")
 # Longer than any description that DICOM allows (64 characters), and short enough to be searched at once.
 _LONGEST: Final = 256
 
 
+def readings(text: str) -> tuple[str, ...]:
+    """``text`` in plain letters; where capitals stand within words, once as one word and once as several."""
+    return tuple(dict.fromkeys((plain(text), plain(_HUMP.sub(" ", text[:_LONGEST])))))
+
+
 def plain(text: str) -> str:
     """``text`` in small letters without accents, its words apart; dashes, plus signs and asterisks stay."""
-    text = _HUMP.sub(" ", text[:_LONGEST]).casefold()
-    decomposed = unicodedata.normalize("NFKD", text)
+    decomposed = unicodedata.normalize("NFKD", text[:_LONGEST].casefold())
     bare = "".join(letter for letter in decomposed if not unicodedata.combining(letter))
     return _SEPARATORS.sub(" ", bare).strip()
 
@@ -38,9 +45,12 @@ def pattern_of(words: Iterable[str]) -> re.Pattern[str]:
 def _part(word: str) -> str:
     text = plain(word)
     body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text)
-    before = r"(?<![^\W\d_])" if text[0].isalpha() else r"(?<!\d)" if text[0].isdigit() else ""
-    after = r"(?![^\W\d_])" if text[-1].isalpha() else r"(?!\d)" if text[-1].isdigit() else ""
+    before, after = _BEFORE.get(_sort(text[0]), ""), _AFTER.get(_sort(text[-1]), "")
     return before + body + after
+
+
+def _sort(letter: str) -> str:
+    return "letter" if letter.isalpha() else "digit" if letter.isdigit() else letter
 
 
 def spans(pattern: re.Pattern[str], text: str) -> Iterator[Span]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.imaging.dicom.sequence import Acquisition, guess
+from core.imaging.dicom.selection.acquisition import Acquisition
+from core.imaging.dicom.sequence import guess
 
 
 @pytest.mark.parametrize(
