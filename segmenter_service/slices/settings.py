@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from core.http.settings import MIB
 from core.serving.settings import ModelServingSettings
 
 
@@ -11,3 +12,15 @@ class SegmenterSettings(ModelServingSettings):
     """What the service of slices reads: that of every model server, on a port of its own."""
 
     port: int = Field(default=8002, ge=0, le=65535, description="TCP port; 0 takes any free one.")
+    max_volume_bytes: int = Field(
+        default=512 * MIB,
+        ge=1024,
+        description="Size of a study whose series are to be chosen without a job, as of one part of a job; above it "
+        "413. A copy of it lies in the folder for temporary files meanwhile.",
+    )
+    max_metadata_bytes: int = Field(
+        default=32 * MIB, ge=1024, description="The same of metadata in DICOM JSON, which are read in memory."
+    )
+    max_selections: int = Field(
+        default=2, ge=1, description="Studies looked at at once; above it 429 with Retry-After."
+    )

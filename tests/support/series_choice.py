@@ -55,7 +55,7 @@ def selection_of(series: Sequence[Header]) -> Selection:
 
 def chosen_of(series: Sequence[Header]) -> dict[str, int | None]:
     """The SeriesNumber that is chosen for each sequence."""
-    decisions = selection_of(series).decisions
+    decisions = selection_of(series)
     return {
         name: None if decision.chosen is None else series[decision.chosen.candidate.key]["SeriesNumber"]
         for name, decision in decisions.items()

@@ -63,13 +63,13 @@ _HOSTILE_PREAMBLES: Final = (
     (b"%PDF", "a PDF document"),
     (b"<", "markup"),
 )
-# Everything that is read: no element that names a patient is among them.
-_TAGS: Final = (
+TAGS: Final = (
     "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
     "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
     "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction",
     "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData", *_SEQUENCES, *KEYWORDS,
 )  # fmt: skip
+"""Everything that decoding needs: no element that names a patient is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def read_data_set(data: bytes, limits: ImageLimits, also: Sequence[str] = ()) ->
         data = as_file(_inflated(data, meta.end, limits), uid.ExplicitVRLittleEndian)
     _check_items(data)
     try:
-        data_set = pydicom.dcmread(MeteredBytes(data, _MAX_READS), specific_tags=[*_TAGS, *also])
+        data_set = pydicom.dcmread(MeteredBytes(data, _MAX_READS), specific_tags=[*TAGS, *also])
     except TooManyReads as error:
         raise InputTooLarge("The data set holds more elements than any MR file.") from error
     except Exception as error:

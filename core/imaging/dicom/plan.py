@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InconsistentGeometry, InvalidDicom, MissingSequence, RequestError, TooFewSlices
 from core.imaging.dicom.parts import parts_of
-from core.imaging.dicom.selection.choice import Candidate, Decision, Judged, Selection, choose
+from core.imaging.dicom.selection.choice import Candidate, Decision, Judged, Passed, Selection, choose
 from core.imaging.dicom.selection.evidence import judge
 from core.imaging.dicom.selection.quality import Extent
-from core.imaging.dicom.selection.table import is_sequence, series_table
+from core.imaging.dicom.selection.table import OTHER, series_table
 from core.imaging.dicom.series import Plane, RepeatedPositions, Stack, stack
 from core.imaging.dicom.study_zip import StudyLimits
 from core.imaging.dicom.survey import Contents, Series, faults
@@ -25,6 +25,10 @@ Look = Callable[[Plane], bool]
 
 # More series than this of one slice each are one that was torn apart.
 _MOST_NAMED = 4
+# More series than this are in no study; of a zip that was made to hold more the largest are weighed.
+_MOST_WEIGHED = 1000
+# Of those that were left out although they are like a sequence, so many are told of one by one.
+_MOST_TOLD = 8
 ADVICE = "Name the series in the field series of the job, or send the sequences as NIfTI."
 
 
@@ -65,7 +69,7 @@ def make_plan(contents: Contents, named: Mapping[str, str | None], limits: Study
     selection, volumes = _chosen(volumes, told, look)
     guessed = {
         sequence: volumes[decision.chosen.candidate.key]
-        for sequence, decision in selection.decisions.items()
+        for sequence, decision in selection.items()
         if decision.chosen is not None
     }
     chosen = {**told, **guessed}
@@ -92,15 +96,14 @@ def _named(series: Series, sequence: str, limits: StudyLimits) -> Volume:
     """A series that the caller names; of several volumes in it the one that looks most like the sequence."""
     parts = _parts(series)
     if len(parts) > 1:
-        verdicts = [judge(part.acquisition) for part in parts]
-        parts = [part for part, verdict in zip(parts, verdicts, strict=True) if verdict.sequence == sequence]
+        parts = [part for part in parts if judge(part.acquisition, _besides(parts)).sequence == sequence]
     if len(parts) != 1:
         raise MissingSequence(
             f"Which volume of {series.name} is {sequence} cannot be told: it holds several, by EchoTime or ImageType,"
             " and not one of them is like it. Send it as NIfTI, or in a series of its own."
         )
     arranged = _arranged(parts[0], limits)
-    return Volume(parts[0], _candidate(0, parts[0]), arranged)
+    return Volume(parts[0], Candidate(0, parts[0].acquisition), arranged)
 
 
 def _parts(series: Series) -> list[Series]:
@@ -110,22 +113,26 @@ def _parts(series: Series) -> list[Series]:
     return [replace(series, planes=planes, acquisition=planes[0].acquisition) for planes in parts]
 
 
-def _candidate(key: int, series: Series) -> Candidate:
-    return Candidate(key, series.acquisition, slices=len(series.planes))
+def _besides(parts: Sequence[Series]) -> tuple[str, ...]:
+    """The entries of the table that hold for each of several volumes in one series."""
+    return ("one-of-several-echoes",) if len({part.acquisition.echo_ms for part in parts}) > 1 else ()
 
 
 def _weighed(series: Sequence[Series], limits: StudyLimits) -> dict[int, Volume]:
     """All volumes, in the order of their series' numbers; those that may be a sequence are arranged."""
-    ordered = sorted(series, key=lambda one: (one.number is None, one.number or 0))
-    volumes = {}
-    for key, part in enumerate(part for one in ordered for part in _parts(one)):
-        volumes[key] = _weigh(part, _candidate(key, part), limits)
+    volumes: dict[int, Volume] = {}
+    largest = sorted(series, key=lambda one: -len(one.planes))[:_MOST_WEIGHED]
+    for one in sorted(largest, key=lambda one: (one.number is None, one.number or 0)):
+        parts = _parts(one)
+        for part in parts:
+            candidate = Candidate(len(volumes), part.acquisition, len(part.planes), _besides(parts))
+            volumes[candidate.key] = _weigh(part, candidate, limits)
     return volumes
 
 
 def _weigh(series: Series, candidate: Candidate, limits: StudyLimits) -> Volume:
-    verdict = judge(candidate.acquisition)
-    if not is_sequence(verdict.leading) or verdict.strength <= 0:
+    verdict = judge(candidate.acquisition, candidate.besides)
+    if verdict.leading == OTHER or verdict.strength <= 0:
         return Volume(series, candidate)
     try:
         arranged = _arranged(series, limits)
@@ -153,7 +160,7 @@ def _chosen(volumes: dict[int, Volume], told: Mapping[str, Volume], look: Look) 
         selection = choose((volume.candidate for volume in volumes.values()), taken=told)
         masks = [
             decision.chosen.candidate.key
-            for decision in selection.decisions.values()
+            for decision in selection.values()
             if decision.chosen and not _is_image(volumes[decision.chosen.candidate.key], look)
         ]
         if not masks:
@@ -193,12 +200,12 @@ def _refusal(
     contents: Contents, volumes: Mapping[int, Volume], selection: Selection, any_chosen: bool
 ) -> RequestError | None:
     """Why the job fails: a volume that only one series can be has lost slices, or there is nothing to segment."""
-    open_ones = [decision for decision in selection.decisions.values() if decision.chosen is None]
+    open_ones = [decision for decision in selection.values() if decision.chosen is None]
     likely = [
-        volumes[judged.candidate.key]
+        volumes[passed.judged.candidate.key]
         for decision in open_ones
-        for judged, _ in decision.alternatives
-        if judged.verdict.sequence == decision.sequence
+        for passed in decision.alternatives
+        if passed.standing == "faulty"
     ]
     for volume in likely:
         if volume.candidate.fault in _LOST and volume.error:
@@ -211,7 +218,7 @@ def _nothing_to_use(
 ) -> RequestError:
     """Why no sequence can be taken: what is wrong with the series that would be taken, else that there are none."""
     for decision in open_ones:
-        torn = [one for one, _ in decision.alternatives if one.candidate.slices == 1]
+        torn = [passed for passed in decision.alternatives if passed.judged.candidate.slices == 1]
         if len(torn) > _MOST_NAMED:
             return MissingSequence(
                 f"{len(torn)} series of a single slice look like {decision.sequence}: each file bears a"
@@ -225,7 +232,7 @@ def _nothing_to_use(
     if everything and all(series.fault for series in everything):
         first = everything[0]
         return of_series(first, first.fault) if first.fault else MissingSequence(ADVICE)
-    doubts = [_doubt(decision, volumes) for decision in open_ones if decision.alternatives]
+    doubts = [_doubt(decision, volumes) for decision in open_ones if _in_doubt(decision)]
     detail = f"No series can be told to be one of {', '.join(SEQUENCES)}. {ADVICE}"
     return MissingSequence(" ".join([*doubts, detail, *faults(contents)]))
 
@@ -234,22 +241,41 @@ def _statements(selection: Selection, volumes: Mapping[int, Volume]) -> tuple[st
     """What is said of the choice: what was taken on which evidence, and what was left open or out."""
     taken = [
         _statement(decision, decision.chosen, volumes)
-        for decision in selection.decisions.values()
+        for decision in selection.values()
         if decision.chosen is not None
     ]
     left_open = [
         _doubt(decision, volumes) + f" {ADVICE}"
-        for decision in selection.decisions.values()
-        if decision.chosen is None and any(one.candidate.fault is None for one, _ in decision.alternatives)
+        for decision in selection.values()
+        if decision.chosen is None and _in_doubt(decision)
     ]
-    return (*taken, *dict.fromkeys(left_open))
+    return (*taken, *dict.fromkeys(left_open), *_left_out(selection, volumes))
+
+
+def _in_doubt(decision: Decision) -> list[Passed]:
+    return [passed for passed in decision.alternatives if passed.standing == "in doubt"]
+
+
+def _left_out(selection: Selection, volumes: Mapping[int, Volume]) -> list[str]:
+    """What is like a sequence but for one thing that speaks against it: a subtraction, a phase image, a spine."""
+    found = {
+        passed.judged.candidate.key: (
+            f"{volumes[passed.judged.candidate.key].series.title} is like {sequence} and was left out:"
+            f" {series_table().says(passed.why)}"
+        )
+        for sequence, decision in selection.items()
+        for passed in decision.alternatives
+        if passed.standing == "rejected"
+    }
+    told = list(found.values())[:_MOST_TOLD]
+    return told if len(found) <= _MOST_TOLD else [*told, f"{len(found) - _MOST_TOLD} more series were left out like this."]
 
 
 def _statement(decision: Decision, chosen: Judged, volumes: Mapping[int, Volume]) -> str:
     volume = volumes[chosen.candidate.key]
     worded, timed = _grounds(chosen)
     evidence = " and ".join(what for what, holds in (("its description", worded), ("its timings", timed)) if holds)
-    others = sum(1 for one, _ in decision.alternatives if one.candidate.fault is None)
+    others = sum(passed.standing == "second" for passed in decision.alternatives)
     more = f" Of {others + 1} series that may be it, this one was chosen; report.json says why." if others else ""
     return (
         f"{volume.series.title} ({len(volume.series.planes)} slices) is taken as {decision.sequence}:"
@@ -265,14 +291,16 @@ def _grounds(chosen: Judged) -> tuple[bool, bool]:
         for entry in series_table().entries
         if entry.name in chosen.verdict.entries and entry.points.get(weighting, 0) > 0
     ]
-    timed = any(entry.when.echo_ms or entry.when.repetition_ms or entry.when.inversion_ms for entry in held)
+    conditions = [entry.when for entry in held if entry.when is not None]
+    timed = any(when.echo_ms or when.repetition_ms or when.inversion_ms for when in conditions)
     return any(entry.words for entry in held), timed
 
 
 def _doubt(decision: Decision, volumes: Mapping[int, Volume]) -> str:
     """Why a sequence stays open, with the numbers of the series that may be it."""
     table = series_table()
-    names = sorted({volumes[one.candidate.key].series.name for one, _ in decision.alternatives})
+    doubtful = _in_doubt(decision)
+    names = sorted({volumes[passed.judged.candidate.key].series.name for passed in doubtful})
     shown = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-    why = " ".join(dict.fromkeys(table.says(reason) for reason in decision.missing))
+    why = " ".join(dict.fromkeys(table.says(passed.why) for passed in doubtful))
     return f"{decision.sequence} was left open ({shown}): {why}"

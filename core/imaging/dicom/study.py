@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, TypeVar
 
@@ -172,7 +172,7 @@ def _preview(contents: Contents, plan: Plan) -> Preview:
         warnings.append("The series have different frames of reference: the patient may have moved between them.")
     left_open = tuple(
         Open(decision.sequence, _said(decision.missing), _alternatives(decision, plan))
-        for decision in plan.selection.decisions.values()
+        for decision in plan.selection.values()
         if decision.chosen is None
     )
     return Preview(sources, left_open, tuple(warnings), plan.refusal)
@@ -184,7 +184,7 @@ def _source(sequence: str, volume: Volume, plan: Plan) -> Source:
     frame_of_reference = planes[0].frame_of_reference or None
     if sequence in plan.named:
         return Source(sequence, series.uid, series.number, len(planes), frame_of_reference, reasons=_said((NAMED,)))
-    decision = plan.selection.decisions[sequence]
+    decision = plan.selection[sequence]
     assert decision.chosen is not None  # noqa: S101
     return Source(
         sequence,
@@ -201,15 +201,15 @@ def _source(sequence: str, volume: Volume, plan: Plan) -> Source:
 
 def _alternatives(decision: Decision, plan: Plan) -> tuple[Alternative, ...]:
     found = []
-    for judged, why_not in decision.alternatives[:_MOST_ALTERNATIVES]:
+    for passed in decision.alternatives[:_MOST_ALTERNATIVES]:
+        judged = passed.judged
         series = plan.volumes[judged.candidate.key].series
-        found.append(
-            Alternative(series.uid, series.number, judged.candidate.slices, judged.score, _said((*why_not, *judged.reasons)))
-        )
+        reasons = _said(dict.fromkeys((passed.why, *judged.reasons)))
+        found.append(Alternative(series.uid, series.number, judged.candidate.slices, judged.score, reasons))
     return tuple(found)
 
 
-def _said(names: Sequence[str]) -> tuple[str, ...]:
+def _said(names: Iterable[str]) -> tuple[str, ...]:
     """Entries of the table, each by its name and what it says."""
     return tuple(f"{name}: {series_table().says(name)}" for name in names)
 

@@ -7,14 +7,14 @@ without a sign of it.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from core.contracts.sequences import SEQUENCES
 from core.imaging.dicom.selection.acquisition import Acquisition
 from core.imaging.dicom.selection.evidence import Verdict, judge
 from core.imaging.dicom.selection.quality import Extent, merits
-from core.imaging.dicom.selection.table import Table, series_table
+from core.imaging.dicom.selection.table import OTHER, WEIGHTINGS, Table, series_table
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -26,13 +26,14 @@ _OF_T1: Final = (_T1, _T1CE)
 class Candidate:
     """One volume that might be a sequence: a series, or one of the echoes in it.
 
-    ``key`` tells it from all others; ``extent`` is None where the slices do not say where they lie; ``fault`` names the
+    ``key`` tells it from all others; ``besides`` are entries of the table that its place in the series shows; ``extent`` is None where the slices do not say where they lie; ``fault`` names the
     entry of the table that says why it cannot be used.
     """
 
     key: int
     acquisition: Acquisition
     slices: int = 0
+    besides: tuple[str, ...] = ()
     extent: Extent | None = None
     fault: str | None = None
 
@@ -48,49 +49,51 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Passed:
+    """What might have been a sequence and was not taken for it; ``why`` names the entry of the table that says why.
+
+    ``standing``: another one was better; it cannot be used; it is in doubt whether it is the sequence; or it is like it
+    but for one thing, as a subtraction is.
+    """
+
+    judged: Judged
+    standing: Literal["second", "faulty", "in doubt", "rejected"]
+    why: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Decision:
     """What is taken for a sequence. Without ``chosen``, ``missing`` are the entries that say why.
 
-    ``alternatives`` are what else might have been it, the likeliest first, each with why it was not taken.
+    ``alternatives`` are what else might have been it, the likeliest first.
     """
 
     sequence: str
     chosen: Judged | None
     confidence: Confidence | None = None
-    alternatives: tuple[tuple[Judged, tuple[str, ...]], ...] = ()
+    alternatives: tuple[Passed, ...] = ()
     missing: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Selection:
-    """A decision for each sequence that was asked for, and what is none of them."""
-
-    decisions: Mapping[str, Decision] = field(default_factory=dict)
-    others: tuple[Judged, ...] = ()
+Selection = Mapping[str, Decision]
+"""A decision for each sequence that was asked for."""
 
 
 def choose(candidates: Iterable[Candidate], taken: Container[str] = (), table: Table | None = None) -> Selection:
     """One candidate for each sequence that is not ``taken``, where one can be told."""
     table = table or series_table()
     judged = _judged(list(candidates), table)
-    decisions = {sequence: _decide(sequence, judged, table) for sequence in SEQUENCES if sequence not in taken}
-    mentioned = {
-        one.candidate.key
-        for decision in decisions.values()
-        for one in (*(alternative for alternative, _ in decision.alternatives), decision.chosen)
-        if one is not None
-    }
-    return Selection(decisions, tuple(one for one in judged if one.candidate.key not in mentioned))
+    return {sequence: _decide(sequence, judged, table) for sequence in SEQUENCES if sequence not in taken}
 
 
 def _judged(candidates: Sequence[Candidate], table: Table) -> list[Judged]:
-    alone = [judge(candidate.acquisition, table=table) for candidate in candidates]
+    alone = [judge(candidate.acquisition, candidate.besides, table) for candidate in candidates]
     extents = [candidate.extent for candidate, verdict in zip(candidates, alone, strict=True) if verdict.sequence]
     since_s = _contrast_since(candidates, alone, table)
     found = []
     for candidate, verdict in zip(candidates, alone, strict=True):
-        besides = [*_by_time(candidate.acquisition, verdict, since_s), *_by_place(candidate.extent, extents)]
-        final = judge(candidate.acquisition, besides, table) if besides else verdict
+        shown = [*_by_time(candidate.acquisition, verdict, since_s), *_by_place(candidate.extent, extents)]
+        final = judge(candidate.acquisition, (*candidate.besides, *shown), table) if shown else verdict
         gained = merits(candidate.extent, candidate.acquisition, table)
         identity = min(final.strength, table.numbers["most_of_identity"])
         score = round(identity + sum(gained.values()), 2)
@@ -138,19 +141,35 @@ def _by_place(extent: Extent | None, others: Sequence[Extent | None]) -> list[st
 
 
 def _decide(sequence: str, judged: Sequence[Judged], table: Table) -> Decision:
-    likely = [one for one in judged if one.verdict.sequence == sequence]
-    doubtful = [one for one in judged if one.verdict.sequence is None and _might_be(one.verdict, sequence)]
-    usable = sorted((one for one in likely if one.candidate.fault is None), key=lambda one: (-one.score, -one.candidate.key))
+    ranked = sorted(judged, key=lambda one: (-one.score, -one.candidate.key))
+    likely = [one for one in ranked if one.verdict.sequence == sequence]
+    usable = [one for one in likely if one.candidate.fault is None]
     chosen = _of_repeats(sequence, usable, judged, table) if usable else None
-    passed_over = [
-        *((one, ("lower-score",)) for one in usable if chosen is None or one.candidate is not chosen.candidate),
-        *((one, (one.candidate.fault,)) for one in likely if one.candidate.fault),
-        *((one, (_doubt(one.verdict),)) for one in sorted(doubtful, key=lambda one: -one.score)),
-    ]
-    if chosen is None:
-        missing = tuple(dict.fromkeys(reason for _, reasons in passed_over for reason in reasons)) or ("nothing-like-it",)
-        return Decision(sequence, None, None, tuple(passed_over), missing)
-    return Decision(sequence, chosen, _confidence(chosen, doubtful, table), tuple(passed_over))
+    others = [one for one in usable if chosen is None or one.candidate is not chosen.candidate]
+    doubtful = [one for one in ranked if one.verdict.sequence is None and _might_be(one.verdict, sequence)]
+    alternatives = (
+        *(Passed(one, "second", "lower-score") for one in others),
+        *(Passed(one, "faulty", one.candidate.fault) for one in likely if one.candidate.fault),
+        *(Passed(one, "in doubt", _doubt(one.verdict)) for one in doubtful),
+        *(Passed(one, "rejected", why) for one in ranked if (why := _rejection(one.verdict, sequence, table))),
+    )
+    if chosen is not None:
+        return Decision(sequence, chosen, _confidence(chosen, doubtful, table), alternatives)
+    missing = tuple(dict.fromkeys(passed.why for passed in alternatives)) or ("nothing-like-it",)
+    return Decision(sequence, None, None, alternatives, missing)
+
+
+def _rejection(verdict: Verdict, sequence: str, table: Table) -> str | None:
+    """The entry that speaks loudest against what is like the sequence in all else; None for what is not."""
+    wanted = _T1 if sequence in _OF_T1 else sequence
+    if verdict.weighting != OTHER or verdict.points[wanted] < table.numbers["least"]:
+        return None
+    if any(verdict.points[kind] > verdict.points[wanted] for kind in WEIGHTINGS if kind != OTHER):
+        return None
+    if sequence in _OF_T1 and (verdict.contrast == "given") != (sequence == _T1CE):
+        return None
+    against = [entry for entry in table.entries if entry.name in verdict.entries and entry.points.get(OTHER, 0.0) > 0]
+    return max(against, key=lambda entry: entry.points[OTHER]).name
 
 
 def _of_repeats(sequence: str, usable: Sequence[Judged], judged: Sequence[Judged], table: Table) -> Judged:

@@ -54,13 +54,9 @@ def judge(acquisition: Acquisition, besides: Iterable[str] = (), table: Table | 
     held = {*_worded(acquisition, table), *besides}
     # In their order in the table, so that an entry may rest on those above it.
     for entry in table.entries:
-        if entry.words is None and entry.when != _NEVER and _holds(entry.when, acquisition, held):
+        if entry.when is not None and _holds(entry.when, acquisition, held):
             held.add(entry.name)
     return _sum_up([entry for entry in table.entries if entry.name in held], table)
-
-
-# Entries without words and conditions hold only where they are named in ``besides``.
-_NEVER: Final = When()
 
 
 def _sum_up(entries: list[Entry], table: Table) -> Verdict:

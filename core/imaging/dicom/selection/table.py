@@ -6,17 +6,17 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, get_args
+from typing import Any, Final
 
-from core.contracts.sequences import SequenceName
 from core.imaging.dicom.selection.words import pattern_of
 
 PATH: Final = Path(__file__).with_name("series_table.toml")
-WEIGHTINGS: Final = ("t1", "t2", "flair", "other")
-"""What images may be of: ``other`` is none of those that the networks know."""
+OTHER: Final = "other"
+"""What is none of the sequences that the networks know."""
+WEIGHTINGS: Final = ("t1", "t2", "flair", OTHER)
 CONTRAST: Final = ("contrast", "plain")
 """Whether a contrast agent was in the blood."""
 LANGUAGES: Final = ("any", "en", "de", "fr", "es", "it", "pt", "nl", "further")
@@ -78,7 +78,7 @@ class Entry:
     words: re.Pattern[str] | None = None
     unless_before: re.Pattern[str] | None = None
     negated: str | None = None
-    when: When = field(default_factory=When)
+    when: When | None = None
     worded: bool = False
 
 
@@ -119,8 +119,8 @@ def parse_table(content: Mapping[str, Any]) -> Table:
     entries = tuple(replace(entry, worded=entry.words is not None or entry.name in denials) for entry in entries)
     names = [entry.name for entry in entries]
     for entry in entries:
-        rests_on = entry.when.entries | entry.when.any_entry | entry.when.without_entries
-        named = {*rests_on, *([entry.negated] if entry.negated else [])}
+        when = entry.when or When()
+        named = {*when.entries, *when.any_entry, *when.without_entries, *([entry.negated] if entry.negated else [])}
         if unknown := named - set(names):
             raise ValueError(f"{entry.name}: there is no entry {', '.join(sorted(unknown))}")
     if len(set(names)) < len(names):
@@ -154,7 +154,7 @@ def _entry(row: Mapping[str, Any]) -> Entry:
             words=_words(row["words"]) if "words" in row else None,
             unless_before=_words(row["unless_before"]) if "unless_before" in row else None,
             negated=row.get("negated"),
-            when=_when(row.get("when", {})),
+            when=_when(row["when"]) if "when" in row else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{name}: {error}") from error
@@ -184,8 +184,3 @@ def _condition(kind: str, value: Any) -> Any:
         low, high = value
         return float(low), float(high) if math.isfinite(high) else math.inf
     return bool(value)
-
-
-def is_sequence(kind: str) -> bool:
-    """Whether a weighting is one that the networks know."""
-    return kind in get_args(SequenceName)
