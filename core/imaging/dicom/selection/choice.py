@@ -14,7 +14,7 @@ from core.contracts.sequences import SEQUENCES
 from core.imaging.dicom.selection.acquisition import Acquisition
 from core.imaging.dicom.selection.evidence import Verdict, judge
 from core.imaging.dicom.selection.quality import Extent, merits
-from core.imaging.dicom.selection.table import OTHER, WEIGHTINGS, Table, series_table
+from core.imaging.dicom.selection.table import CONTRAST, OTHER, WEIGHTINGS, Table, series_table
 
 Confidence = Literal["high", "medium", "low"]
 
@@ -97,8 +97,20 @@ def _judged(candidates: Sequence[Candidate], table: Table) -> list[Judged]:
         gained = merits(candidate.extent, candidate.acquisition, table)
         identity = min(final.strength, table.numbers["most_of_identity"])
         score = round(identity + sum(gained.values()), 2)
-        found.append(Judged(candidate, final, score, (*final.entries, *gained)))
+        found.append(Judged(candidate, final, score, (*_speaking(final, table), *gained)))
     return found
+
+
+def _speaking(verdict: Verdict, table: Table) -> tuple[str, ...]:
+    """The entries for what was decided; where nothing was, all that hold."""
+    if verdict.sequence is None:
+        return verdict.entries
+    kinds = {verdict.leading, *(CONTRAST if verdict.leading == _T1 else ())}
+    return tuple(
+        entry.name
+        for entry in table.entries
+        if entry.name in verdict.entries and any(entry.points.get(kind, 0.0) > 0 for kind in kinds)
+    )
 
 
 def _contrast_since(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], table: Table) -> float | None:

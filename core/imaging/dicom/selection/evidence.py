@@ -114,8 +114,10 @@ def _found(text: str, table: Table) -> Iterator[str]:
             continue
         if entry.unless_before and entry.unless_before.match(text, _next(text, stop)):
             continue
-        negated = entry.negated if entry.negated and _is_negated(text, start, stop, table) else None
-        yield negated or entry.name
+        if entry.negated is None or not _is_negated(text, start, stop, table):
+            yield entry.name
+        if entry.negated and (_is_negated(text, start, stop, table) or _DASH.search(text[:start])):
+            yield entry.negated
 
 
 def _covers(other: tuple[int, int, Entry], span: Span) -> bool:
@@ -134,14 +136,17 @@ def _next(text: str, at: int) -> int:
     return at
 
 
-# A minus sign right behind a word, or at the end: "KM-", "+C -".
+# A minus sign right behind a word, or at the end: "KM-", "+C -". One right before it: "T1 -Gd".
 _MINUS: Final = re.compile(r"-(?=\s|$)|\s-$")
+_MINUS_BEFORE: Final = re.compile(r"(?:^|\s)-$")
+# Between blanks it may be a minus sign, or just a dash: "T1 - Gd".
+_DASH: Final = re.compile(r"\s-\s$")
 
 
 def _is_negated(text: str, start: int, stop: int, table: Table) -> bool:
     """Whether a word of negation stands shortly before, with nothing between that ends its reach, or right behind."""
     behind = table.refusal.match(text, _next(text, stop))
-    if _MINUS.match(text, stop) or (behind and behind.end() == len(text)):
+    if _MINUS.match(text, stop) or _MINUS_BEFORE.search(text[:start]) or (behind and behind.end() == len(text)):
         return True
     before = [
         end

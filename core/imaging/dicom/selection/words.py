@@ -1,7 +1,8 @@
 """Words in a description: written without spaces, with accents or in capitals, and still the same words.
 
-A word of the table is found where no letter touches it. In it a blank stands for any blanks, dashes or nothing, and
-``~`` for the rest of a word: ``dark fluid`` is found in ``DarkFluid``, ``kontrast~`` in ``Kontrastmittel``.
+A word of the table is found where no letter touches it. In it a blank stands for a blank, a dash or nothing, and ``~``
+for the rest of a word: ``dark fluid`` is found in ``DarkFluid``, ``kontrast~`` in ``Kontrastmittel``. ``!`` in front is
+for words that are units as well: they are not found behind a number.
 """
 
 from __future__ import annotations
@@ -16,9 +17,14 @@ Span = tuple[int, int]
 
 _HUMP: Final = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _SEPARATORS: Final = re.compile(r"[\s_/\\.,;:()\[\]{}^=|'\"#]+")
-_BODY: Final = {"~": r"[^\W\d_]*", " ": "[ -]*"}
+_BODY: Final = {"~": r"[^\W\d_]*", " ": "[ -]?"}
 # No letter beside a letter, no digit beside a digit; a minus sign stands by itself.
-_BEFORE: Final = {"letter": r"(?<![^\W\d_])", "digit": r"(?<!\d)", "-": r"(?<![^\W_])"}
+_BEFORE: Final = {
+    "letter": r"(?<![^\W\d_])",
+    "digit": r"(?<!\d)",
+    "-": r"(?<![^\W_])",
+    "!": r"(?<![^\W_])(?<!\s\d )(?<!^\d )(?<!\d\d )(?<!\d\.\d )",
+}
 _AFTER: Final = {"letter": r"(?![^\W\d_])", "digit": r"(?!\d)", "-": r"(?![^\W_]|\s*\d)"}
 _TOKEN: Final = re.compile(r"[^\s-]+")
 # Longer than any description that DICOM allows (64 characters), and short enough to be searched at once.
@@ -41,7 +47,7 @@ def pattern_of(words: Iterable[str]) -> re.Pattern[str]:
     """What finds any of ``words`` in a plain text. The longest match wins where several begin at one place."""
     by_start: dict[str, list[str]] = defaultdict(list)
     for text in map(plain, words):
-        body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text)
+        body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text.removeprefix("!"))
         by_start[_sort(text[0])].append(body + _AFTER.get(_sort(text[-1]), ""))
     # What may stand before is asked once for all words that begin alike: that is four times as fast.
     groups = [
