@@ -34,7 +34,9 @@ class SequenceChoice(Contract):
     score: float | None = Field(default=None, description="Points; null where the caller named the series.")
     confidence: Literal["high", "medium", "low"] | None = None
     reasons: tuple[str, ...] = Field(default=(), description=f"Why it was chosen. {_REASONS}")
-    alternatives: tuple[SeriesAlternative, ...] = Field(default=(), description="What else might be it, likeliest first.")
+    alternatives: tuple[SeriesAlternative, ...] = Field(
+        default=(), description="What else might be it, likeliest first."
+    )
     missing: tuple[str, ...] = Field(default=(), description=f"Why there is none. {_REASONS}")
 
 

@@ -30,7 +30,11 @@ def main() -> None:
     try:
         with os.fdopen(descriptor, "rb") as file:
             file.seek(0)
-            found = preview_metadata(read_metadata(file.read())) if kind == DICOM_JSON else preview_study(file, series=named)
+            found = (
+                preview_metadata(read_metadata(file.read()))
+                if kind == DICOM_JSON
+                else preview_study(file, series=named)
+            )
         answer: dict[str, Any] = {"selection": _described(found)}
     except RequestError as error:
         answer = {"error": _told(error)}
@@ -41,7 +45,11 @@ def _described(found: Preview) -> dict[str, Any]:
     """The fields of ``SeriesSelection``."""
     chosen = [asdict(source) for source in found.sources]
     left_open = [
-        {"sequence": one.sequence, "missing": one.reasons, "alternatives": [asdict(other) for other in one.alternatives]}
+        {
+            "sequence": one.sequence,
+            "missing": one.reasons,
+            "alternatives": [asdict(other) for other in one.alternatives],
+        }
         for one in found.left_open
     ]
     refusal = found.refusal

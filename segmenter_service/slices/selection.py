@@ -116,7 +116,7 @@ async def _part_of(part: StreamedPart, limit: int) -> AsyncIterator[bytes]:
 
 
 async def _named(part: StreamedPart) -> dict[str, Any]:
-    """The field ``series`` of a description of a job. What is wrong is named by its place, not by the caller's words."""
+    """The field ``series`` of a description of a job. A fault is named by its place, not in the caller's words."""
     text = b""
     async for chunk in part.chunks:
         text += chunk
@@ -127,7 +127,9 @@ async def _named(part: StreamedPart) -> dict[str, Any]:
         known = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]} & JobRequest.model_fields.keys()
         places = [f"part/{REQUEST_PART}#/{name}" for name in sorted(known)] or [f"part/{REQUEST_PART}"]
         detail = f"The part {REQUEST_PART} does not match its description at: {', '.join(places)}."
-        raise InvalidRequest(detail, errors=[FieldError(place, "does not match its description") for place in places]) from None
+        raise InvalidRequest(
+            detail, errors=[FieldError(place, "does not match its description") for place in places]
+        ) from None
 
 
 async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -63,12 +63,12 @@ SELECT_SERIES: Final = Operation(
     description=f"""\
 A dry run: exactly what a job would choose, by the same code, with reasons, scores and what else there was. Nothing is
 kept, and no job is made. The study comes as a job takes it, as the part `{STUDY_PART}` of {MULTIPART} (with a part
-`{REQUEST_PART}` whose field `series` names series, if you like) or as a raw `{ZIP}`; or, without pixels, as a list of its
-instances' metadata in `{DICOM_JSON}`, which is what DICOMweb answers to `/studies/UID/metadata`.
+`{REQUEST_PART}` whose field `series` names series, if you like) or as a raw `{ZIP}`; or, without pixels, as a list of
+its instances' metadata in `{DICOM_JSON}`, which is what DICOMweb answers to `/studies/UID/metadata`.
 
-Headers decide, but for a look at one slice of each series that is chosen: a mask of two values is passed over. Metadata
-without pixels cannot show that. `refusal` is the problem that a job with this study would end with, null for one that
-would run. `uid` names series as the field `series` of a job does.""",
+Headers decide, but for a look at one slice of each series that is chosen: a mask of two values is passed over.
+Metadata without pixels cannot show that. `refusal` is the problem that a job with this study would end with, null for
+one that would run. `uid` names series as the field `series` of a job does.""",
     parameters=(REQUEST_TIMEOUT, OWN_REQUEST_ID),
     body={
         MULTIPART: Content(_FORM, encoding={REQUEST_PART: {"contentType": JSON}}),

@@ -35,7 +35,9 @@ def _repeats(planes: Sequence[Plane]) -> bool:
 
 
 def _place(plane: Plane) -> tuple[int, ...]:
-    return tuple(round(float(value) / SAME_POSITION_MM) for value in (*plane.position, *100 * plane.orientation.ravel()))
+    return tuple(
+        round(float(value) / SAME_POSITION_MM) for value in (*plane.position, *100 * plane.orientation.ravel())
+    )
 
 
 def _kind(plane: Plane) -> Hashable:

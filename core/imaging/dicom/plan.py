@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.contracts.sequences import SEQUENCES
-from core.errors import FieldError, InconsistentGeometry, InvalidDicom, MissingSequence, RequestError, TooFewSlices
+from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError, TooFewSlices
 from core.imaging.dicom.parts import parts_of
 from core.imaging.dicom.selection.choice import Candidate, Decision, Judged, Passed, Selection, choose
 from core.imaging.dicom.selection.evidence import judge
@@ -240,9 +240,7 @@ def _nothing_to_use(
 def _statements(selection: Selection, volumes: Mapping[int, Volume]) -> tuple[str, ...]:
     """What is said of the choice: what was taken on which evidence, and what was left open or out."""
     taken = [
-        _statement(decision, decision.chosen, volumes)
-        for decision in selection.values()
-        if decision.chosen is not None
+        _statement(decision, decision.chosen, volumes) for decision in selection.values() if decision.chosen is not None
     ]
     left_open = [
         _doubt(decision, volumes) + f" {ADVICE}"
@@ -268,7 +266,9 @@ def _left_out(selection: Selection, volumes: Mapping[int, Volume]) -> list[str]:
         if passed.standing == "rejected"
     }
     told = list(found.values())[:_MOST_TOLD]
-    return told if len(found) <= _MOST_TOLD else [*told, f"{len(found) - _MOST_TOLD} more series were left out like this."]
+    return (
+        told if len(found) <= _MOST_TOLD else [*told, f"{len(found) - _MOST_TOLD} more series were left out like this."]
+    )
 
 
 def _statement(decision: Decision, chosen: Judged, volumes: Mapping[int, Volume]) -> str:

@@ -1,4 +1,4 @@
-"""Which MR sequence one DICOM header names, as far as one allows: the choice among series rests on the same evidence."""
+"""Which MR sequence one DICOM header names, as far as it can: on the evidence that series are chosen by."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a header says of how its images were taken, classic or enhanced; what it does not say, or says badly, is absent."""
+"""What a header says of how its images were taken, classic or enhanced. What it says badly counts as absent."""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ _OF_T1: Final = (_T1, _T1CE)
 class Candidate:
     """One volume that might be a sequence: a series, or one of the echoes in it.
 
-    ``key`` tells it from all others; ``besides`` are entries of the table that its place in the series shows; ``extent`` is None where the slices do not say where they lie; ``fault`` names the
-    entry of the table that says why it cannot be used.
+    ``key`` tells it from all others; ``besides`` are entries of the table that its place in the series shows;
+    ``extent`` is None where the slices do not say where they lie; ``fault`` names the entry of the table that says why
+    it cannot be used.
     """
 
     key: int
@@ -147,7 +148,9 @@ def _by_place(extent: Extent | None, others: Sequence[Extent | None]) -> list[st
     """Whether a volume lies elsewhere than most that might be sequences."""
     if extent is None:
         return []
-    comparable = [other for other in others if other is not None and other.frame_of_reference == extent.frame_of_reference]
+    comparable = [
+        other for other in others if other is not None and other.frame_of_reference == extent.frame_of_reference
+    ]
     apart = sum(not extent.meets(other) for other in comparable)
     return ["elsewhere"] if 2 * apart > len(comparable) else []
 
@@ -245,4 +248,3 @@ def _confidence(chosen: Judged, doubtful: Sequence[Judged], table: Table) -> Con
         return "low"
     spoken = verdict.weighting != _T1 or verdict.contrast != "silent"
     return "high" if verdict.strength >= table.numbers["high"] and spoken else "medium"
-

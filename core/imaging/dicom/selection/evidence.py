@@ -110,7 +110,10 @@ def _found(text: str, table: Table) -> Iterator[str]:
         for start, stop in spans(entry.words, text)
     ]
     for start, stop, entry in matches:
-        if any(_covers(other, (start, stop)) for other in matches) or _first_of_equals(matches, start, stop) is not entry:
+        if (
+            any(_covers(other, (start, stop)) for other in matches)
+            or _first_of_equals(matches, start, stop) is not entry
+        ):
             continue
         if entry.unless_before and entry.unless_before.match(text, _next(text, stop)):
             continue
@@ -149,9 +152,7 @@ def _is_negated(text: str, start: int, stop: int, table: Table) -> bool:
     if _MINUS.match(text, stop) or _MINUS_BEFORE.search(text[:start]) or (behind and behind.end() == len(text)):
         return True
     before = [
-        end
-        for _, end in spans(table.negation, text[:start])
-        if not table.of_other_things.match(text, _next(text, end))
+        end for _, end in spans(table.negation, text[:start]) if not table.of_other_things.match(text, _next(text, end))
     ]
     if "+" in text[start:stop] or not before or tokens_between(text, before[-1], start) > table.reach:
         return False

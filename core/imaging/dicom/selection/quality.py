@@ -18,8 +18,8 @@ PLANES: Final = ("sagittal", "coronal", "axial")
 class Extent:
     """Where a volume lies. ``low`` and ``high`` are corners of the box around it in mm, in the patient's axes.
 
-    ``covered_mm`` is how far its slices reach, ``field_mm`` the shorter side of a slice, ``pixel_mm`` and ``step_mm`` the
-    distances within a slice and between slices.
+    ``covered_mm`` is how far its slices reach, ``field_mm`` the shorter side of a slice, ``pixel_mm`` and ``step_mm``
+    the distances within a slice and between slices.
     """
 
     plane: str
@@ -63,7 +63,7 @@ class Extent:
 
 
 def merits(extent: Extent | None, acquisition: Acquisition, table: Table) -> dict[str, float]:
-    """Points of what a volume shows, by the names of entries of the table (``numbers``); only what is gained or lost."""
+    """Points for what a volume shows, by their names in the table (``numbers``); only what is gained or lost."""
     numbers = table.numbers
     found = {"original": numbers["original"] if acquisition.original else 0.0}
     if extent is not None:

@@ -29,9 +29,9 @@ class When:
     """What must hold of a header, all of it, for an entry to count.
 
     Codes (``scanning``, ``variants``, ``image_type``, ``components``, ``weightings``): one of them is there; with
-    ``without_`` before: none of them is. ``sequence_name``, ``derivation``, ``body_part``, ``agent``, ``agent_route``: one
-    of the words is in that text. Times are ranges in ms. ``entries``: other entries that all hold, ``any_entry`` one of
-    which does, ``without_entries`` none of which does; they stand above in the table, or have words.
+    ``without_`` before: none of them is. ``sequence_name``, ``derivation``, ``body_part``, ``agent``, ``agent_route``:
+    one of the words is in that text. Times are ranges in ms. ``entries``: other entries that all hold, ``any_entry``
+    one of which does, ``without_entries`` none of which does; they stand above in the table, or have words.
     """
 
     scanning: frozenset[str] = frozenset()
@@ -68,8 +68,9 @@ class When:
 class Entry:
     """A row of the table: ``says`` in words what ``points`` speak for.
 
-    ``words`` are looked for in the description, so that it is ``worded``; ``negated`` names the entry that counts in their place after a word
-    of negation, ``unless_before`` the words after which they mean something else. ``when`` is of the rest of the header.
+    ``words`` are looked for in the description, so that it is ``worded``; ``negated`` names the entry that counts in
+    their place after a word of negation, ``unless_before`` the words after which they mean something else. ``when`` is
+    of the rest of the header.
     """
 
     name: str

@@ -135,7 +135,8 @@ def test_a_dicom_study_comes_back_on_the_grid_of_its_series(bench: Bench) -> Non
     (told,) = done.report()["series"]
     assert told | source == told
     assert [reason.partition(":")[0] for reason in told["reasons"]][:2] == ["flair-word", "original"]
-    (kept,) = done.outcome.provenance["series"]
+    provenance: Any = done.outcome.provenance
+    (kept,) = provenance["series"]
     assert kept["uid_sha256"] == hashlib.sha256(b"1.2.3.3").hexdigest()
     assert kept["frame_of_reference_sha256"] == hashlib.sha256(b"1.2.3.0").hexdigest()
     assert {name: kept[name] for name in ("sequence", "number", "slices", "reasons", "confidence")} == {

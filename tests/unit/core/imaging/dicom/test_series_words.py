@@ -20,32 +20,37 @@ FLAIR = Acquisition(scanning_sequence=("SE", "IR"), echo_ms=100, repetition_ms=9
 GRADIENT = Acquisition(scanning_sequence=("GR",), echo_ms=20, repetition_ms=600)
 
 PLAIN = (
-    "T1 w/o contrast", "T1W without Gd", "no contrast T1", "T1 non-contrast", "T1 non-enhanced", "T1 unenhanced", "T1 PRE",
-    "T1 pre-Gd", "T1 before contrast", "T1 C-", "T1 -GD", "T1 (-) C", "T1 KM-", "T1 gd neg", "T1 no KM", "T1 NC", "T1 wo gad",
-    "T1 tra ohne Kontrastmittel", "T1_ohne_KM", "T1 o. KM", "T1 nativ", "t1_tse_tra_nat", "T1 vor KM-Gabe", "T1 kein KM",
-    "T1 sans gadolinium", "T1 sans produit de contraste", "T1 avant injection de gadolinium", "T1 non injecté", "T1 SE SANS",
-    "T1 sin contraste", "T1 antes del contraste", "T1 S/C", "T1 simple", "T1 precontraste", "T1 basal",
-    "T1 senza contrasto", "T1 senza m.d.c.", "T1 prima del mdc", "T1 pre mdc", "T1 basale", "T1 SMDC",
-    "T1 sem contraste", "T1 s/ gd", "T1 zonder contrast", "T1 blanco", "T1 voor contrast", "T1 bez kontrastu", "T1 tanjun",
-    "T1 POST-OP", "T1 postoperativ", "T1 posterior fossa", "T1 FOV 24 cm", "T1 mit FS ohne KM", "AX T1 FLAIR",
+    "T1 w/o contrast", "T1W without Gd", "no contrast T1", "T1 non-contrast", "T1 non-enhanced", "T1 unenhanced",
+    "T1 PRE", "T1 pre-Gd", "T1 before contrast", "T1 C-", "T1 -GD", "T1 (-) C", "T1 KM-", "T1 gd neg", "T1 no KM",
+    "T1 NC", "T1 wo gad", "T1 tra ohne Kontrastmittel", "T1_ohne_KM", "T1 o. KM", "T1 nativ", "t1_tse_tra_nat",
+    "T1 vor KM-Gabe", "T1 kein KM", "T1 sans gadolinium", "T1 sans produit de contraste",
+    "T1 avant injection de gadolinium", "T1 non injecté", "T1 SE SANS", "T1 sin contraste", "T1 antes del contraste",
+    "T1 S/C", "T1 simple", "T1 precontraste", "T1 basal", "T1 senza contrasto", "T1 senza m.d.c.",
+    "T1 prima del mdc", "T1 pre mdc", "T1 basale", "T1 SMDC", "T1 sem contraste", "T1 s/ gd", "T1 zonder contrast",
+    "T1 blanco", "T1 voor contrast", "T1 bez kontrastu", "T1 tanjun", "T1 POST-OP", "T1 postoperativ",
+    "T1 posterior fossa", "T1 FOV 24 cm", "T1 mit FS ohne KM", "AX T1 FLAIR",
 )  # fmt: skip
 ENHANCED = (
-    "T1 with contrast", "T1+C", "+C T1", "T1 C+", "T1 post", "T1 POST GAD", "T1CE", "T1_ce", "T1c", "CE T1", "GD T1", "T1 CM",
-    "T1 Gadovist", "T1 MultiHance", "T1 Dotarem 10 ml", "T1 Gd-DTPA", "T1 gd pos", "T1 enhanced", "T1 W/ GAD", "T1 plus C",
-    "T1 mit KM", "T1 nach KM", "T1 m. KM", "T1_tra_KM", "T1 mit Kontrastmittel", "T1 nach Gd-Gabe", "KM T1 cor",
-    "T1 gado", "T1 injecté", "T1 après injection", "T1 avec gadolinium", "T1 IV+", "T1 con contraste", "T1 C/C", "T1 CIV",
-    "T1 después de contraste", "T1 mdc", "T1 con mdc", "T1 dopo contrasto", "T1 com contraste", "T1 pós contraste",
-    "T1 met contrast", "T1 na Gd", "T1 po kontraste", "T1 zouei", "T1 kontrastlı", "T1 post Gd no fatsat",
-    "T1 GD no FS", "T1 without fatsat with gad", "T1 no BLADE +C", "T1 POST FAT SAT", "POST OP T1 +GD", "AX T1 FLAIR +C",
+    "T1 with contrast", "T1+C", "+C T1", "T1 C+", "T1 post", "T1 POST GAD", "T1CE", "T1_ce", "T1c", "CE T1", "GD T1",
+    "T1 CM", "T1 Gadovist", "T1 MultiHance", "T1 Dotarem 10 ml", "T1 Gd-DTPA", "T1 gd pos", "T1 enhanced",
+    "T1 W/ GAD", "T1 plus C", "T1 mit KM", "T1 nach KM", "T1 m. KM", "T1_tra_KM", "T1 mit Kontrastmittel",
+    "T1 nach Gd-Gabe", "KM T1 cor", "T1 gado", "T1 injecté", "T1 après injection", "T1 avec gadolinium", "T1 IV+",
+    "T1 con contraste", "T1 C/C", "T1 CIV", "T1 después de contraste", "T1 mdc", "T1 con mdc", "T1 dopo contrasto",
+    "T1 com contraste", "T1 pós contraste", "T1 met contrast", "T1 na Gd", "T1 po kontraste", "T1 zouei",
+    "T1 kontrastli", "T1 post Gd no fatsat", "T1 GD no FS", "T1 without fatsat with gad", "T1 no BLADE +C",
+    "T1 POST FAT SAT", "POST OP T1 +GD", "AX T1 FLAIR +C",
 )  # fmt: skip
-IN_DOUBT = ("T1 +/- C", "T1 pre/post Gd", "T1 with and without contrast", "T1 mit und ohne KM", "T1 w/wo", "T1 avant et après gado",
-            "T1 antes y después de contraste", "T1 prima e dopo mdc", "T1 voor en na Gd")  # fmt: skip
+IN_DOUBT = (
+    "T1 +/- C", "T1 pre/post Gd", "T1 with and without contrast", "T1 mit und ohne KM", "T1 w/wo",
+    "T1 avant et après gado", "T1 antes y después de contraste", "T1 prima e dopo mdc", "T1 voor en na Gd",
+)  # fmt: skip
 NONE_OF_THEM = (
-    "T1 SUB", "T1 MIP", "T1 map", "T2 map", "T2 relaxometry", "T1 Subtraktion", "T1 soustraction", "T2* GRE", "T2 star", "T2 FFE",
-    "T2 hemo", "t2_fl2d", "T2 étoile", "T2 eco de gradiente", "SWI", "ep2d T2", "T2 EPI", "T2 ADC", "DWI b1000", "Diffusione",
-    "T2 localizer", "T1 Übersicht", "T1 repérage", "T2 C-Spine", "T1 HWS", "T1 lumbar", "T1 rachis", "T1 columna lumbar",
-    "T1 Neck", "PD", "PD/T2", "T2 STIR", "T1 MRA", "3D TOF", "T1 DCE", "T1 dynamic", "perfusion", "ASL", "T2 CISS", "T2 FIESTA",
-    "spectro T1", "T1 mp2rage INV2", "synthetic T2", "T1 mask",
+    "T1 SUB", "T1 MIP", "T1 map", "T2 map", "T2 relaxometry", "T1 Subtraktion", "T1 soustraction", "T2* GRE",
+    "T2 star", "T2 FFE", "T2 hemo", "t2_fl2d", "T2 étoile", "T2 eco de gradiente", "SWI", "ep2d T2", "T2 EPI",
+    "T2 ADC", "DWI b1000", "Diffusione", "T2 localizer", "T1 Übersicht", "T1 repérage", "T2 C-Spine", "T1 HWS",
+    "T1 lumbar", "T1 rachis", "T1 columna lumbar", "T1 Neck", "PD", "PD/T2", "T2 STIR", "T1 MRA", "3D TOF", "T1 DCE",
+    "T1 dynamic", "perfusion", "ASL", "T2 CISS", "T2 FIESTA", "spectro T1", "T1 mp2rage INV2", "synthetic T2",
+    "T1 mask",
 )  # fmt: skip
 
 
@@ -72,8 +77,8 @@ def test_what_is_none_of_the_four(description: str) -> None:
 
 
 @pytest.mark.parametrize("description", [
-    "t2_tirm_tra", "t2_spc_ir_sag_iso", "T2 IR", "T2 dark fluid", "T2-FLAIR", "FLAIR nach KM", "FLAIR + Gd", "eFLAIR_longTR",
-    "CUBE T2FLAIR", "T2 TIRM ohne KM", "flair post gado", "ax", "",
+    "t2_tirm_tra", "t2_spc_ir_sag_iso", "T2 IR", "T2 dark fluid", "T2-FLAIR", "FLAIR nach KM", "FLAIR + Gd",
+    "eFLAIR_longTR", "CUBE T2FLAIR", "T2 TIRM ohne KM", "flair post gado", "ax", "",
 ])  # fmt: skip
 def test_an_inversion_of_fluid_is_flair_whatever_it_is_called(description: str) -> None:
     assert guess(replace(FLAIR, description=description)) == "flair"
@@ -84,7 +89,9 @@ def test_an_inversion_of_fat_is_not() -> None:
         assert guess(replace(FLAIR, description=description, inversion_ms=160, echo_ms=60)) is None
 
 
-@pytest.mark.parametrize("description", ["T2 TSE", "T2 nach KM", "T2 POST OP", "T2 FS", "t2_blade", "T2 SPACE", "AX T2 with contrast", ""])
+@pytest.mark.parametrize(
+    "description", ["T2 TSE", "T2 nach KM", "T2 POST OP", "T2 FS", "t2_blade", "T2 SPACE", "AX T2 with contrast", ""]
+)
 def test_a_t2_stays_one_after_contrast(description: str) -> None:
     assert guess(replace(T2, description=description, contrast_agent="Gadovist")) == "t2"
 
@@ -159,9 +166,11 @@ def test_a_fault_in_the_table_is_named(old: str, new: str, fault: str) -> None:
 
 def test_every_remark_that_code_makes_is_in_the_table() -> None:
     table = series_table()
-    for name in ("lower-score", "contrast-in-doubt", "weighting-in-doubt", "nothing-like-it", "named-by-caller", "two-values",
-                 "unreadable", "incomplete", "too-few-slices", "no-even-stack", "course-over-time", "elsewhere",
-                 "before-contrast", "after-contrast", "one-of-several-echoes", "latest-of-repeats", "earliest-of-repeats",
-                 "original", "three-dimensional", "coverage", "resolution", "axial", "part-of-the-head"):  # fmt: skip
+    for name in (
+        "lower-score", "contrast-in-doubt", "weighting-in-doubt", "nothing-like-it", "named-by-caller", "two-values",
+        "unreadable", "incomplete", "too-few-slices", "no-even-stack", "course-over-time", "elsewhere",
+        "before-contrast", "after-contrast", "one-of-several-echoes", "latest-of-repeats", "earliest-of-repeats",
+        "original", "three-dimensional", "coverage", "resolution", "axial", "part-of-the-head",
+    ):  # fmt: skip
         assert table.says(name).endswith(".")
     assert table.spoken | table.bolus <= {entry.name for entry in table.entries}

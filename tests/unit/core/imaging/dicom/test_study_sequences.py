@@ -50,7 +50,9 @@ def test_of_two_series_for_one_sequence_one_is_chosen_unless_the_caller_names_on
     found = read(files)
     assert found.volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
     assert "Of 2 series that may be it, this one was chosen" in found.warnings[0]
-    assert [(one.number, one.reasons[0].partition(":")[0]) for one in found.sources[0].alternatives] == [(3, "lower-score")]
+    assert [(one.number, one.reasons[0].partition(":")[0]) for one in found.sources[0].alternatives] == [
+        (3, "lower-score")
+    ]
     assert read(files, series={"1.2.3.3": "flair"}).volumes["flair"].voxels.sum() == head(seed=3).voxels.sum()
 
 
