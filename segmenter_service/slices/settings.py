@@ -15,11 +15,10 @@ class SegmenterSettings(ModelServingSettings):
     max_volume_bytes: int = Field(
         default=512 * MIB,
         ge=1024,
-        description="Size of a study whose series are to be chosen without a job, as of one part of a job; above it "
-        "413. A copy of it lies in the folder for temporary files meanwhile.",
+        description="Size of one part of a job, a volume or a zipped study; above it 413.",
     )
     max_metadata_bytes: int = Field(
-        default=32 * MIB, ge=1024, description="The same of metadata in DICOM JSON, which are read in memory."
+        default=32 * MIB, ge=1024, description="Size of the metadata of a study in DICOM JSON; above it 413."
     )
     max_selections: int = Field(
         default=2, ge=1, description="Studies looked at at once; above it 429 with Retry-After."

@@ -19,7 +19,7 @@ from core.imaging.dicom.study import Open, Preview, Source, preview_metadata, pr
 from core.imaging.volume import Volume
 from tests.fixtures.images import make_dicom
 from tests.fixtures.volumes import make_affine, make_head, make_series, to_zip
-from tests.support.studies import SHAPE, SPACING, head, read, study
+from tests.support.studies import SHAPE, SPACING, head, item, read, study
 
 SE_T1 = {"ScanningSequence": ["SE"], "EchoTime": 12, "RepetitionTime": 550}
 SE_T2 = {"ScanningSequence": ["SE"], "EchoTime": 100, "RepetitionTime": 4500}
@@ -334,13 +334,6 @@ def enhanced(number: int, description: str, timings: Mapping[str, Any], seed: in
             **timings.get("elements", {}),
         },
     )  # fmt: skip
-
-
-def item(**elements: Any) -> Dataset:
-    data_set = Dataset()
-    for keyword, value in elements.items():
-        setattr(data_set, keyword, value)
-    return data_set
 
 
 def test_enhanced_objects_are_told_by_their_functional_groups() -> None:
