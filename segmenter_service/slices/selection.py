@@ -31,6 +31,8 @@ from segmenter_service.slices.settings import SegmenterSettings
 _DESCRIPTION_BYTES: Final = 16 * 1024
 # Boundaries and the headers of parts.
 _ENVELOPE_BYTES: Final = 64 * 1024
+_LOOKED_AT: Final = 1024
+_ZIPS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _BUSY_RETRY_S: Final = 5.0
 _IDLE_S: Final = 30.0
 
@@ -57,6 +59,7 @@ def selection_router(settings: SegmenterSettings) -> APIRouter:
         async with slots:
             with tempfile.TemporaryFile() as file:
                 study = await _received(request, _Study(file, kind), settings, deadline)
+                _check_beginning(study)
                 selection = await cancel_on_disconnect(request, _look(study), deadline)
         return Response(selection.model_dump_json(), media_type="application/json")
 
@@ -93,6 +96,16 @@ async def _received(request: Request, study: _Study, settings: SegmenterSettings
             raise errors.StorageFull("There is no room left for the study.") from error
         raise
     return study
+
+
+def _check_beginning(study: _Study) -> None:
+    """Raise for what its first bytes already show to be no study: a process would say the same a second later."""
+    study.file.seek(0)
+    beginning = study.file.read(_LOOKED_AT)
+    if study.kind == DICOM_JSON and not beginning.lstrip().startswith(b"["):
+        raise InvalidRequest("The JSON is no list of instances' metadata: [{tag: element, ...}, ...].")
+    if study.kind == ZIP and not beginning.startswith(_ZIPS):
+        raise errors.InvalidDicom("The file is not a zip.")
 
 
 async def _take_parts(request: Request, body: AsyncIterator[bytes], study: _Study, limit: int) -> None:

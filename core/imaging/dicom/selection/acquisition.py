@@ -65,6 +65,10 @@ class Acquisition:
     agent_given: str = ""
     began_s: float | None = None
 
+    def without_agent(self) -> Acquisition:
+        """The same where nothing is said of an agent."""
+        return replace(self, contrast_agent="", agent_codes=0, agent_volume_ml=None, agent_route="", agent_given="")
+
     @property
     def original(self) -> bool:
         """Whether the images are measured ones, as far as the first value of ImageType says."""
@@ -79,7 +83,7 @@ def read_acquisition(header: Header) -> Acquisition:
     return Acquisition(
         **_varying(header),
         description=_text(header, "SeriesDescription"),
-        contrast_agent=_text(header, "ContrastBolusAgent") or _text(header, "ContrastBolusIngredient"),
+        contrast_agent=_word(header, "ContrastBolusAgent") or _word(header, "ContrastBolusIngredient"),
         scanning_sequence=_scanning(header),
         repetition_ms=_number(header, "RepetitionTime"),
         protocol=_text(header, "ProtocolName"),
@@ -178,6 +182,12 @@ def _value(header: Header, keyword: str) -> Any:
 
 def _text(header: Header, keyword: str) -> str:
     return " ".join(_texts(header, keyword))
+
+
+def _word(header: Header, keyword: str) -> str:
+    """The text; empty where it is a dash or a dot in place of one."""
+    text = _text(header, keyword)
+    return text if any(letter.isalnum() for letter in text) else ""
 
 
 def _codes(header: Header, keyword: str) -> tuple[str, ...]:

@@ -89,6 +89,9 @@ def choose(candidates: Iterable[Candidate], taken: Container[str] = (), table: T
 
 def _judged(candidates: Sequence[Candidate], table: Table) -> list[Judged]:
     alone = [judge(candidate.acquisition, candidate.besides, table) for candidate in candidates]
+    if _agent_is_of_the_examination(alone, table):
+        candidates = [replace(one, acquisition=one.acquisition.without_agent()) for one in candidates]
+        alone = [judge(candidate.acquisition, candidate.besides, table) for candidate in candidates]
     extents = [candidate.extent for candidate, verdict in zip(candidates, alone, strict=True) if verdict.sequence]
     since_s = _contrast_since(candidates, alone, table)
     found = []
@@ -112,6 +115,13 @@ def _speaking(verdict: Verdict, table: Table) -> tuple[str, ...]:
         for entry in table.entries
         if entry.name in verdict.entries and any(entry.points.get(kind, 0.0) > 0 for kind in kinds)
     )
+
+
+def _agent_is_of_the_examination(verdicts: Sequence[Verdict], table: Table) -> bool:
+    """Whether every series bears an agent while words say which T1 were taken with it."""
+    spoken = any(v.leading == _T1 and not table.spoken.isdisjoint(v.entries) for v in verdicts)
+    other = any(v.leading != _T1 for v in verdicts)
+    return spoken and other and all(not table.agent.isdisjoint(v.entries) for v in verdicts)
 
 
 def _contrast_since(candidates: Sequence[Candidate], verdicts: Sequence[Verdict], table: Table) -> float | None:

@@ -87,7 +87,8 @@ class Entry:
 class Table:
     """All entries in order, the words of negation, what is fixed in numbers, and remarks on the choice by their names.
 
-    ``spoken`` are the entries after which contrast is in the blood by somebody's word, ``bolus`` those that measure it.
+    ``agent`` are the entries of an agent, ``spoken`` those after which contrast is in the blood by somebody's word,
+    ``bolus`` those that measure its passage.
     """
 
     entries: tuple[Entry, ...]
@@ -98,6 +99,7 @@ class Table:
     reach: int
     numbers: Mapping[str, float]
     remarks: Mapping[str, str]
+    agent: frozenset[str]
     spoken: frozenset[str]
     bolus: frozenset[str]
 
@@ -135,6 +137,7 @@ def parse_table(content: Mapping[str, Any]) -> Table:
         reach=int(negation["reach"]),
         numbers=dict(content["numbers"]),
         remarks=dict(content["remarks"]),
+        agent=frozenset(content["times"]["agent"]),
         spoken=frozenset(content["times"]["spoken"]),
         bolus=frozenset(content["times"]["bolus"]),
     )

@@ -130,6 +130,23 @@ def test_a_protocol_tells_a_weighting_but_no_contrast_where_there_is_a_descripti
     assert guess(Acquisition("", protocol="t1_se_tra_KM")) == "t1ce"
 
 
+@pytest.mark.parametrize(
+    ("part", "sequence"),
+    [
+        ("HEAD", "t1"),
+        ("HEAD_NECK", "t1"),
+        ("BRAIN", "t1"),
+        ("NECK", None),
+        ("CSPINE", None),
+        ("C-SPINE", None),
+        ("LWS", None),
+    ],
+)
+def test_the_body_part_of_the_header_counts(part: str, sequence: str | None) -> None:
+    assert guess(replace(T1, description="T1 SAG", body_part=part)) == sequence
+    assert guess(replace(T1, description="T1 SAG brain", body_part=part)) == "t1"
+
+
 def test_words_against_timings_leave_it_open() -> None:
     assert guess(replace(T2, description="T1 AX")) is None
     assert guess(replace(T1, description="T2 AX")) is None
