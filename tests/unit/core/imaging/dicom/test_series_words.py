@@ -30,6 +30,10 @@ PLAIN = (
     "T1 blanco", "T1 voor contrast", "T1 bez kontrastu", "T1 tanjun", "T1 POST-OP", "T1 postoperativ",
     "T1 posterior fossa", "T1 FOV 24 cm", "T1 mit FS ohne KM", "AX T1 FLAIR",
 )  # fmt: skip
+GLUED_PLAIN = ("t1axpre", "T1TRANATIV", "T1OHNEKM", "MPRAGEPRE", "T1NOGD", "T1WOGD", "SANSGADO T1", "T1PREGD")
+GLUED_ENHANCED = ("t1axpost", "T1TRAKM", "T1CORGD", "MPRAGEPOST", "BRAVOGD", "T1SAGGAD", "T1nachKM", "T1axGd")
+OTHER_SCRIPTS_PLAIN = ("T1平扫", "T1造影なし", "T1 без контраста", "T1 до КУ")  # noqa: RUF001
+OTHER_SCRIPTS_ENHANCED = ("T1增强", "轴位T1增强扫描", "T1造影", "T1 с контрастом", "T1 после КУ")  # noqa: RUF001
 ENHANCED = (
     "T1 with contrast", "T1+C", "+C T1", "T1 C+", "T1 post", "T1 POST GAD", "T1CE", "T1_ce", "T1c", "CE T1", "GD T1",
     "T1 CM", "T1 Gadovist", "T1 MultiHance", "T1 Dotarem 10 ml", "T1 Gd-DTPA", "T1 gd pos", "T1 enhanced",
@@ -41,7 +45,7 @@ ENHANCED = (
     "T1 POST FAT SAT", "POST OP T1 +GD", "AX T1 FLAIR +C",
 )  # fmt: skip
 IN_DOUBT = (
-    "T1 +/- C", "T1 pre/post Gd", "T1 with and without contrast", "T1 mit und ohne KM", "T1 w/wo",
+    "T1 C", "T1 - Gd", "T1 +/- C", "T1 pre/post Gd", "T1 with and without contrast", "T1 mit und ohne KM", "T1 w/wo",
     "T1 avant et après gado", "T1 antes y después de contraste", "T1 prima e dopo mdc", "T1 voor en na Gd",
 )  # fmt: skip
 NONE_OF_THEM = (
@@ -54,13 +58,13 @@ NONE_OF_THEM = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("description", PLAIN)
+@pytest.mark.parametrize("description", [*PLAIN, *GLUED_PLAIN, *OTHER_SCRIPTS_PLAIN])
 def test_a_t1_without_contrast(description: str) -> None:
     assert guess(replace(T1, description=description)) == "t1"
     assert judge(replace(T1, description=description)).weighting == "t1"
 
 
-@pytest.mark.parametrize("description", ENHANCED)
+@pytest.mark.parametrize("description", [*ENHANCED, *GLUED_ENHANCED, *OTHER_SCRIPTS_ENHANCED])
 def test_a_t1_with_contrast(description: str) -> None:
     assert guess(replace(T1, description=description)) == "t1ce"
 
@@ -145,6 +149,12 @@ def test_a_protocol_tells_a_weighting_but_no_contrast_where_there_is_a_descripti
 def test_the_body_part_of_the_header_counts(part: str, sequence: str | None) -> None:
     assert guess(replace(T1, description="T1 SAG", body_part=part)) == sequence
     assert guess(replace(T1, description="T1 SAG brain", body_part=part)) == "t1"
+
+
+def test_an_inversion_of_which_no_time_is_told_is_no_t2() -> None:
+    for description in ("t2_tirm_tra", "T2 IR", "t2_spc_ir"):
+        assert guess(Acquisition(description)) is None
+        assert guess(replace(T2, description=description, scanning_sequence=())) is None
 
 
 def test_words_against_timings_leave_it_open() -> None:
