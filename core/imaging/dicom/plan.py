@@ -16,7 +16,7 @@ from core.imaging.dicom.selection.choice import Candidate, Decision, Judged, Pas
 from core.imaging.dicom.selection.evidence import judge
 from core.imaging.dicom.selection.quality import Extent
 from core.imaging.dicom.selection.table import OTHER, series_table
-from core.imaging.dicom.series import Plane, RepeatedPositions, Stack, stack
+from core.imaging.dicom.series import Plane, SeveralVolumes, Stack, stack
 from core.imaging.dicom.study_zip import StudyLimits
 from core.imaging.dicom.survey import Contents, Series, faults
 
@@ -147,7 +147,7 @@ def _kind_of(series: Series, error: RequestError) -> str:
         return "incomplete" if series.planes else "unreadable"
     if isinstance(error, TooFewSlices):
         return "too-few-slices"
-    return "course-over-time" if isinstance(error, RepeatedPositions) else "no-even-stack"
+    return "several-volumes" if isinstance(error, SeveralVolumes) else "no-even-stack"
 
 
 # What is missing of a volume that was wanted: to go on without it would hide that. Anything else is no volume at all.
@@ -247,7 +247,23 @@ def _statements(selection: Selection, volumes: Mapping[int, Volume]) -> tuple[st
         for decision in selection.values()
         if decision.chosen is None and _in_doubt(decision)
     ]
-    return (*taken, *dict.fromkeys(left_open), *_left_out(selection, volumes))
+    return (*taken, *dict.fromkeys(left_open), *_unusable(selection, volumes), *_left_out(selection, volumes))
+
+
+def _unusable(selection: Selection, volumes: Mapping[int, Volume]) -> list[str]:
+    """Why what would have been a sequence is no volume. Files that cannot be read are told of elsewhere."""
+    faulty = [
+        (decision.sequence, volumes[passed.judged.candidate.key])
+        for decision in selection.values()
+        if decision.chosen is None
+        for passed in decision.alternatives
+        if passed.standing == "faulty"
+    ]
+    return [
+        f"{volume.series.title} is like {sequence} and was left out: {volume.error.detail}"
+        for sequence, volume in faulty[:_MOST_TOLD]
+        if volume.error and not volume.series.fault
+    ]
 
 
 def _in_doubt(decision: Decision) -> list[Passed]:

@@ -38,8 +38,8 @@ DRIFT_TOLERANCE_MM: Final = 0.1
 Vector = npt.NDArray[np.float64]
 
 
-class RepeatedPositions(InconsistentGeometry):
-    """Several slices lie at one position: what was sent is no volume but several."""
+class SeveralVolumes(InconsistentGeometry):
+    """Slices lie at one position, or differ in angle or size: what was sent is no volume but several."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -162,9 +162,9 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ..
 
 def _check_alike(planes: Sequence[Plane], first: Plane) -> None:
     if any(np.abs(plane.orientation - first.orientation).max() > ORIENTATION_TOLERANCE for plane in planes):
-        raise InconsistentGeometry("The slices of the series lie at different angles.")
+        raise SeveralVolumes("The slices of the series lie at different angles.")
     if any(plane.size != first.size for plane in planes):
-        raise InconsistentGeometry("The slices of the series differ in size.")
+        raise SeveralVolumes("The slices of the series differ in size.")
     if not np.allclose([plane.spacing_mm for plane in planes], first.spacing_mm, rtol=1e-3, atol=0):
         raise InconsistentGeometry("The slices of the series differ in PixelSpacing.")
 
@@ -174,7 +174,7 @@ def _check_distances(gaps: Vector) -> None:
     if gaps.max() < SAME_POSITION_MM:
         raise InconsistentGeometry("ImagePositionPatient is the same in all slices: they do not say where they lie.")
     if gaps.min() < SAME_POSITION_MM:
-        raise RepeatedPositions(
+        raise SeveralVolumes(
             "Several slices of the series lie at one position: it holds a repeat, or a course over time. Send one."
         )
     step = float(np.median(gaps))

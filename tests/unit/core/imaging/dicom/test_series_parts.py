@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.filebase import DicomBytesIO
 from pydicom.sequence import Sequence
 
-from core.errors import InvalidRequest, MissingSequence
+from core.errors import InconsistentGeometry, InvalidRequest, MissingSequence
 from core.imaging.dicom.metadata import read_metadata
 from core.imaging.dicom.study import Source, preview_metadata
 from tests.fixtures.images import make_dicom
@@ -81,6 +81,21 @@ def test_a_series_that_is_torn_apart_or_lies_nowhere_is_named_and_fails_no_other
     assert set(why_not([*flair, *torn], "t1").values()) == {"too-few-slices"}
     with pytest.raises(MissingSequence, match=r"6 series of a single slice look like t1.*SeriesInstanceUID"):
         read(torn)
+
+
+def test_a_course_over_time_or_a_set_of_angles_fails_no_other_sequence() -> None:
+    flair = study((5, "AX FLAIR", IR_FLAIR))
+    course = study((4, "T1 TFE", {**SE_T1, "SOPInstanceUID": ""}), (4, "T1 TFE", {**SE_T1, "SOPInstanceUID": ""}))
+    turned = [
+        *make_series(head("LPS"), number=4, description="T1", elements=SE_T1)[:5],
+        *make_series(head("PIL"), number=4, description="T1", elements={**SE_T1, "SOPInstanceUID": ""})[:5],
+    ]
+    for files, told in ((course, "course over time"), (turned, "angles")):
+        assert taken([*flair, *files]) == {"flair": 5}
+        assert why_not([*flair, *files], "t1") == {4: "several-volumes"}
+        assert any("Series 4 is like t1" in text and told in text for text in read([*flair, *files]).warnings)
+        with pytest.raises(InconsistentGeometry, match=rf"{told}.*series 4"):
+            read(files)
 
 
 def enhanced(number: int, description: str, timings: Mapping[str, Any], seed: int = 0) -> bytes:

@@ -195,7 +195,7 @@ def test_every_remark_that_code_makes_is_in_the_table() -> None:
     table = series_table()
     for name in (
         "lower-score", "contrast-in-doubt", "weighting-in-doubt", "nothing-like-it", "named-by-caller", "two-values",
-        "unreadable", "incomplete", "too-few-slices", "no-even-stack", "course-over-time", "elsewhere",
+        "unreadable", "incomplete", "too-few-slices", "no-even-stack", "several-volumes", "elsewhere",
         "before-contrast", "after-contrast", "one-of-several-echoes", "latest-of-repeats", "earliest-of-repeats",
         "original", "three-dimensional", "coverage", "resolution", "axial", "part-of-the-head",
     ):  # fmt: skip
