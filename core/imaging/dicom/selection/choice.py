@@ -200,19 +200,34 @@ def _rejection(verdict: Verdict, sequence: str, table: Table) -> str | None:
 def _of_repeats(sequence: str, usable: Sequence[Judged], judged: Sequence[Judged], table: Table) -> Judged:
     """Of those taken like the best one the latest: an earlier one was repeated for a reason.
 
-    Where nothing in the study says anything of contrast, two T1 that were taken alike may be one before and one after
-    it: then the first is a T1 in either case.
+    But two T1 that were taken alike may be one before and one after contrast that nobody wrote down: then the first is
+    a T1 in either case.
     """
     best = usable[0]
     repeats = [one for one in usable if _alike(one.candidate, best.candidate, table.numbers["alike"])]
     if len(repeats) == 1:
         return best
-    told = any(one.verdict.contrast in ("given", "doubt") for one in judged if one.verdict.leading == _T1)
-    first = sequence == _T1 and not told
     ordered = sorted(repeats, key=_when)
-    chosen = ordered[0] if first else ordered[-1]
+    chosen = _last_before_contrast(ordered, judged, table) if sequence == _T1 else ordered[-1]
     score = round(best.score + table.numbers["latest-of-repeats"], 2)
-    return replace(chosen, score=score, reasons=(*chosen.reasons, f"{'earliest' if first else 'latest'}-of-repeats"))
+    reason = "latest-of-repeats" if chosen is ordered[-1] else "earliest-of-repeats"
+    return replace(chosen, score=score, reasons=(*chosen.reasons, reason))
+
+
+def _last_before_contrast(ordered: Sequence[Judged], judged: Sequence[Judged], table: Table) -> Judged:
+    """The last of T1 taken alike that is no T1 after contrast by mistake.
+
+    It says that no contrast was given, or followed at once on one that counts already, in a study that tells of
+    contrast elsewhere.
+    """
+    told = any(one.verdict.contrast in ("given", "doubt") for one in judged if one.verdict.leading == _T1)
+    chosen = ordered[0]
+    for one in ordered[1:]:
+        between = [other for other in judged if _when(chosen) < _when(other) < _when(one)]
+        if one.verdict.points["plain"] < table.numbers["said"] and (between or not told):
+            break
+        chosen = one
+    return chosen
 
 
 def _when(one: Judged) -> tuple[float, int]:

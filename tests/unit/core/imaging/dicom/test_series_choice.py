@@ -113,6 +113,19 @@ def test_of_repeats_before_contrast_the_latest_is_taken() -> None:
     assert why_not(files, "t1") == {2: "lower-score"}
 
 
+def test_a_t1_that_comes_back_before_the_enhanced_ones_may_be_enhanced_itself() -> None:
+    """Nothing says that the second was taken before contrast, and other series lie between."""
+    files = study(
+        (2, "AX T1", at("100200", **SE_T1)),
+        (3, "AX T2", at("100700", **SE_T2)),
+        (4, "AX T1", at("102200", **SE_T1)),
+        (5, "COR T1 +GD", at("102400", **SE_T1)),
+    )
+    assert taken(files) == {"t1": 2, "t2": 3, "t1ce": 5}
+    said = study((4, "AX T1 nativ", at("102200", **SE_T1)))
+    assert taken([*files[:20], *said, *files[30:]])["t1"] == 4
+
+
 def test_of_two_alike_of_which_nothing_is_said_the_first_is_the_t1() -> None:
     """The second may be after contrast: then it would be taken for what it is not."""
     assert taken(study((2, "AX T1", at("100200", **SE_T1)), (6, "AX T1", at("103000", **SE_T1)))) == {"t1": 2}
