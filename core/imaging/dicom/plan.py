@@ -218,13 +218,8 @@ def _nothing_to_use(
 ) -> RequestError:
     """Why no sequence can be taken: what is wrong with the series that would be taken, else that there are none."""
     for decision in open_ones:
-        torn = [passed for passed in decision.alternatives if passed.judged.candidate.slices == 1]
-        if len(torn) > _MOST_NAMED:
-            return MissingSequence(
-                f"{len(torn)} series of a single slice look like {decision.sequence}: each file bears a"
-                " SeriesInstanceUID of its own. Give the files of a series one SeriesInstanceUID, or send the"
-                " sequences as NIfTI."
-            )
+        if torn := _torn(decision):
+            return MissingSequence(torn)
     for volume in likely:
         if volume.error:
             return volume.error
@@ -250,16 +245,29 @@ def _statements(selection: Selection, volumes: Mapping[int, Volume]) -> tuple[st
     return (*taken, *dict.fromkeys(left_open), *_unusable(selection, volumes), *_left_out(selection, volumes))
 
 
+def _torn(decision: Decision) -> str | None:
+    """What is said of a series of which each file bears a SeriesInstanceUID of its own; None where there is none."""
+    single = [passed for passed in decision.alternatives if passed.judged.candidate.slices == 1]
+    if len(single) <= _MOST_NAMED:
+        return None
+    return (
+        f"{len(single)} series of a single slice look like {decision.sequence}: each file bears a SeriesInstanceUID of"
+        " its own. Give the files of a series one SeriesInstanceUID, or send the sequences as NIfTI."
+    )
+
+
 def _unusable(selection: Selection, volumes: Mapping[int, Volume]) -> list[str]:
     """Why what would have been a sequence is no volume. Files that cannot be read are told of elsewhere."""
+    open_ones = [decision for decision in selection.values() if decision.chosen is None]
+    torn = {decision.sequence: text for decision in open_ones if (text := _torn(decision))}
     faulty = [
         (decision.sequence, volumes[passed.judged.candidate.key])
-        for decision in selection.values()
-        if decision.chosen is None
+        for decision in open_ones
+        if decision.sequence not in torn
         for passed in decision.alternatives
         if passed.standing == "faulty"
     ]
-    return [
+    return list(torn.values()) + [
         f"{volume.series.title} is like {sequence} and was left out: {volume.error.detail}"
         for sequence, volume in faulty[:_MOST_TOLD]
         if volume.error and not volume.series.fault

@@ -79,6 +79,7 @@ def test_a_series_that_is_torn_apart_or_lies_nowhere_is_named_and_fails_no_other
     ]
     assert taken([*flair, *torn]) == {"flair": 5}
     assert set(why_not([*flair, *torn], "t1").values()) == {"too-few-slices"}
+    assert ["SeriesInstanceUID of its own" in text for text in read([*flair, *torn]).warnings] == [False, True]
     with pytest.raises(MissingSequence, match=r"6 series of a single slice look like t1.*SeriesInstanceUID"):
         read(torn)
 
