@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
@@ -22,6 +23,7 @@ from gateway.catalogue import Catalogue
 from gateway.circuit import Circuit
 from gateway.forward import Policy, client_address
 from gateway.jobs.backend import JobBackend
+from gateway.jobs.intake import ENVELOPE_BYTES
 from gateway.jobs.routes import JobRoutes
 from gateway.keys import Scope
 from gateway.openapi.document import openapi_document
@@ -29,7 +31,7 @@ from gateway.openapi.public import PUBLIC
 from gateway.pages import add_pages
 from gateway.rates import rate_limit
 from gateway.settings import GatewaySettings
-from gateway.slices import CLASSIFIER, SEGMENTER, slice_routes
+from gateway.slices import CLASSIFIER, SEGMENTER, slice_routes, study_routes
 from gateway.upstream import Connections, Upstream
 from gateway.watch import Watch
 
@@ -68,6 +70,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         _guard_metrics(app, auth, metrics)
     policy = _policy(settings, auth)
     app.router.routes[:0] = slice_routes(upstreams, policy)  # the busiest first
+    app.router.routes += study_routes(upstreams, _study_policy(settings, policy))
     JobRoutes(settings, policy, backend, drain_of(app)).add_to(app)
     catalogue = Catalogue(tuple(upstreams.values()), backend.models, settings.catalogue_ttl_s, settings.probe_timeout_s)
     _add_models(app, auth, catalogue)
@@ -106,6 +109,12 @@ def _policy(settings: GatewaySettings, auth: Authenticator) -> Policy:
         default_timeout_s=settings.request_timeout_s,
         max_timeout_s=settings.max_request_timeout_s,
     )
+
+
+def _study_policy(settings: GatewaySettings, policy: Policy) -> Policy:
+    """A study weighs as much as that of a job, and is for who may send jobs."""
+    limits = BodyLimits(settings.max_volume_bytes + ENVELOPE_BYTES, settings.replay_limit_bytes)
+    return replace(policy, body_limits=limits, scope=Scope.JOBS)
 
 
 def _require(auth: Authenticator, request: Request, scope: Scope) -> None:

@@ -41,13 +41,14 @@ class SliceRoute:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What every forwarded request is held to."""
+    """What every forwarded request is held to; ``scope`` is what a key needs."""
 
     auth: Authenticator
     rate_limit: RateLimit | None
     body_limits: BodyLimits
     default_timeout_s: float
     max_timeout_s: float
+    scope: KeyScope = KeyScope.INFER
 
 
 class Forwarder:
@@ -62,7 +63,7 @@ class Forwarder:
         scope["route"] = self._route  # names the route in logs and metrics
         headers = _by_name(scope)
         policy = self._policy
-        caller = policy.auth.require(headers, client_address(scope), KeyScope.INFER)
+        caller = policy.auth.require(headers, client_address(scope), policy.scope)
         if policy.rate_limit is not None:
             policy.rate_limit.hit(caller.name)
         query = checked_query(scope["query_string"], self._route.parameters)

@@ -1,13 +1,14 @@
-"""The slice routes: which model server answers which path."""
+"""The routes that model servers answer: slices, and the choice among the series of a study."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from starlette.routing import Route
 
 from core.contracts.operations.operation import Operation
 from core.contracts.operations.slices import CLASSIFY, SEGMENT
+from core.contracts.operations.studies import SELECT_SERIES
 from gateway.forward import Forwarder, Policy, SliceRoute
 from gateway.openapi.public import PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION
 from gateway.upstream import Upstream
@@ -26,11 +27,20 @@ SLICE_ROUTES = (
     _route(PREDICT_CLASSIFICATION, CLASSIFIER, CLASSIFY),
     _route(PREDICT_SEGMENTATION, SEGMENTER, SEGMENT),
 )
+STUDY_ROUTES = (_route(SELECT_SERIES, SEGMENTER, SELECT_SERIES),)
 
 
 def slice_routes(upstreams: Mapping[str, Upstream], policy: Policy) -> list[Route]:
-    """The routes, each an ASGI endpoint of its own."""
+    """The routes of slices, each an ASGI endpoint of its own."""
+    return _routes(SLICE_ROUTES, upstreams, policy)
+
+
+def study_routes(upstreams: Mapping[str, Upstream], policy: Policy) -> list[Route]:
+    """The same of studies; ``policy`` has the limits of jobs."""
+    return _routes(STUDY_ROUTES, upstreams, policy)
+
+
+def _routes(routes: Sequence[SliceRoute], upstreams: Mapping[str, Upstream], policy: Policy) -> list[Route]:
     return [
-        Route(route.path, Forwarder(route, upstreams[route.upstream], policy), methods=["POST"])
-        for route in SLICE_ROUTES
+        Route(route.path, Forwarder(route, upstreams[route.upstream], policy), methods=["POST"]) for route in routes
     ]

@@ -27,8 +27,8 @@ from gateway.settings import GatewaySettings
 
 _NAMES: Final = (*SEQUENCES, STUDY_PART, REQUEST_PART)
 _DESCRIPTION_BYTES: Final = 16 * 1024
-# Boundaries and the headers of parts.
-_ENVELOPE_BYTES: Final = 64 * 1024
+ENVELOPE_BYTES: Final = 64 * 1024
+"""Boundaries and the headers of parts."""
 
 
 @dataclass(slots=True)
@@ -78,7 +78,7 @@ class Receiver:
         return self._received
 
     async def _body(self, request: Request) -> AsyncGenerator[bytes, None]:
-        limit = self._settings.max_job_bytes + _ENVELOPE_BYTES
+        limit = self._settings.max_job_bytes + ENVELOPE_BYTES
         content_length(request.headers, limit)
         stream = request.stream()
         size, began_s = 0, time.monotonic()

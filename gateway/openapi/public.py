@@ -17,6 +17,7 @@ from core.contracts.operations.service import (
     is_ready,
 )
 from core.contracts.operations.slices import CLASSIFY, SEGMENT
+from core.contracts.operations.studies import SELECT_SERIES
 from core.contracts.service import DependencyState, Readiness
 from gateway.keys import Scope
 
@@ -61,7 +62,7 @@ _RATE_LIMITED: Final = errors.RateLimited("At most 600 per 1 minute per caller. 
 _NO_SERVER: Final = errors.ModelUnavailable("No model server can be reached.", retry_after_s=2)
 
 
-def _forwarded(operation: Operation) -> Operation:
+def _forwarded(operation: Operation, scope: Scope = Scope.INFER) -> Operation:
     return _published(
         operation,
         _RATE_LIMITED,
@@ -69,7 +70,7 @@ def _forwarded(operation: Operation) -> Operation:
         errors.ModelUnavailable(
             "The model server 'classifier' cannot be reached; it is asked again shortly.", retry_after_s=5
         ),
-        scope=Scope.INFER,
+        scope=scope,
         note="Bodies are streamed to the model server untouched and kept nowhere.",
     )
 
@@ -91,6 +92,7 @@ _NOT_READY: Final = Readiness(ready=False, dependencies=(DependencyState(name="c
 
 PUBLIC: Final = (
     *map(_forwarded, (CLASSIFY, SEGMENT, PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION)),
+    _forwarded(SELECT_SERIES, Scope.JOBS),
     _published(SUBMIT_JOB, _RATE_LIMITED, scope=Scope.JOBS),
     *(_published(operation, scope=Scope.JOBS) for operation in JOBS if operation is not SUBMIT_JOB),
     _published(

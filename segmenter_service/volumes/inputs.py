@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
@@ -22,13 +23,35 @@ STUDY: Final = "dicom"
 class Inputs:
     """Volumes (float32) by sequence, each on its own grid, with the geometry to write results on, and warnings.
 
-    ``series`` are the DICOM series that they were taken from, as the report names them; none for NIfTI files.
+    ``series`` are the DICOM series that they were taken from, as the report names them, with reasons and alternatives;
+    none for NIfTI files.
     """
 
     volumes: Mapping[str, Volume]
     geometries: Mapping[str, NiftiGeometry]
     warnings: tuple[str, ...]
     series: tuple[Mapping[str, Any], ...] = ()
+
+
+def hashed_series(series: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """``series`` for the record of a job, which names nothing of a study: the SHA-256 of every UID in its place."""
+    return [
+        {
+            **{key: value for key, value in one.items() if key not in ("uid", "frame_of_reference", "alternatives")},
+            "uid_sha256": _sha256(one["uid"]),
+            "frame_of_reference_sha256": _sha256(one["frame_of_reference"]),
+            "reasons": list(one["reasons"]),
+            "alternatives": [
+                {**{key: value for key, value in other.items() if key != "uid"}, "uid_sha256": _sha256(other["uid"])}
+                for other in one["alternatives"]
+            ],
+        }
+        for one in series
+    ]
+
+
+def _sha256(uid: str | None) -> str | None:
+    return None if uid is None else hashlib.sha256(uid.encode()).hexdigest()
 
 
 def part_of(file: StoredFile) -> str:

@@ -24,7 +24,7 @@ from core.jobs.handler import Work
 from segmenter_service import VERSION
 from segmenter_service.volumes.components import Cleaned, remove_small
 from segmenter_service.volumes.files import JobFiles, open_job_files
-from segmenter_service.volumes.inputs import read_inputs
+from segmenter_service.volumes.inputs import hashed_series, read_inputs
 from segmenter_service.volumes.labels import Labelled, label_voxels
 from segmenter_service.volumes.model import VolumeModel, infer, open_model
 from segmenter_service.volumes.report import VolumeReport, measure
@@ -66,7 +66,7 @@ def run(work: Work) -> JobOutcome:
             **measurements,
             "slices": [asdict(one) for one in report.slices],
             "warnings": case.warnings,
-            # Here alone: what is found in a study goes into no record.
+            # By their UIDs here alone.
             **({"series": case.series} if case.series else {}),
             "provenance": {**provenance, "timings_s": stages.seconds},
         }
@@ -76,7 +76,11 @@ def run(work: Work) -> JobOutcome:
     return JobOutcome(
         results=tuple(results),
         measurements=measurements,
-        provenance={**provenance, "timings_s": dict(stages.seconds)},
+        provenance={
+            **provenance,
+            **({"series": hashed_series(case.series)} if case.series else {}),
+            "timings_s": dict(stages.seconds),
+        },
         warnings=case.warnings,
     )
 

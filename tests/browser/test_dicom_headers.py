@@ -11,7 +11,8 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from core.imaging.dicom.sequence import Acquisition, guess
+from core.imaging.dicom.selection.acquisition import Acquisition
+from core.imaging.dicom.sequence import guess
 from tests.fixtures.images import make_dicom
 from tests.fixtures.servers import Server, free_port, running
 from tests.support.browser import OpenTab, wait_for_port
@@ -83,6 +84,8 @@ ACQUISITIONS = [
     Acquisition("", "", SPIN_ECHO, 12, 9_000, 2_500), Acquisition("", "", SPIN_ECHO, 12, 500),
     Acquisition("", "Gadovist", SPIN_ECHO, 12, 500), Acquisition("", "", ("GR",), 12, 500),
     Acquisition("", "", SPIN_ECHO, 12, 5_000), Acquisition("", "", SPIN_ECHO, None, 500),
+    Acquisition("t2_tirm_tra", "", ("SE", "IR"), 100, 9_000, 2_500), Acquisition("t2w", "", ("GR",), 20, 600),
+    Acquisition("t1 ohne km", "", SPIN_ECHO, 12, 500), Acquisition("t1 sans gado", "", SPIN_ECHO, 12, 500),
 ]  # fmt: skip
 
 

@@ -25,18 +25,23 @@ from gateway.openapi.document import openapi_document
 from gateway.openapi.public import PUBLIC
 from tests.fixtures.images import make_dicom, make_jpeg, make_png
 from tests.fixtures.servers import Server, running
+from tests.fixtures.volumes import to_zip
 from tests.support.documents import check_answer
+from tests.support.studies import FLAIR
 
 Json = dict[str, Any]
 
 VERSION = "0.1.0"
 SOUND_IMAGES = (make_png(64, 64), make_jpeg(64, 64), make_dicom())
+STUDY = to_zip(FLAIR).getvalue()
 # Long enough for a busy machine: a deadline that passes is right, but it is not what is looked for here.
 PATIENCE_MS = 30_000
 
 # Noise, and sound images under right and wrong names.
 for media_type in (*IMAGE_MEDIA_TYPES, "application/octet-stream"):
     schemathesis.openapi.media_type(media_type, st.one_of(st.sampled_from(SOUND_IMAGES), st.binary(max_size=400)))
+
+schemathesis.openapi.media_type("application/zip", st.one_of(st.just(STUDY), st.binary(max_size=400)))
 
 load_all_checks()
 DOCUMENT: Json = json.loads(openapi_document(VERSION))

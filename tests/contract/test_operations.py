@@ -14,16 +14,19 @@ from core.contracts.operations.jobs import JOBS
 from core.contracts.operations.operation import Operation
 from core.contracts.operations.service import MODELS, SERVICE
 from core.contracts.operations.slices import CLASSIFY, SEGMENT, SLICES
+from core.contracts.operations.studies import DICOM_JSON, SELECT_SERIES, STUDIES, ZIP
 from gateway.keys import KeyFile, Scope, create_key
 from gateway.openapi.public import PUBLIC
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.broken import huge_png
 from tests.fixtures.images import as_image, encode, make_head_slice, make_png, to_png
 from tests.fixtures.servers import Reply, Server, free_port, running
+from tests.fixtures.volumes import to_zip
 from tests.support.documents import PLAIN, Json, check_answer, documented
 from tests.support.gateway import gateway_before
 from tests.support.gateway_jobs import JOBS as JOBS_PATH
 from tests.support.gateway_jobs import Volumes, body, volume, volumes
+from tests.support.studies import FLAIR
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -33,6 +36,7 @@ ALIASES = {"/v1/classifications": "/predict_classification", "/v1/segmentations"
 IMAGE = make_png(64, 64)
 PNG = {"Content-Type": "image/png"}
 MANY = as_image(make_head_slice(64, 64))
+STUDY = to_zip(FLAIR).getvalue()
 # Of several pages only the first is used, which is warned of.
 PAGES = encode(MANY, "TIFF", save_all=True, append_images=[MANY])
 
@@ -73,6 +77,13 @@ SHARED = [
     Ask("segment", 200, "?render=overlay", IMAGE, PNG),
     Ask("segment", 200, "?render=image", IMAGE, PNG),
     Ask("segment", 406, "", IMAGE, {**PNG, "Accept": "text/html"}),
+    Ask(SELECT_SERIES.id, 200, "", STUDY, {"Content-Type": ZIP}),
+    Ask(SELECT_SERIES.id, 200, "", *in_multipart({"dicom": STUDY, "job": b'{"series": {"1.2.3.3": "t2"}}'})),
+    Ask(SELECT_SERIES.id, 400, "", STUDY[:100], {"Content-Type": ZIP}),
+    Ask(SELECT_SERIES.id, 400, "", b"{}", {"Content-Type": DICOM_JSON}),
+    Ask(SELECT_SERIES.id, 405, method="PATCH"),
+    Ask(SELECT_SERIES.id, 415, "", STUDY, {"Content-Type": "text/plain"}),
+    Ask(SELECT_SERIES.id, 422, "", *in_multipart({"dicom": STUDY, "job": b'{"series": {"9.9": "t2"}}'})),
     Ask("listModels", 200),
     Ask("describeModel", 200, name="tumor-classifier"),
     Ask("describeModel", 404, name="none"),
@@ -95,7 +106,7 @@ class Stack:
 
     def model_server(self, operation: str) -> Server:
         """The one that has the operation."""
-        return self.segmenter if operation == "segment" else self.classifier
+        return self.segmenter if operation in ("segment", SELECT_SERIES.id) else self.classifier
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +142,7 @@ def check(document: Json, operation: Operation, reply: Reply, status: int) -> No
 @pytest.mark.parametrize("asked", SHARED, ids=lambda asked: f"{asked.operation}-{asked.status}")
 def test_answers_of_model_servers_and_gateway(stack: Stack, documents: dict[int, Json], asked: Ask) -> None:
     server, gateway = stack.model_server(asked.operation), stack.volumes.gateway
-    operation = next(found for found in (*SLICES, *MODELS, *SERVICE) if found.id == asked.operation)
+    operation = next(found for found in (*SLICES, *STUDIES, *MODELS, *SERVICE) if found.id == asked.operation)
     check(documents[server.port], operation, ask(server, operation.path, asked), asked.status)
     public = documents[gateway.port]
     check(public, PUBLISHED[asked.operation], ask(gateway, operation.path, asked), asked.status)
@@ -257,7 +268,7 @@ def wait_until_alive(server: Server) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("operation", [*SLICES, *MODELS, *SERVICE], ids=lambda operation: operation.id)
+@pytest.mark.parametrize("operation", [*SLICES, *STUDIES, *MODELS, *SERVICE], ids=lambda operation: operation.id)
 def test_both_documents_say_the_same(stack: Stack, documents: dict[int, Json], operation: Operation) -> None:
     theirs = documented(documents[stack.model_server(operation.id).port], operation)
     public = documented(documents[stack.volumes.gateway.port], operation)

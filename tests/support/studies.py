@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from pydicom.dataset import Dataset
 
 from core.imaging.dicom.study import Study, read_study
 from core.imaging.volume import Volume
@@ -34,6 +35,14 @@ def study(*series: tuple[int, str, dict[str, Any]]) -> list[bytes]:
         for number, description, elements in series
         for file in make_series(head(seed=number), number=number, description=description, elements=elements)
     ]
+
+
+def item(**elements: Any) -> Dataset:
+    """A data set of these elements, to stand in a sequence."""
+    data_set = Dataset()
+    for keyword, value in elements.items():
+        setattr(data_set, keyword, value)
+    return data_set
 
 
 def place(z: float, **elements: Any) -> dict[str, Any]:

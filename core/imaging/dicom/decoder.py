@@ -13,6 +13,7 @@ from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.file import read_data_set
 from core.imaging.dicom.header import Header, Layout
 from core.imaging.dicom.pixels import decode_frame
+from core.imaging.dicom.selection.acquisition import read_acquisition
 from core.imaging.dicom.sequence import guess
 from core.imaging.dicom.voi import Window
 from core.imaging.limits import ImageLimits
@@ -67,7 +68,7 @@ def _decode(data: bytes, limits: ImageLimits) -> Slice:
         pixels=np.ascontiguousarray(pixels),
         media_type=sniff.DICOM,
         spacing_mm=dicom_header.read_spacing(header),
-        sequence=guess(dicom_header.read_acquisition(header)),
+        sequence=guess(read_acquisition(header)),
         modality=modality,
         notes=notes,
     )

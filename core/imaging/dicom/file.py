@@ -14,6 +14,7 @@ from pydicom import config, uid
 
 from core.errors import DecompressionBomb, InputTooLarge, InvalidDicom, UnsupportedTransferSyntax
 from core.imaging.bare_dicom import LONG_VRS, as_file, dressed
+from core.imaging.dicom.selection.acquisition import KEYWORDS
 from core.imaging.limits import ImageLimits
 
 # pydicom's remarks on malformed values quote them, and they may be a patient's: nothing is checked on reading
@@ -49,7 +50,10 @@ _MAX_SEQUENCE_BYTES: Final = 8 * 1024 * 1024
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _ITEM_BIG_ENDIAN: Final = b"\xff\xfe\xe0\x00"
-_SEQUENCES: Final = ("VOILUTSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+_SEQUENCES: Final = (
+    "ContrastBolusAgentSequence", "AnatomicRegionSequence", "VOILUTSequence", "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)  # fmt: skip
 # Preambles that make one file both a DICOM image and something that runs or opens elsewhere.
 _HOSTILE_PREAMBLES: Final = (
     (b"MZ", "a Windows program"),
@@ -59,14 +63,13 @@ _HOSTILE_PREAMBLES: Final = (
     (b"%PDF", "a PDF document"),
     (b"<", "markup"),
 )
-# Everything that is read: no element that names a patient is among them.
-_TAGS: Final = (
-    "ImageType", "SOPClassUID", "Modality", "SeriesDescription", "ProtocolName", "ContrastBolusAgent",
-    "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime", "Rows", "Columns", "NumberOfFrames",
-    "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit",
-    "PixelRepresentation", "PixelSpacing", "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "WindowCenter",
-    "WindowWidth", "VOILUTFunction", "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData", *_SEQUENCES,
+TAGS: Final = (
+    "SOPClassUID", "Modality", "Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation",
+    "PlanarConfiguration", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelSpacing",
+    "PixelPaddingValue", "RescaleSlope", "RescaleIntercept", "WindowCenter", "WindowWidth", "VOILUTFunction",
+    "ExtendedOffsetTable", "ExtendedOffsetTableLengths", "PixelData", *_SEQUENCES, *KEYWORDS,
 )  # fmt: skip
+"""Everything that decoding needs: no element that names a patient is among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +161,7 @@ def read_data_set(data: bytes, limits: ImageLimits, also: Sequence[str] = ()) ->
         data = as_file(_inflated(data, meta.end, limits), uid.ExplicitVRLittleEndian)
     _check_items(data)
     try:
-        data_set = pydicom.dcmread(MeteredBytes(data, _MAX_READS), specific_tags=[*_TAGS, *also])
+        data_set = pydicom.dcmread(MeteredBytes(data, _MAX_READS), specific_tags=[*TAGS, *also])
     except TooManyReads as error:
         raise InputTooLarge("The data set holds more elements than any MR file.") from error
     except Exception as error:

@@ -10,7 +10,6 @@ from pydicom import uid
 from pydicom.multival import MultiValue
 
 from core.errors import DecompressionBomb, InvalidDicom, NotMr, UnusableImage
-from core.imaging.dicom.sequence import Acquisition
 from core.imaging.dicom.voi import LINEAR, Window
 from core.imaging.limits import ImageLimits
 
@@ -36,6 +35,15 @@ _GROUPS: Final = {
     "VOILUTFunction": "FrameVOILUTSequence",
     "RepetitionTime": "MRTimingAndRelatedParametersSequence",
     "EffectiveEchoTime": "MREchoSequence",
+    "InversionTimes": "MRModifierSequence",
+    "InversionRecovery": "MRModifierSequence",
+    "FrameType": "MRImageFrameTypeSequence",
+    "ComplexImageComponent": "MRImageFrameTypeSequence",
+    "AcquisitionContrast": "MRImageFrameTypeSequence",
+    "DiffusionBValue": "MRDiffusionSequence",
+    "ContrastBolusAgentAdministered": "ContrastBolusUsageSequence",
+    "AnatomicRegionSequence": "FrameAnatomySequence",
+    "FrameAcquisitionDateTime": "FrameContentSequence",
 }
 
 
@@ -205,22 +213,3 @@ def read_rescale(header: Header) -> tuple[float, float]:
     if slope == 0:
         raise InvalidDicom("RescaleSlope is 0: all pixels would be equal.")
     return (1.0 if slope is None else slope), (0.0 if intercept is None else intercept)
-
-
-def read_acquisition(header: Header) -> Acquisition:
-    """What the header says of how the slice was taken; malformed times count as absent."""
-    return Acquisition(
-        description=header.text("SeriesDescription") or header.text("ProtocolName"),
-        contrast_agent=header.text("ContrastBolusAgent"),
-        scanning_sequence=tuple(text.upper() for text in header.texts("ScanningSequence")),
-        echo_ms=_time(header, "EchoTime") or _time(header, "EffectiveEchoTime"),
-        repetition_ms=_time(header, "RepetitionTime"),
-        inversion_ms=_time(header, "InversionTime"),
-    )
-
-
-def _time(header: Header, keyword: str) -> float | None:
-    try:
-        return header.number(keyword)
-    except InvalidDicom:
-        return None

@@ -20,14 +20,13 @@ from core.errors import InvalidDicom
 from core.imaging.bare_dicom import dressed, syntax_of
 from core.imaging.dicom.file import MeteredBytes, scan_meta
 from core.imaging.dicom.header import Header
+from core.imaging.dicom.selection.acquisition import KEYWORDS
 
-_KEYWORDS: Final = (
-    "ImageType", "SOPClassUID", "Modality", "SeriesDescription", "ProtocolName", "ContrastBolusAgent",
-    "ScanningSequence", "EchoTime", "RepetitionTime", "InversionTime", "StudyInstanceUID", "SeriesInstanceUID",
-    "SeriesNumber",
-)  # fmt: skip
-_WANTED: Final = frozenset(map(Tag, _KEYWORDS))
-_LAST: Final = max(_WANTED)
+_KEYWORDS: Final = ("SOPClassUID", "Modality", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber")
+_LAST: Final = max(map(Tag, _KEYWORDS))
+# No sequences: here nothing bounds their items.
+_PLAIN: Final = tuple(keyword for keyword in KEYWORDS if not keyword.endswith("Sequence"))
+_WANTED: Final = frozenset(tag for tag in map(Tag, (*_KEYWORDS, *_PLAIN)) if tag <= _LAST)
 # All that is wanted stands in the first kilobytes, but for a list of the objects that this one refers to.
 _LOOKED_AT: Final = 8 * 1024 * 1024
 _MAX_READS: Final = 20_000

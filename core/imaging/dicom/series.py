@@ -17,7 +17,7 @@ from core.errors import InconsistentGeometry, InvalidDicom, TooFewSlices
 from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.header import Header, Layout
 from core.imaging.dicom.pixels import decode_frame
-from core.imaging.dicom.sequence import Acquisition
+from core.imaging.dicom.selection.acquisition import Acquisition, at_frame
 from core.imaging.volume import Affine, FloatArray
 
 KEYWORDS: Final = (
@@ -38,6 +38,10 @@ DRIFT_TOLERANCE_MM: Final = 0.1
 Vector = npt.NDArray[np.float64]
 
 
+class SeveralVolumes(InconsistentGeometry):
+    """Slices lie at one position, or differ in angle or size: what was sent is no volume but several."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Plane:
     """One slice as its header describes it.
@@ -56,7 +60,6 @@ class Plane:
     spacing_mm: tuple[float, float]
     size: tuple[int, int]
     acquisition: Acquisition
-    original: bool
 
     @property
     def normal(self) -> Vector:
@@ -73,12 +76,20 @@ class Stack:
     warnings: tuple[str, ...]
 
 
-def read_planes(header: Header, layout: Layout, source: int) -> list[Plane]:
-    """All frames of one file; raises ``InvalidDicom`` where one does not say where it lies."""
-    return [_plane(header.at(frame), layout, source, frame) for frame in range(layout.frames)]
+def read_planes(header: Header, layout: Layout, source: int, acquisition: Acquisition) -> list[Plane]:
+    """All frames of one file of a series that was taken as ``acquisition`` says.
+
+    Raises ``InvalidDicom`` where one does not say where it lies.
+    """
+    planes = []
+    for frame in range(layout.frames):
+        seen = header.at(frame)
+        acquisition = at_frame(acquisition, seen)
+        planes.append(_plane(seen, layout, (source, frame), acquisition))
+    return planes
 
 
-def _plane(header: Header, layout: Layout, source: int, frame: int) -> Plane:
+def _plane(header: Header, layout: Layout, at: tuple[int, int], acquisition: Acquisition) -> Plane:
     position = _numbers(header, "ImagePositionPatient", 3)
     cosines = _numbers(header, "ImageOrientationPatient", 6)
     between_rows, between_columns = _numbers(header, "PixelSpacing", 2)
@@ -88,16 +99,15 @@ def _plane(header: Header, layout: Layout, source: int, frame: int) -> Plane:
     if np.abs(orientation @ orientation.T - np.eye(2)).max() > 10 * ORIENTATION_TOLERANCE:
         raise InvalidDicom("ImageOrientationPatient does not hold two perpendicular directions.")
     return Plane(
-        source=source,
-        frame=frame,
+        source=at[0],
+        frame=at[1],
         instance=header.text("SOPInstanceUID"),
         frame_of_reference=header.text("FrameOfReferenceUID"),
         position=np.asarray(position),
         orientation=orientation,
         spacing_mm=(between_rows, between_columns),
         size=(layout.rows, layout.columns),
-        acquisition=dicom_header.read_acquisition(header),
-        original="DERIVED" not in (text.upper() for text in header.texts("ImageType")),
+        acquisition=acquisition,
     )
 
 
@@ -152,9 +162,9 @@ def _without_copies(planes: Sequence[Plane]) -> tuple[list[Plane], tuple[str, ..
 
 def _check_alike(planes: Sequence[Plane], first: Plane) -> None:
     if any(np.abs(plane.orientation - first.orientation).max() > ORIENTATION_TOLERANCE for plane in planes):
-        raise InconsistentGeometry("The slices of the series lie at different angles.")
+        raise SeveralVolumes("The slices of the series lie at different angles.")
     if any(plane.size != first.size for plane in planes):
-        raise InconsistentGeometry("The slices of the series differ in size.")
+        raise SeveralVolumes("The slices of the series differ in size.")
     if not np.allclose([plane.spacing_mm for plane in planes], first.spacing_mm, rtol=1e-3, atol=0):
         raise InconsistentGeometry("The slices of the series differ in PixelSpacing.")
 
@@ -164,7 +174,7 @@ def _check_distances(gaps: Vector) -> None:
     if gaps.max() < SAME_POSITION_MM:
         raise InconsistentGeometry("ImagePositionPatient is the same in all slices: they do not say where they lie.")
     if gaps.min() < SAME_POSITION_MM:
-        raise InconsistentGeometry(
+        raise SeveralVolumes(
             "Several slices of the series lie at one position: it holds a repeat, or a course over time. Send one."
         )
     step = float(np.median(gaps))

@@ -1,32 +1,43 @@
-"""A zip of one DICOM study to volumes by sequence, with a guess at which series is which that says what it rests on."""
+"""A zip of one DICOM study to volumes by sequence, with a choice among its series that says what it rests on."""
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, BinaryIO, Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
 
-from core.contracts.sequences import SEQUENCES
-from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError
+from core.errors import InvalidDicom, RequestError
 from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.header import Layout
-from core.imaging.dicom.sequence import Acquisition, guess
-from core.imaging.dicom.series import Plane, Stack, read_pixels, stack
+from core.imaging.dicom.plan import Plan, Volume, make_plan, of_series
+from core.imaging.dicom.selection.choice import Confidence, Decision
+from core.imaging.dicom.selection.table import series_table
+from core.imaging.dicom.series import Plane, Stack, read_pixels
 from core.imaging.dicom.study_zip import StudyLimits, StudyZip
-from core.imaging.dicom.survey import Contents, Series, faults, opened, remarks, survey
+from core.imaging.dicom.survey import Contents, opened, remarks, survey, survey_metadata
 from core.imaging.quiet import hush_decoders
-from core.imaging.volume import Volume
+from core.imaging.volume import Volume as Voxels
 
 DEFAULT_LIMITS: Final = StudyLimits()
-# More echoes than this make a map of relaxation times, not images of several weightings.
-_MAX_ECHOES: Final = 4
-# More series than this of one slice each are one that was torn apart.
-_MOST_NAMED: Final = 4
-_ADVICE: Final = "Name the series in the field series of the job, or send the sequences as NIfTI."
+NAMED: Final = "named-by-caller"
+"""The entry of the table for a series that the caller names."""
+# Of a study of hundreds of series, those that come nearest.
+_MOST_ALTERNATIVES: Final = 16
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A series that was not taken for a sequence: its score for it, and why not."""
+
+    uid: str
+    number: int | None
+    slices: int
+    score: float
+    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +45,8 @@ class Source:
     """The series that a sequence was taken from: ``slices`` are those used; ``number`` is None where it has none.
 
     ``uid`` (SeriesInstanceUID) and ``frame_of_reference`` (its UID, None where it is missing) let a result be filed
-    with its study. They go into the report and nowhere else.
+    with its study. They go into the report and nowhere else. ``reasons`` begin with the names of entries of the table;
+    ``score`` and ``confidence`` are None where the caller named the series.
     """
 
     sequence: str
@@ -42,13 +54,36 @@ class Source:
     number: int | None
     slices: int
     frame_of_reference: str | None
+    score: float | None = None
+    confidence: Confidence | None = None
+    reasons: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """A sequence that no series was taken for: why, and which came nearest."""
+
+    sequence: str
+    reasons: tuple[str, ...]
+    alternatives: tuple[Alternative, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a job would take of a study, and ``refusal`` if it would fail."""
+
+    sources: tuple[Source, ...]
+    left_open: tuple[Open, ...]
+    warnings: tuple[str, ...]
+    refusal: RequestError | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """Volumes (float32) by sequence, each on its own grid, what was noticed and guessed, and where they come from."""
 
-    volumes: Mapping[str, Volume]
+    volumes: Mapping[str, Voxels]
     warnings: tuple[str, ...]
     sources: tuple[Source, ...] = ()
 
@@ -61,155 +96,139 @@ def read_study(
     """The sequences in a zip of one study.
 
     ``series`` says which sequence series are by their SeriesInstanceUID, None to leave one out; the sequences that it
-    does not name are guessed from the series that it does not name.
+    does not name are chosen among the series that it does not name (``core.imaging.dicom.selection``).
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
     of the largest single file.
 
     Raises ``InvalidDicom`` (broken zip or file, several studies), ``NotMr``, ``MissingSequence`` (nothing recognised,
-    two series for one sequence, or a series named that is not there), ``InconsistentGeometry``, ``TooFewSlices``,
+    all that might be is in doubt, or a series named that is not there), ``InconsistentGeometry``, ``TooFewSlices``,
     ``UnsupportedTransferSyntax``, ``InputTooLarge`` or ``DecompressionBomb``. No detail quotes a text of the headers
     or a name in the zip, nor a UID. A file or series that cannot be used is refused where it is wanted, and otherwise
     left out with a warning that says why.
     """
+    return _guarded(lambda: _read(StudyZip(file, limits), limits, series or {}))
+
+
+def preview_study(
+    file: BinaryIO,
+    limits: StudyLimits = DEFAULT_LIMITS,
+    series: Mapping[str, str | None] | None = None,
+) -> Preview:
+    """What ``read_study`` would take, from headers and a slice of each series that it would. Raises as it does.
+
+    But what would fail the job for want of a usable series is told in the preview.
+    """
+
+    def preview() -> Preview:
+        archive = StudyZip(file, limits)
+        contents = survey(archive, limits)
+        return _preview(contents, make_plan(contents, series or {}, limits, _looks_like_image(archive, limits)))
+
+    return _guarded(preview)
+
+
+def preview_metadata(data_sets: Iterable[Any], limits: StudyLimits = DEFAULT_LIMITS) -> Preview:
+    """The same from pydicom data sets without pixels. What pixels would show, a mask of two values, stays unseen."""
+
+    def preview() -> Preview:
+        contents = survey_metadata(data_sets, limits)
+        return _preview(contents, make_plan(contents, {}, limits, lambda _: True))
+
+    return _guarded(preview)
+
+
+def _guarded(work: Callable[[], T]) -> T:
     hush_decoders()
     try:
-        return _read(StudyZip(file, limits), limits, series or {})
+        return work()
     except RequestError:
         raise
     except Exception as error:
-        raise InvalidDicom("A DICOM file in the zip is broken.") from error
+        raise InvalidDicom("A DICOM file of the study is broken.") from error
 
 
 def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None]) -> Study:
     contents = survey(archive, limits)
-    chosen, warnings = _choose(contents, named)
-    volumes, sources = {}, []
-    for sequence, series in chosen.items():
-        arranged = _arranged(series, limits)
+    plan = make_plan(contents, named, limits, _looks_like_image(archive, limits))
+    if plan.refusal:
+        raise plan.refusal
+    volumes = {}
+    for sequence, volume in plan.chosen.items():
+        assert volume.stack is not None  # noqa: S101  what is chosen has been arranged
         try:
-            volumes[sequence] = _load(archive, arranged, limits)
+            volumes[sequence] = _load(archive, volume.stack, limits)
         except RequestError as error:
-            raise _of(series, error) from error
-        warnings += [f"{sequence}: {note}" for note in arranged.warnings]
-        frame_of_reference = arranged.planes[0].frame_of_reference
-        sources.append(Source(sequence, series.uid, series.number, len(arranged.planes), frame_of_reference or None))
+            raise of_series(volume.series, error) from error
+    found = _preview(contents, plan)
+    return Study(volumes, found.warnings, found.sources)
+
+
+def _preview(contents: Contents, plan: Plan) -> Preview:
+    sources = tuple(_source(sequence, volume, plan) for sequence, volume in plan.chosen.items())
+    warnings = list(remarks(contents, used={source.uid for source in sources})) + list(plan.warnings)
+    for sequence, volume in plan.chosen.items():
+        warnings += [f"{sequence}: {note}" for note in volume.stack.warnings] if volume.stack else []
     if len({source.frame_of_reference for source in sources}) > 1:
         warnings.append("The series have different frames of reference: the patient may have moved between them.")
-    left_out = remarks(contents, used={source.uid for source in sources})
-    return Study(volumes, tuple(left_out + warnings), tuple(sources))
+    left_open = tuple(
+        Open(decision.sequence, _said(decision.missing), _alternatives(decision, plan))
+        for decision in plan.selection.values()
+        if decision.chosen is None
+    )
+    return Preview(sources, left_open, tuple(warnings), plan.refusal)
 
 
-def _choose(contents: Contents, named: Mapping[str, str | None]) -> tuple[dict[str, Series], list[str]]:
-    """The series of each sequence, and what was guessed."""
-    if unknown := [uid for uid in named if uid not in contents.series]:
-        # A UID may lead to a patient: the caller, who knows it, finds it by its hash.
-        hashes = ", ".join(sorted(hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in unknown))
-        detail = f"{len(unknown)} of the series named are no MR series of the study (SHA-256 of the UID: {hashes})."
-        raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
-    candidates = [part for uid, series in contents.series.items() if uid not in named for part in _by_echo(series)]
-    told = {sequence: _named(contents.series[uid], sequence) for uid, sequence in named.items() if sequence}
-    likely = _guessed(candidates, taken=told)
-    guessed = {sequence: series for sequence, series in likely.items() if series.planes}
-    if not told and not guessed:
-        raise _nothing_to_use(contents, list(likely.values()))
-    chosen = {**told, **guessed}
-    chosen = {sequence: chosen[sequence] for sequence in SEQUENCES if sequence in chosen}
-    return chosen, [_statement(sequence, series) for sequence, series in chosen.items() if sequence in guessed]
-
-
-def _nothing_to_use(contents: Contents, likely: Sequence[Series]) -> RequestError:
-    """Why no sequence can be taken: what is wrong with the series that would be taken, else that there are none."""
-    everything = list(contents.series.values())
-    if not likely and all(series.fault for series in everything):
-        likely = everything
-    for series in likely:
-        if series.fault:
-            return _of(series, series.fault)
-    detail = f"No series can be told to be one of {', '.join(SEQUENCES)}. {_ADVICE}"
-    return MissingSequence(" ".join([detail, *faults(contents)]))
-
-
-def _guessed(candidates: Iterable[Series], taken: Container[str]) -> dict[str, Series]:
-    found: dict[str, list[Series]] = defaultdict(list)
-    for series in candidates:
-        if (sequence := _guess(series)) and sequence not in taken:
-            found[sequence].append(series)
-    return {sequence: _only(sequence, series) for sequence, series in found.items()}
-
-
-def _guess(series: Series) -> str | None:
-    acquisition = series.planes[0].acquisition if series.planes else series.acquisition
-    return guess(acquisition) if acquisition else None
-
-
-def _named(series: Series, sequence: str) -> Series:
-    """A series that the caller names; of several echoes in it the one that looks like the sequence."""
-    volumes = _by_echo(series)
-    if len(volumes) > 1:
-        volumes = [volume for volume in volumes if _guess(volume) == sequence]
-    if len(volumes) != 1:
-        raise MissingSequence(f"Which volume of {series.name} is {sequence} cannot be told: send it as NIfTI.")
-    return volumes[0]
-
-
-def _by_echo(series: Series) -> Sequence[Series]:
-    """A series of two echoes, proton density and T2, holds two volumes."""
-    echoes: dict[float | None, list[Plane]] = defaultdict(list)
-    for plane in series.planes:
-        echoes[plane.acquisition.echo_ms].append(plane)
-    if not 1 < len(echoes) <= _MAX_ECHOES:
-        return [series]
-    return [replace(series, planes=planes) for planes in echoes.values()]
-
-
-def _only(sequence: str, series: Sequence[Series]) -> Series:
-    """The one series that a sequence is taken from.
-
-    Those that cannot be used give way to those that can, reformatted and computed ones to what was measured.
-    """
-    sound = [one for one in series if one.fault is None] or [one for one in series if one.planes] or list(series)
-    remaining = [one for one in sound if one.planes and one.planes[0].original] or sound
-    if len(remaining) > _MOST_NAMED and all(len(one.planes) <= 1 for one in remaining):
-        raise MissingSequence(
-            f"{len(remaining)} series of a single slice look like {sequence}: each file bears a SeriesInstanceUID of"
-            " its own. Give the files of a series one SeriesInstanceUID, or send the sequences as NIfTI."
-        )
-    if len(remaining) > 1:
-        names = ", ".join(sorted(one.name for one in remaining))
-        raise MissingSequence(f"{len(remaining)} series look like {sequence}: {names}. {_ADVICE}")
-    return remaining[0]
-
-
-def _statement(sequence: str, series: Series) -> str:
-    acquisition = series.planes[0].acquisition
-    timings = guess(replace(acquisition, description="")) == sequence
-    described = guess(Acquisition(acquisition.description, acquisition.contrast_agent)) == sequence
-    evidence = " and ".join(what for what, holds in (("its description", described), ("its timings", timings)) if holds)
-    return (
-        f"{series.title} ({len(series.planes)} slices) is taken as {sequence}: a guess from {evidence or 'its header'}."
+def _source(sequence: str, volume: Volume, plan: Plan) -> Source:
+    assert volume.stack is not None  # noqa: S101
+    series, planes = volume.series, volume.stack.planes
+    frame_of_reference = planes[0].frame_of_reference or None
+    if sequence in plan.named:
+        return Source(sequence, series.uid, series.number, len(planes), frame_of_reference, reasons=_said((NAMED,)))
+    decision = plan.selection[sequence]
+    assert decision.chosen is not None  # noqa: S101
+    return Source(
+        sequence,
+        series.uid,
+        series.number,
+        len(planes),
+        frame_of_reference,
+        decision.chosen.score,
+        decision.confidence,
+        _said(decision.chosen.reasons),
+        _alternatives(decision, plan),
     )
 
 
-def _arranged(series: Series, limits: StudyLimits) -> Stack:
-    try:
-        if series.fault:
-            raise series.fault
-        arranged = stack(series.planes, limits.volume.min_slices)
-    except RequestError as error:
-        raise _of(series, error) from error
-    rows, columns = arranged.planes[0].size
-    limits.volume.check_shape((columns, rows, len(arranged.planes)))
-    if fault := limits.volume.fault_of(arranged.affine.tolist()):
-        raise InvalidDicom(f"The geometry of {series.name} {fault}.")
-    return arranged
+def _alternatives(decision: Decision, plan: Plan) -> tuple[Alternative, ...]:
+    found = []
+    for passed in decision.alternatives[:_MOST_ALTERNATIVES]:
+        judged = passed.judged
+        series = plan.volumes[judged.candidate.key].series
+        reasons = _said(dict.fromkeys((passed.why, *judged.reasons)))
+        found.append(Alternative(series.uid, series.number, judged.candidate.slices, judged.score, reasons))
+    return tuple(found)
 
 
-def _of(series: Series, error: RequestError) -> RequestError:
-    """The error with the name of the series at fault, for a caller who sent a dozen."""
-    return type(error)(f"{error.detail} ({series.name})", errors=error.errors)
+def _said(names: Iterable[str]) -> tuple[str, ...]:
+    """Entries of the table, each by its name and what it says."""
+    return tuple(f"{name}: {series_table().says(name)}" for name in names)
 
 
-def _load(archive: StudyZip, arranged: Stack, limits: StudyLimits) -> Volume:
+def _looks_like_image(archive: StudyZip, limits: StudyLimits) -> Callable[[Plane], bool]:
+    """Whether a plane holds more than two values; what cannot be decoded is for the reading of the whole to refuse."""
+
+    def look(plane: Plane) -> bool:
+        try:
+            header, data_set = opened(archive.read(plane.source), limits)
+            layout = dicom_header.read_layout(header, limits.image)
+            return len(np.unique(read_pixels(data_set, layout, plane.frame))) != 2
+        except RequestError:
+            return True
+
+    return look
+
+
+def _load(archive: StudyZip, arranged: Stack, limits: StudyLimits) -> Voxels:
     rows, columns = arranged.planes[0].size
     voxels = np.empty((columns, rows, len(arranged.planes)), np.float32, order="F")
     current: tuple[int, Any, Layout] | None = None
@@ -219,4 +238,4 @@ def _load(archive: StudyZip, arranged: Stack, limits: StudyLimits) -> Volume:
             header, data_set = opened(archive.read(plane.source), limits)
             current = plane.source, data_set, dicom_header.read_layout(header, limits.image)
         voxels[:, :, index] = read_pixels(current[1], current[2], plane.frame)
-    return Volume(voxels, arranged.affine)
+    return Voxels(voxels, arranged.affine)

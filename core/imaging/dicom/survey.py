@@ -7,7 +7,7 @@ kinds, and files that do not even say which series they belong to, are counted.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -19,7 +19,7 @@ from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.file import read_data_set
 from core.imaging.dicom.header import Header
 from core.imaging.dicom.identity import read_identity
-from core.imaging.dicom.sequence import Acquisition
+from core.imaging.dicom.selection.acquisition import Acquisition, read_acquisition
 from core.imaging.dicom.series import KEYWORDS, Plane, read_planes
 from core.imaging.dicom.study_zip import NestedArchive, StudyLimits, StudyZip
 
@@ -41,7 +41,7 @@ class Series:
     number: int | None = None
     planes: list[Plane] = field(default_factory=list)
     files: int = 0
-    acquisition: Acquisition | None = None
+    acquisition: Acquisition = field(default_factory=Acquisition)
     fault: RequestError | None = None
     faulty: int = 0
 
@@ -77,10 +77,10 @@ class Contents:
     def of(self, header: Header) -> Series:
         """The series that a header names, with one file more."""
         uid = header.text("SeriesInstanceUID")
-        series = self.series.setdefault(uid, Series(uid))
+        series = self.series.get(uid)
+        if series is None:
+            series = self.series[uid] = Series(uid, acquisition=read_acquisition(header))
         series.files += 1
-        if series.acquisition is None:
-            series.acquisition = dicom_header.read_acquisition(header)
         return series
 
 
@@ -101,13 +101,32 @@ def survey(archive: StudyZip, limits: StudyLimits) -> Contents:
             _note(contents, data, index, limits)
         else:
             contents.foreign += 1
+    _check_study(contents)
+    return contents
+
+
+def survey_metadata(data_sets: Iterable[Any], limits: StudyLimits) -> Contents:
+    """The same of data sets without pixels, as DICOMweb gives the metadata of a study. Raises the same."""
+    contents = Contents()
+    for index, data_set in enumerate(data_sets):
+        header = Header(data_set)
+        try:
+            _check_identity(header)
+        except RequestError as error:
+            contents.broken[error.detail] += 1
+            continue
+        _note_header(contents, header, index, limits)
+    _check_study(contents)
+    return contents
+
+
+def _check_study(contents: Contents) -> None:
     if not contents.series:
         raise _nothing_found(contents)
     if len(contents.studies) > 1:
         if "" in contents.studies:
             raise InvalidDicom("StudyInstanceUID is missing in some files: they may be of different studies.")
         raise InvalidDicom(f"The zip holds {len(contents.studies)} studies; send one.")
-    return contents
 
 
 def opened(data: bytes, limits: StudyLimits) -> tuple[Header, Any]:
@@ -125,6 +144,10 @@ def _note(contents: Contents, data: bytes, index: int, limits: StudyLimits) -> N
     except RequestError as error:
         _note_fault(contents, data, error)
         return
+    _note_header(contents, header, index, limits)
+
+
+def _note_header(contents: Contents, header: Header, index: int, limits: StudyLimits) -> None:
     try:
         dicom_header.check_modality(header)
     except NotMr as error:
@@ -142,7 +165,7 @@ def _note(contents: Contents, data: bytes, index: int, limits: StudyLimits) -> N
     try:
         _number(series, header)
         layout = dicom_header.read_layout(header, limits.image)
-        series.planes += read_planes(header, layout, index)
+        series.planes += read_planes(header, layout, index, series.acquisition)
     except RequestError as error:
         _blame(series, error)
 
@@ -151,7 +174,6 @@ def _check_identity(header: Header) -> None:
     """Raise ``InvalidDicom`` where an element that tells a file from others cannot be read at all."""
     for keyword in ("Modality", "SOPClassUID", "StudyInstanceUID", "SeriesInstanceUID"):
         header.text(keyword)
-    dicom_header.read_acquisition(header)
 
 
 def _note_fault(contents: Contents, data: bytes, fault: RequestError) -> None:

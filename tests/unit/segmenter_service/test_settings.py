@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from segmenter_service import VERSION
+from segmenter_service.slices.settings import SegmenterSettings
 from segmenter_service.volumes.settings import VolumeSettings
 
 ROOT = Path(__file__).parents[3]
-OWN = [name for name in VolumeSettings.model_fields if name.startswith("volume_")]
+OWN = {name: field for name, field in VolumeSettings.model_fields.items() if name.startswith("volume_")} | {
+    name: SegmenterSettings.model_fields[name] for name in ("max_metadata_bytes", "max_selections")
+}
 
 
 @pytest.mark.parametrize("name", OWN)
 def test_every_setting_is_explained(name: str) -> None:
-    field = VolumeSettings.model_fields[name]
+    field = OWN[name]
     page = (ROOT / "docs" / "configuration.md").read_text()
     row = re.search(rf"^\| `FALX_{name.upper()}` \| (.+?) \| (.+) \|$", page, flags=re.MULTILINE)
     assert row is not None

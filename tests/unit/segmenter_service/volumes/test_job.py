@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,16 @@ def test_a_dicom_study_comes_back_on_the_grid_of_its_series(bench: Bench) -> Non
     assert any("is taken as flair" in warning for warning in done.outcome.warnings)
     assert "Doe" not in done.outcome.model_dump_json() + done.files["report.json"].decode()
     source = {"sequence": "flair", "uid": "1.2.3.3", "number": 3, "slices": SHAPE[2], "frame_of_reference": "1.2.3.0"}
-    assert done.report()["series"] == [source]
+    (told,) = done.report()["series"]
+    assert told | source == told
+    assert [reason.partition(":")[0] for reason in told["reasons"]][:2] == ["flair-word", "original"]
+    provenance: Any = done.outcome.provenance
+    (kept,) = provenance["series"]
+    assert kept["uid_sha256"] == hashlib.sha256(b"1.2.3.3").hexdigest()
+    assert kept["frame_of_reference_sha256"] == hashlib.sha256(b"1.2.3.0").hexdigest()
+    assert {name: kept[name] for name in ("sequence", "number", "slices", "reasons", "confidence")} == {
+        name: told[name] for name in ("sequence", "number", "slices", "reasons", "confidence")
+    }
     assert "1.2.3" not in done.outcome.model_dump_json()
 
 

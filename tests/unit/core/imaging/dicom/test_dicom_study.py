@@ -241,10 +241,12 @@ def test_nothing_of_the_patient_appears() -> None:
     """In no warning and no problem, whatever goes wrong."""
     private = {"SeriesDescription": "flair for Doe^Jane 4711-secret", "ProtocolName": "Doe"}
     good = make_series(head(), number=3, elements=private)
-    texts = list(read(good).warnings)
+    twice = [*good, *make_series(head(), number=4, elements=private)]
+    texts = [*read(good).warnings, *read(twice).warnings]
+    texts += [text for one in read(twice).sources for text in one.reasons]
     cases: list[list[bytes]] = [
         good[:3],
-        [*good, *make_series(head(), number=4, elements=private)],
+        make_series(head(), number=3, elements={**private, "SeriesDescription": "t1 pre and post gd for Doe^Jane"}),
         [*good[:4], *good[5:]],
         [data[: len(data) // 2] for data in good],
         make_series(head(), number=3, elements={**private, "Modality": "CT"}),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.imaging.dicom.sequence import Acquisition, guess
+from core.imaging.dicom.selection.acquisition import Acquisition
+from core.imaging.dicom.sequence import guess
 
 
 @pytest.mark.parametrize(
@@ -13,6 +14,7 @@ from core.imaging.dicom.sequence import Acquisition, guess
         ("AX T1 SE", "t1"),
         ("t1_mprage_sag_p2_iso", "t1"),
         ("AX T1 POST GD", "t1ce"),
+        ("T1 post", "t1ce"),
         ("T1 +C", "t1ce"),
         ("t1_tse_tra_km", "t1ce"),
         ("SAG T1 PRE CONTRAST", "t1"),

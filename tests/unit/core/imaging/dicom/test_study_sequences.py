@@ -45,11 +45,15 @@ def test_two_echoes_in_one_series_are_two_volumes() -> None:
     assert read([*second, *first]).volumes["t2"].voxels.sum() == head().voxels.sum()
 
 
-def test_two_series_for_one_sequence_are_refused_by_their_numbers() -> None:
+def test_of_two_series_for_one_sequence_one_is_chosen_unless_the_caller_names_one() -> None:
     files = study((3, "flair ax", {}), (8, "flair cor", {}))
-    with pytest.raises(MissingSequence, match=r"2 series look like flair: series 3, series 8\. Name the series"):
-        read(files)
-    assert read(files, series={"1.2.3.8": "flair"}).volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
+    found = read(files)
+    assert found.volumes["flair"].voxels.sum() == head(seed=8).voxels.sum()
+    assert "Of 2 series that may be it, this one was chosen" in found.warnings[0]
+    assert [(one.number, one.reasons[0].partition(":")[0]) for one in found.sources[0].alternatives] == [
+        (3, "lower-score")
+    ]
+    assert read(files, series={"1.2.3.3": "flair"}).volumes["flair"].voxels.sum() == head(seed=3).voxels.sum()
 
 
 def test_a_reformatted_series_gives_way_to_what_was_measured() -> None:
