@@ -23,6 +23,7 @@ from core.contracts.operations.jobs import (
     LIST_JOBS,
     LIST_RESULTS,
     READ_JOB,
+    READ_REPORT,
     READ_RESULT,
     SUBMIT_JOB,
 )
@@ -83,10 +84,11 @@ class JobRoutes:
             (CANCEL_JOB, self.cancel),
             (FOLLOW_JOB, self.events),
             (LIST_RESULTS, self.results),
+            (READ_REPORT, self.report),
             (READ_RESULT, self.result),
         ):
-            app.add_api_route(operation.path, endpoint, methods=[operation.method], include_in_schema=False)
-        app.add_api_route(READ_RESULT.path, self.result, methods=["HEAD"], include_in_schema=False)
+            methods = [operation.method, *(["HEAD"] if "HEAD" in operation.also else [])]
+            app.add_api_route(operation.path, endpoint, methods=methods, include_in_schema=False)
 
     async def submit(self, request: Request) -> Response:
         """Take the volumes in and answer with their job: 202, or 200 if it ends while the caller prefers to wait."""
@@ -250,6 +252,10 @@ class JobRoutes:
         """What there is to fetch."""
         job = (await self._job(request, job_id)).public()
         return _json(ResultList(job=job.id, status=job.status, results=job.results))
+
+    async def report(self, request: Request, job_id: str) -> Response:
+        """The result that is a report."""
+        return await self.result(request, job_id, READ_REPORT.path.rpartition("/")[2])
 
     async def result(self, request: Request, job_id: str, name: str) -> Response:
         """One result."""
