@@ -49,7 +49,7 @@ BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-
 class JobRequest(Contract):
     """The part ``job`` of ``POST /v1/jobs``: what is wanted of the volumes. Optional, as each of its fields is."""
 
-    type: Slug = Field(default="segmentation", description="What is to be done.")
+    type: Slug = Field(default="segmentation", description="What is to be done; `segmentation` where it is not said.")
     model: ModelName | None = Field(
         default=None,
         description="`NAME` or `NAME@VERSION` of a model for volumes in `GET /v1/models`; without it, that of the "
@@ -64,7 +64,9 @@ class JobRequest(Contract):
         "patient, kept and erased with the other results.",
         examples=[["backdrop"]],
     )
-    priority: Priority = Field(default="routine", description="`urgent` jobs start before `routine` ones.")
+    priority: Priority = Field(
+        default="routine", description="`urgent` jobs start before `routine` ones, which others are."
+    )
     series: dict[SeriesUid, SequenceName | None] = Field(
         default_factory=dict,
         max_length=MOST_SERIES,

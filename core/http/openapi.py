@@ -95,6 +95,10 @@ class _PlainSchemas(GenerateJsonSchema):
         described = schema.get("metadata", {}).get(DescribedAs.METADATA)
         return super().generate_inner(schema if described is None else described.__pydantic_core_schema__)
 
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Without the default: some generators take such a field to be always there, in requests too."""
+        return self.generate_inner(schema["schema"])
+
     def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
         """An array of one kind: ``prefixItems`` makes most of them forget what it holds."""
         rendered = super().tuple_schema(schema)

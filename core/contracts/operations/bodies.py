@@ -18,24 +18,18 @@ STUDY_PART: Final = "dicom"
 REQUEST_PART: Final = "job"
 """The part that says what is wanted of volumes."""
 
-_BASE64: Final[Json] = {"type": "string", "contentEncoding": "base64", "minLength": 1}
-# The smallest image that is read, 16 x 16 and black, so that the example can be sent as it stands.
-_EXAMPLE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAABEAABoJMRpQAAAABJRU5ErkJggg=="
-
 
 def image_body(sequences: Sequence[str] = ()) -> Mapping[str, Content]:
     """What ``core.http.bodies.read_images`` takes, by media type; ``sequences`` are the further names of parts.
 
-    Flat objects: which names go together stands in the operation's words, as generators of clients take no other.
+    In flat objects, and without JSON, which is read as well: which parts go together, and what the JSON looks like, is
+    for the operation's words. Of several types many generators of clients choose JSON, and offer no file any more
+    (docs/adr/0037).
     """
     parts: Json = {IMAGE_PART: BINARY, **dict.fromkeys(sequences, BINARY)}
-    inline: Json = {"image": _BASE64}
-    if sequences:
-        inline["images"] = _object(dict.fromkeys(sequences, _BASE64))
     return {
         MULTIPART: Content(_object(parts) if sequences else _object(parts, IMAGE_PART)),
         **{media_type: Content(BINARY) for media_type in (*IMAGE_MEDIA_TYPES, "application/octet-stream")},
-        JSON: Content(_object(inline) if sequences else _object(inline, "image"), {"image": _EXAMPLE}),
     }
 
 

@@ -29,8 +29,8 @@ from core.contracts.sequences import SEQUENCES
 
 _MODEL = "`NAME` for its newest version, or `NAME@VERSION`; without it the default model answers."
 _WAYS = (
-    "The image comes as the part `file` of multipart/form-data, as the raw body with its media type, or in base64 as "
-    "JSON. Several parts `file` are answered as on `/batch`."
+    "The image comes as the part `file` of multipart/form-data, or as the raw body with its media type. JSON is read "
+    'as well: `{"image": "<base64>"}` as application/json. Several parts `file` are answered as on `/batch`.'
 )
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)
 _REFUSALS: tuple[errors.FalxError, ...] = (
@@ -176,8 +176,9 @@ SEGMENT: Final = Operation(
     summary="Outline the tumour in a slice",
     description=f"""\
 One slice in, the tumour's mask out. {_WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`,
-`t1ce`, `t2`, `flair`; any of them, all of one size). A DICOM file alone counts as an image of unknown sequence,
-whatever its header says: name the part to use the sequence.
+`t1ce`, `t2`, `flair`; any of them, all of one size), which are
+`{{"images": {{"flair": "<base64>"}}}}` in JSON. A DICOM file alone counts as an image of unknown sequence, whatever its
+header says: name the part to use the sequence.
 
 Masks, contours, boxes and pictures are in the uploaded image's own pixels: those of the upright image, where EXIF
 or the file's header turns it. Contours run along the region's own border pixels, regions counter-clockwise as seen
