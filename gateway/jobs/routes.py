@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -27,6 +27,7 @@ from core.contracts.operations.jobs import (
     READ_RESULT,
     SUBMIT_JOB,
 )
+from core.contracts.service import ModelSummary
 from core.errors import (
     FalxError,
     IdempotencyConflict,
@@ -149,12 +150,14 @@ class JobRoutes:
                 received = await Receiver(self._settings, None, job_id, deadline).receive(request)
                 return await queue.submit(received.request, received.inputs, intake=intake, digest=received.digest)
             await queue.ensure_room()
-            received = await self._receive(request, job_id, deadline)
+            received = await self._receive(request, job_id, deadline, await self._backend.models())
             return await self._submit(request, caller, job_id, received, intake)
 
-    async def _receive(self, request: Request, job_id: str, deadline: Deadline) -> Received:
+    async def _receive(
+        self, request: Request, job_id: str, deadline: Deadline, models: Sequence[ModelSummary]
+    ) -> Received:
         try:
-            return await Receiver(self._settings, self._backend.store, job_id, deadline).receive(request)
+            return await Receiver(self._settings, self._backend.store, job_id, deadline, models).receive(request)
         except BaseException:
             await self._backend.erase(job_id, job_prefix(job_id))
             raise
