@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, FastAPI
 
+from core.contracts.operations.batches import SEGMENT_BATCH
 from core.contracts.operations.slices import SEGMENT
 from core.contracts.operations.studies import SELECT_SERIES
 from core.serving.model_app import create_model_app
@@ -22,4 +23,4 @@ def create_app(settings: SegmenterSettings) -> FastAPI:
         router.include_router(selection_router(settings))
         return router
 
-    return create_model_app("segmenter", "segmentation", settings, routes, SEGMENT, SELECT_SERIES)
+    return create_model_app("segmenter", "segmentation", settings, routes, SEGMENT, SEGMENT_BATCH, SELECT_SERIES)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.base import DISCLAIMER
-from core.contracts.jobs import StoredFile
+from core.contracts.jobs import OutputName, StoredFile
 from core.contracts.nifti import NiftiGeometry
 from core.imaging.nifti.file import write_nifti
 from core.imaging.preparation.geometry import WorkingSpace
@@ -26,10 +26,9 @@ from segmenter_service.volumes.planes import render_planes, to_grey
 
 FloatArray = npt.NDArray[np.float32]
 
-PROBABILITIES: Final = "probabilities"
-BACKDROP: Final = "backdrop"
-ON_REQUEST: Final = (BACKDROP, PROBABILITIES)
-"""Outputs that are made on request only. The backdrop shows the patient as the inputs do, a face included."""
+PROBABILITIES: Final[OutputName] = "probabilities"
+# It shows the patient as the inputs do, a face included.
+BACKDROP: Final[OutputName] = "backdrop"
 
 LABEL_NAMES: Final = {1: "necrotic core", 2: "oedema", 3: "enhancing"}
 _NIFTI: Final = "application/gzip"
@@ -52,7 +51,7 @@ class Segmented:
 
 
 def save_results(
-    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[str, ...]
+    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[OutputName, ...]
 ) -> list[StoredFile]:
     """Store every result. Raises ``StorageFull``, ``StorageUnavailable``."""
     results = [
