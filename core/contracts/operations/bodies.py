@@ -17,6 +17,11 @@ STUDY_PART: Final = "dicom"
 """The part that holds a zipped study."""
 REQUEST_PART: Final = "job"
 """The part that says what is wanted of volumes."""
+# The smallest image that is read, 16 x 16 and black, so that the example can be sent as it stands.
+INLINE_EXAMPLE: Final = (
+    '{"image": "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAADUlEQVR4nGNgGAXIAAABEAABoJMRpQAAAABJRU5ErkJggg=="}'
+)
+"""An image in base64, as JSON carries it."""
 
 
 def image_body(sequences: Sequence[str] = ()) -> Mapping[str, Content]:

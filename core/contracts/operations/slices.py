@@ -11,7 +11,7 @@ from core import errors
 from core.contracts.base import DISCLAIMER, Contract
 from core.contracts.classification import Classification
 from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
-from core.contracts.operations.bodies import image_body
+from core.contracts.operations.bodies import INLINE_EXAMPLE, image_body
 from core.contracts.operations.operation import (
     BINARY,
     EXAMPLE_REQUEST_ID,
@@ -30,7 +30,7 @@ from core.contracts.sequences import SEQUENCES
 _MODEL = "`NAME` for its newest version, or `NAME@VERSION`; without it the default model answers."
 _WAYS = (
     "The image comes as the part `file` of multipart/form-data, or as the raw body with its media type. JSON is read "
-    'as well: `{"image": "<base64>"}` as application/json. Several parts `file` are answered as on `/batch`.'
+    f"as well, with the image in base64: `{INLINE_EXAMPLE}`. Several parts `file` are answered as on `/batch`."
 )
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)
 _REFUSALS: tuple[errors.FalxError, ...] = (

@@ -9,6 +9,7 @@ from typing import Any
 import jsonschema_rs
 import pytest
 
+from core.contracts.operations.bodies import INLINE_EXAMPLE
 from core.contracts.problem import PROBLEM_MEDIA_TYPE
 from gateway.app import create_app
 from gateway.openapi.document import openapi_document
@@ -92,7 +93,7 @@ def test_every_body_is_described(name: str) -> None:
     assert next(iter(content)) == "multipart/form-data"
     assert {"image/png", "application/dicom", "application/octet-stream"} <= content.keys()
     assert "application/json" not in content
-    assert '{"image": "<base64>"}' in OPERATIONS[name]["description"]
+    assert f"`{INLINE_EXAMPLE}`" in OPERATIONS[name]["description"]
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

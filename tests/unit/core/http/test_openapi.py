@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Annotated, Any
 
 import pytest
@@ -9,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.contracts.base import Contract, DescribedAs, may_lack
 from core.contracts.classification import Classification
-from core.contracts.operations.bodies import image_body, volume_body
+from core.contracts.operations.bodies import INLINE_EXAMPLE, image_body, volume_body
 from core.contracts.operations.operation import (
     OWN_REQUEST_ID,
     REQUEST_ID,
@@ -23,6 +25,7 @@ from core.contracts.problem import Problem
 from core.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedMediaType, UnusableImage, public_codes
 from core.http.openapi import DescribedApp, render
 from core.http.problems import ACCEPT_POST
+from core.imaging.decode import decode
 
 PATH = "/v1/things"
 
@@ -70,6 +73,10 @@ def responses() -> Any:
 
 def test_the_body_names_every_type_that_is_read() -> None:
     assert {*image_body(), "application/json"} == set(ACCEPT_POST.split(", "))
+
+
+def test_the_example_is_an_image_that_can_be_sent() -> None:
+    assert decode(base64.b64decode(json.loads(INLINE_EXAMPLE)["image"])).shape == (16, 16)
 
 
 def test_sequences_stand_beside_the_single_image_in_one_flat_object() -> None:
