@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from core.contracts.base import DISCLAIMER, Contract
-from core.contracts.common import ModelIdentity, TimingMs
+from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
 
 
 class CocoRle(Contract):
@@ -16,7 +16,10 @@ class CocoRle(Contract):
 
 
 class Segmentation(Contract):
-    """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner."""
+    """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner.
+
+    ``input_check`` is that of the least familiar image where several sequences are given.
+    """
 
     size: tuple[int, int]
     tumor_pixels: int = Field(ge=0)
@@ -27,6 +30,7 @@ class Segmentation(Contract):
     max_probability: float = Field(ge=0, le=1)
     threshold: float = Field(gt=0, lt=1)
     sequences: tuple[str, ...]
+    input_check: InputCheckResult
     model: ModelIdentity
     timing_ms: TimingMs
     warnings: tuple[str, ...] = ()

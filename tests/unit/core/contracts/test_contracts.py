@@ -35,6 +35,7 @@ SEGMENTATION: dict[str, Any] = {
     "max_probability": 0.9,
     "threshold": 0.5,
     "sequences": ["flair"],
+    "input_check": {"in_distribution": True, "score": 0.81, "reasons": []},
     "model": {**MODEL, "name": "tumor-segmenter", "variant": "int8"},
     "timing_ms": {"decode": 2.1, "queue": 0.3, "inference": 21.7},
     "request_id": "0a1b",
