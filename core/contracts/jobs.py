@@ -45,12 +45,15 @@ BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-
 class JobRequest(Contract):
     """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only.
 
+    ``experimental`` asks for regions that nobody may rely on as well.
+
     ``series`` says of series in a study, by their SeriesInstanceUID, which sequence they are; None leaves one out.
     """
 
     type: Slug = "segmentation"
     outputs: tuple[Slug, ...] = ()
     priority: Priority = "routine"
+    experimental: bool = False
     series: dict[SeriesUid, SequenceName | None] = Field(default_factory=dict, max_length=MOST_SERIES)
 
     @field_validator("series")

@@ -15,9 +15,25 @@ class CocoRle(Contract):
     counts: str
 
 
+class Candidate(Contract):
+    """Where a tumour is likeliest in an image in which nothing was outlined. It is no outline: most often it is wrong.
+
+    The connected pixels around the most probable one whose probability is above ``threshold``, a fixed share of
+    ``max_probability``. ``contours``, ``bounding_box`` and ``area_mm2`` are as in a segmentation.
+    """
+
+    pixels: int = Field(gt=0)
+    area_mm2: float | None
+    contours: tuple[tuple[tuple[int, int], ...], ...]
+    bounding_box: tuple[int, int, int, int]
+    max_probability: float = Field(gt=0, le=1)
+    threshold: float = Field(gt=0, lt=1)
+
+
 class Segmentation(Contract):
     """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner.
 
+    ``candidate`` stands where nothing was outlined and the highest probability is not next to nothing, else None.
     ``input_check`` is that of the least familiar image where several sequences are given.
     """
 
@@ -29,6 +45,7 @@ class Segmentation(Contract):
     bounding_box: tuple[int, int, int, int] | None
     max_probability: float = Field(ge=0, le=1)
     threshold: float = Field(gt=0, lt=1)
+    candidate: Candidate | None = None
     sequences: tuple[str, ...]
     input_check: InputCheckResult
     model: ModelIdentity

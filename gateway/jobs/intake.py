@@ -23,6 +23,7 @@ from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_
 from core.http.requests import Deadline, deadline_exceeded
 from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
+from gateway.jobs.headers import wants_experimental
 from gateway.settings import GatewaySettings
 
 _NAMES: Final = (*SEQUENCES, STUDY_PART, REQUEST_PART)
@@ -64,6 +65,7 @@ class Receiver:
         ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs up. What was stored by
         then is for the caller to erase.
         """
+        experimental = wants_experimental(request.query_params)
         boundary = _boundary(request)
         async for part in StreamedParts(self._body(request), boundary, _NAMES):
             await self._take(part)
@@ -75,6 +77,8 @@ class Receiver:
         if self._received.request.series and self._received.inputs[0].name != STUDY_PART:
             detail = f"The field series goes with the part {STUDY_PART} only."
             raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
+        if experimental:
+            self._received.request = self._received.request.model_copy(update={"experimental": True})
         return self._received
 
     async def _body(self, request: Request) -> AsyncGenerator[bytes, None]:

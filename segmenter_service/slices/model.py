@@ -28,6 +28,7 @@ from segmenter_service.slices.masks import (
     count_pixels,
     encode_rle,
     find_bounding_box,
+    find_candidate,
     measure_area_mm2,
     threshold_mask,
     trace_contours,
@@ -94,10 +95,15 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlined:
-    """A mask (h, w) in the uploaded image's own pixels, and the highest probability found anywhere in it."""
+    """A mask (h, w) in the uploaded image's own pixels, cut out of the ``probability`` (h, w) of each of them."""
 
     mask: BoolArray
-    max_probability: float
+    probability: FloatArray
+
+    @property
+    def max_probability(self) -> float:
+        """The highest anywhere in the image."""
+        return float(np.clip(self.probability.max(), 0.0, 1.0))
 
 
 def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: SegmentationPreprocessing) -> Prepared:
@@ -137,8 +143,7 @@ def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slic
 def outline(prepared: Prepared, probability: FloatArray, threshold: float) -> Outlined:
     """Lays a probability map (S, S) back over the original pixels, and only then cuts it at ``threshold``."""
     restored = prepared.placement.restore(probability)
-    highest = float(np.clip(restored.max(), 0.0, 1.0))
-    return Outlined(threshold_mask(restored, threshold), highest)
+    return Outlined(threshold_mask(restored, threshold), restored)
 
 
 def finish(
@@ -162,6 +167,7 @@ def finish(
         bounding_box=find_bounding_box(mask),
         max_probability=outlined.max_probability,
         threshold=threshold,
+        candidate=None if tumor_pixels else find_candidate(outlined.probability, prepared.spacing_mm),
         sequences=tuple(prepared.slices),
         input_check=prepared.input_check,
         model=identity,

@@ -95,13 +95,27 @@ _NO_STORAGE: Final = errors.StorageUnavailable("The storage cannot be reached.",
 
 _PREFERENCE: Final = Header("Preference-Applied", "The preference that was followed.")
 
+
+class SubmitQuery(Contract):
+    """The query of a submission."""
+
+    experimental: bool = Field(
+        default=False,
+        description="`true` asks for the regions as well that nobody may rely on, marked as experimental; the same as "
+        "`experimental` in the part `job`.",
+    )
+
+
 SUBMIT_JOB: Final = Operation(
     id="submitJob",
     route="POST /v1/jobs",
     tag="volumes",
     summary="Segment the tumour in a volume",
     description="Parts named by sequence hold NIfTI files (`.nii` or `.nii.gz`) of one patient, any of them and at "
-    f"least one; or the part `{STUDY_PART}` holds a zip of one DICOM study. The body is streamed into the store.",
+    f"least one; or the part `{STUDY_PART}` holds a zip of one DICOM study. The body is streamed into the store.\n\n"
+    "Regions that the model does not find well, or is not sure of in this case, are withheld: null in `measurements` "
+    "and `report.json`, with the reason under `withheld`, and in the label map part of the region around them. "
+    "`experimental=true` shows them all the same, with the reason under `experimental`.",
     parameters=(
         Parameter(
             "Idempotency-Key",
@@ -116,6 +130,7 @@ SUBMIT_JOB: Final = Operation(
             "`wait=N` waits up to N seconds for the job to end and then answers 200.",
             examples=("wait=20",),
         ),
+        *query_parameters(SubmitQuery),
         REQUEST_TIMEOUT,
         OWN_REQUEST_ID,
     ),
