@@ -84,18 +84,18 @@ def _named(doubts: Doubts) -> str:
 
 def doubts_of(validated: Mapping[str, Metric], certainty: Mapping[str, float]) -> Doubts:
     """The reason why each doubted region is; ``certainty`` in [0, 1] is of the regions that the network draws."""
-    own = {region: _own_doubt(region, validated.get(region), certainty.get(region)) for region in REGIONS}
+    own = {region: _own_doubt(validated.get(region), certainty.get(region)) for region in REGIONS}
     found = {}
     for region, doubt in own.items():
         doubted = [NAMES[side] for side in BETWEEN.get(region, ()) if own[side]]
         if doubt or doubted:
-            found[region] = doubt or f"It is bounded by the {' and the '.join(doubted)}, which cannot be relied on."
+            found[region] = doubt or f"It lies between regions that cannot be relied on: {', '.join(doubted)}."
     return found
 
 
-def _own_doubt(region: str, validated: Metric | None, certainty: float | None) -> str | None:
+def _own_doubt(validated: Metric | None, certainty: float | None) -> str | None:
     if validated is None:
-        return f"How well this model finds the {NAMES[region]} was not validated."
+        return "How well this model finds it was not validated."
     if validated.value < LEAST_DICE:
         return (
             f"On {validated.count} validation {validated.count_unit} of {validated.data_set} this model reached a mean "

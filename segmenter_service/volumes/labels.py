@@ -63,4 +63,4 @@ def _certainty(probability: FloatArray, threshold: float, least_voxels: float) -
     possible = np.count_nonzero(probability > np.float32(threshold / 2))
     if possible == 0 or possible < least_voxels:
         return 1.0
-    return np.count_nonzero(probability > np.float32((1 + threshold) / 2)) / possible
+    return float(np.count_nonzero(probability > np.float32((1 + threshold) / 2)) / possible)
