@@ -16,7 +16,7 @@ class CocoRle(Contract):
 
 
 class Candidate(Contract):
-    """Where a tumour is likeliest in an image in which nothing was outlined. It is no outline: most often it is wrong.
+    """Where a tumour is likeliest in an image in which nothing was outlined. It is no outline, and often wrong.
 
     The connected pixels around the most probable one whose probability is above ``threshold``, a fixed share of
     ``max_probability``. ``contours``, ``bounding_box`` and ``area_mm2`` are as in a segmentation.

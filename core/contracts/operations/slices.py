@@ -199,7 +199,7 @@ on a screen and holes clockwise; filled together by the even-odd rule, borders i
 several sequences the least familiar one is told of. An image that does not is outlined all the same, with its reasons.
 
 Where nothing is outlined, `candidate` may tell where a tumour is likeliest all the same: the connected pixels around
-the most probable one. It is no outline, and most often there is no tumour, or it lies elsewhere.
+the most probable one. It is no outline, and it is often wrong.
 
 Of several sequences, pictures show the first there is of flair, t1ce, t2, t1. They carry the model, the threshold, the
 number of tumour pixels and the input check in `X-Falx-*` headers.
