@@ -62,7 +62,7 @@ _BLACK: Final = (0, 0, 0)
 def render_planes(backdrop: Volume, labels: LabelArray, belief: Belief) -> dict[str, bytes]:
     """PNGs ``axial``, ``coronal`` and ``sagittal``: ``backdrop`` in grey, regions of ``labels`` (i, j, k) outlined.
 
-    Regions that are withheld are left out, and experimental ones are called so in the legend.
+    Regions that are withheld are left out, and experimental ones are called so under the legend.
 
     Each plane cuts the tumour where its section is largest, or the middle of the head where there is no tumour. Pixels
     are square in mm. The slice in the legend is the input's own, zero-based as in the report.
@@ -74,7 +74,7 @@ def render_planes(backdrop: Volume, labels: LabelArray, belief: Belief) -> dict[
     bounds = _view(head.bounds, bounds_of(tumor > 0), grid.spacing_mm, grid.shape)
     window = head.window(voxels, _GREY_PERCENTILES)
     outlines = {region: colour for region, colour in _OUTLINES.items() if region not in belief.withheld}
-    doubted = [_NAMES[region] for region in outlines if region in belief.experimental]
+    note = _note(outlines, belief)
     pictures = {}
     for plane in _PLANES:
         at = _best_slice(tumor, plane.axis, bounds)
@@ -85,10 +85,16 @@ def render_planes(backdrop: Volume, labels: LabelArray, belief: Belief) -> dict[
             outlines,
         )
         own = grid.shape[plane.axis] - 1 - at if reorientation.reversed[plane.axis] else at
-        pictures[plane.name] = _encode(
-            _annotated(picture, f"{plane.name}, slice {own}", plane.edges, outlines, doubted)
-        )
+        pictures[plane.name] = _encode(_annotated(picture, f"{plane.name}, slice {own}", plane.edges, outlines, note))
     return pictures
+
+
+def _note(outlines: Outlines, belief: Belief) -> str:
+    """What must be known of the outlines by somebody who sees the picture alone."""
+    doubted = [_NAMES[region] for region in outlines if region in belief.experimental]
+    if doubted:
+        return f"Experimental: {', '.join(doubted)}."
+    return "" if outlines else "Outlines are withheld: see the report."
 
 
 def to_grey(backdrop: Volume) -> ByteArray:
@@ -147,7 +153,7 @@ def _draw(
 
 
 def _annotated(
-    picture: ByteArray, title: str, edges: tuple[str, str, str, str], outlines: Outlines, doubted: list[str]
+    picture: ByteArray, title: str, edges: tuple[str, str, str, str], outlines: Outlines, note: str
 ) -> ByteArray:
     """The picture centred in a square, with letters at its edges and a legend under it."""
     canvas = np.zeros((_SIDE + _STRIP, _SIDE, 3), np.uint8)
@@ -160,9 +166,8 @@ def _annotated(
         _write(canvas, letter, place, 0.8, _WHITE)
     _write(canvas, title, (8, _SIDE + 20), 0.5, _WHITE)
     _write(canvas, "Research use only. Not a medical device.", (8, _SIDE + 42), 0.45, (170, 170, 170))
+    _write(canvas, note, (330, _SIDE + 42), 0.45, _WHITE)
     column = 240
-    if doubted:
-        _write(canvas, f"Experimental: {', '.join(doubted)}", (330, _SIDE + 42), 0.45, _WHITE)
     for region, colour in outlines.items():
         cv2.line(canvas, (column, _SIDE + 15), (column + 22, _SIDE + 15), colour, 2, cv2.LINE_AA)
         _write(canvas, _NAMES[region], (column + 28, _SIDE + 20), 0.5, _WHITE)

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 import pytest
 
-from core.contracts.manifest import Metric
+from core.contracts.manifest import Manifest, Metric
 from core.contracts.regions import REGIONS
 from segmenter_service.volumes.belief import Belief, doubts_of
+from tests.fixtures.servers import ROOT
 from tests.fixtures.volume_models import validated
 
 SURE: Final = dict.fromkeys(("whole_tumor", "tumor_core", "enhancing"), 0.9)
@@ -94,6 +95,13 @@ def test_a_region_that_the_network_is_not_sure_of_is_withheld(certainty: float, 
     assert carried(found) == ([0, 1, 0, 3] if withheld else [0, 1, 2, 3])
     if withheld:
         assert "surely does" in found.withheld["whole_tumor"]
+
+
+def test_of_the_shipped_model_the_whole_tumour_is_shown() -> None:
+    shipped = ROOT / "models" / "tumor-volume" / "1" / "manifest.json"
+    found = belief(Manifest.model_validate_json(shipped.read_text()).validated_dice)
+    assert set(found.withheld) == set(REGIONS) - {"whole_tumor"}
+    assert all("validation patients of BraTS 2018" in reason for reason in found.withheld.values())
 
 
 def test_who_asks_for_experimental_regions_gets_them_with_the_reasons() -> None:

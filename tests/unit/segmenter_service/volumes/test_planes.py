@@ -87,6 +87,22 @@ def test_without_a_tumour_the_middle_is_shown_and_nothing_is_outlined() -> None:
         assert image[SIDE // 2, SIDE // 2].max() > 60
 
 
+def test_what_is_withheld_is_neither_drawn_nor_named_and_the_picture_says_so() -> None:
+    backdrop, labels = head_with_lesion("RAS", (4.0, 4.0, 4.0))
+    legend, note = (slice(SIDE, SIDE + 28), slice(230, SIDE)), (slice(SIDE + 28, SIDE + 52), slice(325, SIDE))
+    reasons = dict.fromkeys(("whole_tumor", "tumor_core", "necrotic_core", "oedema", "enhancing"), "not validated")
+    cases = {
+        "all": (ALL, labels, True, False),
+        "withheld": (Belief(reasons, {}), np.zeros_like(labels), False, True),
+        "experimental": (Belief({}, reasons), labels, True, True),
+    }
+    for belief, carried, named, noted in cases.values():
+        image = picture(render_planes(backdrop, carried, belief)["axial"])
+        assert bool((image[legend] > 100).any()) is named
+        assert bool((image[note] > 100).any()) is noted
+        assert bool((np.abs(image[:SIDE].astype(int) - YELLOW_BGR).max(axis=2) < 30).any()) is named
+
+
 def test_the_tumour_is_shown_even_where_the_head_is_not_found() -> None:
     backdrop, labels = head_with_lesion("RAS", (4.0, 4.0, 4.0))
     labels[:] = 0
