@@ -19,7 +19,10 @@ class Explanation(Contract):
 
 
 class Classification(Contract):
-    """``prediction_set`` holds the true label with probability ``coverage`` (conformal, on exchangeable data)."""
+    """Over many exchangeable images, a share ``coverage`` of the sets ``prediction_set`` holds the true label (conformal).
+
+    That is no probability of one answer, which ``probability`` is.
+    """
 
     label: str
     probability: float = Field(ge=0, le=1)
