@@ -19,7 +19,7 @@ class Explanation(Contract):
 
 
 class Classification(Contract):
-    """Over many exchangeable images, a share ``coverage`` of the sets ``prediction_set`` holds the true label (conformal).
+    """Over many exchangeable images, a share ``coverage`` of the prediction sets holds the true label (conformal).
 
     That is no probability of one answer, which ``probability`` is.
     """
