@@ -80,14 +80,14 @@ function segmentation(answer) {
     : `${answer.area_mm2.toFixed(0)} mm²`;
   const said = found ? "Tumour outlined" : "No tumour outlined";
   const size = found ? element("span", { text: area }) : null;
+  const numbers = element("p", { text: `Highest tumour probability of a pixel ${percent(answer.max_probability)}; ` +
+    `outlined from ${percent(answer.threshold, 0)} upwards.` +
+    (answer.area_mm2 === null ? " The file tells no pixel size, so there is no area in mm²." : "") });
+  const familiar = isFamiliar(answer);
   return [
-    isFamiliar(answer) ? element("p", { className: "verdict" }, said, size)
-      : element("p", { className: "verdict", text: "Unfamiliar image" }),
+    element("p", { className: "verdict" }, ...(familiar ? [said, size] : ["Unfamiliar image"]).filter(Boolean)),
     answer.input_check ? inputCheck(answer) : null,
-    isFamiliar(answer) ? null : allTheSame(element("p", {}, `${said} `, size)),
-    element("p", { text: `Highest tumour probability of a pixel ${percent(answer.max_probability)}; ` +
-      `outlined from ${percent(answer.threshold, 0)} upwards.` +
-      (answer.area_mm2 === null ? " The file tells no pixel size, so there is no area in mm²." : "") }),
+    familiar ? numbers : allTheSame(element("p", {}, `${said} `, size), numbers),
     ...warnings(answer),
     origin(answer),
   ].filter(Boolean);
