@@ -1,4 +1,4 @@
-"""``POST /v1/classifications``."""
+"""``POST /v1/classifications``, for one slice and for several."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from classifier_service.model import finish, prepare
 from classifier_service.settings import ClassifierSettings
 from core.contracts.classification import Classification
 from core.contracts.manifest import ClassificationPreprocessing
+from core.contracts.operations.batches import CLASSIFY_BATCH
 from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.operations.slices import CLASSIFY, ClassificationQuery
 from core.http.bodies import Upload
 from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
+from core.serving.batches import Work
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
-from core.serving.slice_requests import PlainRoute, answer_slices, image_limits, read_query
+from core.serving.slice_requests import PlainRoute, answer_files, answer_slices, image_limits, read_query
 
 
 def classification_router(registry: ModelRegistry, settings: ClassifierSettings) -> APIRouter:
-    """The one route of this service; ``registry`` holds classification models."""
+    """The routes of this service; ``registry`` holds classification models."""
     router = APIRouter(route_class=PlainRoute)
     limits = image_limits(settings)
 
-    @router.post(CLASSIFY.path, include_in_schema=False)
-    async def classify(request: Request) -> Response:
+    def work_on(request: Request) -> tuple[ServedModel, Work]:
         query = read_query(ClassificationQuery, request)
         served = registry.resolve(query.model)
 
-        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Classification:
-            return await _classify(
+        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
+            answer = await _classify(
                 registry,
                 served,
                 limits,
@@ -42,11 +43,21 @@ def classification_router(registry: ModelRegistry, settings: ClassifierSettings)
                 request_id_of(request),
                 explain=query.explain == "cam",
             )
+            # Already validated by its type: writing it out here spares FastAPI's second validation and its encoder.
+            hidden = {"explanation"} if answer.explanation is None else None
+            return Response(answer.model_dump_json(exclude=hidden), media_type="application/json")
 
-        answer = await answer_slices(request, served.batcher, settings, (IMAGE_PART,), work)
-        # Already validated by its type: writing it out here spares FastAPI's second validation and its encoder.
-        hidden = {"explanation"} if answer.explanation is None else None
-        return Response(answer.model_dump_json(exclude=hidden), media_type="application/json")
+        return served, work
+
+    @router.post(CLASSIFY.path, include_in_schema=False)
+    async def classify(request: Request) -> Response:
+        served, work = work_on(request)
+        return await answer_slices(request, served.batcher, settings, (IMAGE_PART,), work)
+
+    @router.post(CLASSIFY_BATCH.path, include_in_schema=False)
+    async def classify_batch(request: Request) -> Response:
+        served, work = work_on(request)
+        return await answer_files(request, served.batcher, settings, work)
 
     return router
 

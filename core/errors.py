@@ -275,3 +275,12 @@ class ProviderMissing(StartupError):
 
 class UnsafeConfiguration(StartupError):
     code, title = "unsafe-configuration", "The configuration would expose the service"
+
+
+def public_codes() -> tuple[str, ...]:
+    """Every code that a caller may read, in alphabetical order."""
+    return tuple(sorted({kind.code for kind in _descendants(FalxError) if not issubclass(kind, StartupError)}))
+
+
+def _descendants(kind: type[FalxError]) -> set[type[FalxError]]:
+    return {kind}.union(*(_descendants(child) for child in kind.__subclasses__()))

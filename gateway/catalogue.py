@@ -101,10 +101,9 @@ class Catalogue:
     async def _find(self, name: str) -> tuple[str, ModelSummary]:
         """Who serves a model, and the model."""
         await self._refresh()
-        wanted, _, version = name.partition("@")
         for source in self._sources:
             for model in self._known.get(source, ()):
-                if model.name == wanted and version in ("", model.version):
+                if model.answers_to(name):
                     return source, model
         if any(upstream.name not in self._known for upstream in self._upstreams):
             raise ModelUnavailable("A model server cannot be reached.", retry_after_s=UNKNOWN_RETRY_AFTER_S)

@@ -12,13 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
+import aiohttp
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
+from core.contracts.operations.batches import FILES
 from core.errors import FieldError, InvalidRequest
 from core.http.requests import ClientGone, Deadline, deadline_exceeded
 from gateway.answers import check_answer, relay
-from gateway.auth import Authenticator
+from gateway.auth import Authenticator, Principal
 from gateway.body import BodyLimits, RequestBody
 from gateway.keys import Scope as KeyScope
 from gateway.rates import RateLimit
@@ -69,9 +71,9 @@ class Forwarder:
         deadline = self._deadline(scope)
         body = RequestBody(receive, headers, policy.body_limits)
         outgoing = Outgoing(self._route.target, query, _passed_on(headers, scope, body.length), deadline)
-        await self._exchange(outgoing, body, send)
+        await self._exchange(outgoing, body, send, caller)
 
-    async def _exchange(self, outgoing: Outgoing, body: RequestBody, send: Send) -> None:
+    async def _exchange(self, outgoing: Outgoing, body: RequestBody, send: Send, caller: Principal) -> None:
         """Send and answer, until the deadline passes or the client hangs up; both drop the upstream connection."""
         hang_up: asyncio.Task[None] | None = None
         try:
@@ -79,7 +81,7 @@ class Forwarder:
                 await body.prepare()
                 hang_up = asyncio.create_task(_end_when_gone(body, timer))
                 try:
-                    await self._ask(outgoing, body, send)
+                    await self._ask(outgoing, body, send, caller)
                 finally:
                     hang_up.cancel()
         except TimeoutError:
@@ -87,18 +89,25 @@ class Forwarder:
                 raise ClientGone from None
             raise deadline_exceeded() from None
 
-    async def _ask(self, outgoing: Outgoing, body: RequestBody, send: Send) -> None:
+    async def _ask(self, outgoing: Outgoing, body: RequestBody, send: Send, caller: Principal) -> None:
         started = time.perf_counter()
         try:
             response = await self._upstream.post(outgoing, body)
             try:
                 check_answer(self._upstream.name, response, self._route.media_types)
+                self._count_files(response, caller)
                 await relay(self._upstream.name, response, send)
             except BaseException:
                 response.close()
                 raise
         finally:
             self._upstream.seconds.observe(time.perf_counter() - started)
+
+    def _count_files(self, response: aiohttp.ClientResponse, caller: Principal) -> None:
+        """Each file of a call counts as a request; how many there were only the model server knows."""
+        files = response.headers.get(FILES, "")
+        if self._policy.rate_limit is not None and files.isdecimal() and int(files) > 1:
+            self._policy.rate_limit.count(caller.name, int(files) - 1)
 
     def _deadline(self, scope: Scope) -> Deadline:
         deadline = Deadline.of(Request(scope), self._policy.default_timeout_s)

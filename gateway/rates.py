@@ -37,6 +37,11 @@ class RateLimit:
         wait_s = max(1, math.ceil(reset_at - time.time() + EDGE_S))
         raise RateLimited(f"At most {self._rate} per caller. Try again in {wait_s} s.", retry_after_s=wait_s)
 
+    def count(self, caller: str, further: int) -> None:
+        """Count ``further`` requests that have been answered already; what is left of the window is all they take."""
+        left = self._limiter.get_window_stats(self._rate, caller).remaining
+        self._limiter.hit(self._rate, caller, cost=min(further, left))
+
 
 def rate_limit(text: str | None) -> RateLimit | None:
     """``"600/minute"`` and the like; None switches the limit off."""

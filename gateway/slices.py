@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from starlette.routing import Route
 
+from core.contracts.operations.batches import CLASSIFY_BATCH, SEGMENT_BATCH
 from core.contracts.operations.operation import Operation
 from core.contracts.operations.slices import CLASSIFY, SEGMENT
 from gateway.forward import Forwarder, Policy, SliceRoute
@@ -23,6 +24,8 @@ def _route(operation: Operation, upstream: str, target: Operation) -> SliceRoute
 SLICE_ROUTES = (
     _route(CLASSIFY, CLASSIFIER, CLASSIFY),
     _route(SEGMENT, SEGMENTER, SEGMENT),
+    _route(CLASSIFY_BATCH, CLASSIFIER, CLASSIFY_BATCH),
+    _route(SEGMENT_BATCH, SEGMENTER, SEGMENT_BATCH),
     _route(PREDICT_CLASSIFICATION, CLASSIFIER, CLASSIFY),
     _route(PREDICT_SEGMENTATION, SEGMENTER, SEGMENT),
 )

@@ -8,10 +8,11 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, JsonValue, field_validator
 from pydantic_core import PydanticCustomError
 
-from core.contracts.base import DISCLAIMER, Contract
+from core.contracts.base import DISCLAIMER, Contract, DescribedAs
 from core.contracts.manifest import Sha256
 from core.contracts.problem import Problem
-from core.contracts.sequences import SequenceName
+from core.contracts.report import Measurements
+from core.contracts.sequences import BACKDROP_ORDER, SequenceName
 
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 Priority = Literal["urgent", "routine"]
@@ -36,6 +37,9 @@ MOST_SERIES: Final = 32
 JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
+ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}(@[0-9A-Za-z.]{1,63})?$")]
+OutputName = Literal["backdrop", "probabilities"]
+"""A result that is made on request only."""
 # SeriesInstanceUID: DICOM PS3.5 section 9.1.
 SeriesUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 # Segments of a blob's name, joined by slashes; none of them starts with a dot.
@@ -43,18 +47,37 @@ BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-
 
 
 class JobRequest(Contract):
-    """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only.
+    """The part ``job`` of ``POST /v1/jobs``: what is wanted of the volumes. Optional, as each of its fields is."""
 
-    ``experimental`` asks for regions that nobody may rely on as well.
-
-    ``series`` says of series in a study, by their SeriesInstanceUID, which sequence they are; None leaves one out.
-    """
-
-    type: Slug = "segmentation"
-    outputs: tuple[Slug, ...] = ()
-    priority: Priority = "routine"
-    experimental: bool = False
-    series: dict[SeriesUid, SequenceName | None] = Field(default_factory=dict, max_length=MOST_SERIES)
+    type: Slug = Field(default="segmentation", description="What is to be done; `segmentation` where it is not said.")
+    model: ModelName | None = Field(
+        default=None,
+        description="`NAME` or `NAME@VERSION` of a model for volumes in `GET /v1/models`; without it, that of the "
+        "worker that takes the job. Refused where no worker has it.",
+        examples=["tumor-volume", "tumor-volume@1"],
+    )
+    outputs: tuple[OutputName, ...] = Field(
+        default=(),
+        description="Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. "
+        "`backdrop`: `backdrop.nii.gz`, the sequence that the pictures show (the first there is of "
+        f"{', '.join(BACKDROP_ORDER)}) in 256 greys on the voxels of the label map, for viewers: image data of the "
+        "patient, kept and erased with the other results.",
+        examples=[["backdrop"]],
+    )
+    priority: Priority = Field(
+        default="routine", description="`urgent` jobs start before `routine` ones, which others are."
+    )
+    experimental: bool = Field(
+        default=False,
+        description="`true` asks for the regions as well that nobody may rely on, marked as experimental.",
+    )
+    series: dict[SeriesUid, SequenceName | None] = Field(
+        default_factory=dict,
+        max_length=MOST_SERIES,
+        description="With the part `dicom`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. "
+        "The sequences that are not named are guessed from the series that are not named. No sequence twice.",
+        examples=[{"1.2.840.113619.2.5.1": "flair", "1.2.840.113619.2.5.3": None}],
+    )
 
     @field_validator("series")
     @classmethod
@@ -103,7 +126,7 @@ class Job(Contract):
     attempts: int = Field(ge=0)
     inputs: tuple[JobFile, ...] = ()
     results: tuple[JobResult, ...] = ()
-    measurements: dict[str, JsonValue] = Field(default_factory=dict)
+    measurements: Annotated[dict[str, JsonValue], DescribedAs(Measurements)] = Field(default_factory=dict)
     provenance: dict[str, JsonValue] = Field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     problem: Problem | None = None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from core.contracts.base import Contract
+from core.contracts.base import Contract, may_lack
+from core.errors import public_codes
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -23,11 +24,14 @@ class Problem(Contract):
     succeed later.
     """
 
+    model_config = ConfigDict(json_schema_extra=may_lack("instance", "request_id"))
+
     type: str
     title: str
     status: int = Field(ge=400, le=599)
     detail: str
-    code: str
+    # An enumeration to callers; read here as any string, as a record may hold a code of another version.
+    code: str = Field(json_schema_extra={"enum": list(public_codes())})
     instance: str | None = None
     errors: tuple[ProblemError, ...] = ()
     retryable: bool = False

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
-from core.contracts.base import DISCLAIMER, Contract
+from core.contracts.base import DISCLAIMER, Contract, may_lack
 from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
+from core.contracts.problem import Problem
 
 
 class CocoRle(Contract):
@@ -51,5 +52,24 @@ class Segmentation(Contract):
     model: ModelIdentity
     timing_ms: TimingMs
     warnings: tuple[str, ...] = ()
+    request_id: str
+    disclaimer: str = DISCLAIMER
+
+
+class SegmentationItem(Contract):
+    """What came of one file of several: ``answer`` with status 200, else ``problem``; ``index`` counts from 0."""
+
+    model_config = ConfigDict(json_schema_extra=may_lack("answer", "problem"))
+
+    index: int = Field(ge=0)
+    status: int = Field(ge=200, le=599)
+    answer: Segmentation | None = None
+    problem: Problem | None = None
+
+
+class SegmentationBatch(Contract):
+    """The answer to several files: one item each, in the order in which they came."""
+
+    items: tuple[SegmentationItem, ...]
     request_id: str
     disclaimer: str = DISCLAIMER

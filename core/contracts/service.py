@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
+from pydantic import Field
+
 from core.contracts.base import DISCLAIMER, Contract
-from core.contracts.manifest import BundleFile, Manifest, Metric
+from core.contracts.manifest import BundleFile, ClassificationPreprocessing, Manifest, Metric
 
 
 class ModelSummary(Contract):
@@ -17,6 +19,9 @@ class ModelSummary(Contract):
     title: str
     architecture: str
     labels: tuple[str, ...]
+    sequences: tuple[str, ...] = Field(
+        default=(), description="Sequences that it takes by name; none where it takes one image of any."
+    )
     provider: str
     variant: str
     sha256: str
@@ -29,6 +34,7 @@ class ModelSummary(Contract):
     @classmethod
     def of(cls, manifest: Manifest, file: BundleFile, provider: str) -> Self:
         """What is said of a bundle once ``file`` of it has been loaded on ``provider``: none is listed before."""
+        given = manifest.preprocessing
         return cls(
             name=manifest.name,
             version=manifest.version,
@@ -36,6 +42,7 @@ class ModelSummary(Contract):
             title=manifest.title,
             architecture=manifest.architecture,
             labels=manifest.labels,
+            sequences=() if isinstance(given, ClassificationPreprocessing) else given.sequences,
             provider=provider,
             variant=file.variant,
             sha256=file.sha256,
@@ -45,6 +52,11 @@ class ModelSummary(Contract):
             licence=manifest.licence,
             intended_use=manifest.intended_use,
         )
+
+    def answers_to(self, name: str) -> bool:
+        """Whether it is meant by ``NAME`` or ``NAME@VERSION``."""
+        wanted, _, version = name.partition("@")
+        return self.name == wanted and version in ("", self.version)
 
 
 class ModelList(Contract):

@@ -9,15 +9,23 @@ from __future__ import annotations
 import asyncio
 import binascii
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 import orjson
 from starlette.requests import ClientDisconnect, Request
 
-from core.contracts.operations.bodies import IMAGE_MEDIA_TYPES
-from core.errors import FieldError, InputTooLarge, InvalidRequest, MissingSequence, UnsupportedMediaType
+from core.contracts.operations.bodies import IMAGE_MEDIA_TYPES, MULTIPART
+from core.contracts.sequences import SEQUENCES
+from core.errors import (
+    FieldError,
+    InputTooLarge,
+    InvalidRequest,
+    MissingSequence,
+    RequestError,
+    UnsupportedMediaType,
+)
 from core.http.multipart import MultipartReader, Part, boundary_of
 from core.http.problems import ACCEPT_POST
 from core.http.requests import ClientGone, Deadline, deadline_exceeded
@@ -54,41 +62,65 @@ class Upload:
     media_type: str | None
 
 
+# A file of several: what came, or what is wrong with it.
+File = Upload | RequestError
+
+
 async def read_images(
-    request: Request, limits: ByteLimits, names: Sequence[str], deadline: Deadline | None = None
-) -> dict[str, Upload]:
-    """The images of ``request`` by name.
+    request: Request,
+    limits: ByteLimits,
+    names: Sequence[str],
+    deadline: Deadline | None = None,
+    most_files: int = 1,
+) -> dict[str, Upload] | list[File]:
+    """The images of ``request``: those of one slice by name, or a list of slices.
 
     ``names[0]`` (``"file"``) is the single image: a part of that name, the whole raw body, or JSON ``{"image": ...}``.
     Further names are sequences: parts, or keys of JSON ``{"images": {...}}``; at least one, never beside the single
-    image. The body must be complete by ``deadline``.
+    image. Several parts of the first name, up to ``most_files``, are a list of slices, in which a file that is empty,
+    too large or of a type that is not read stands as its error. The body must be complete by ``deadline``.
 
     Raises ``UnsupportedMediaType`` (415, with Accept-Post), ``InputTooLarge`` (413, says the limit), ``InvalidRequest``
     (400, names the part or JSON pointer), ``MissingSequence`` (422, an empty ``images``), ``DeadlineExceeded``, and
     ``ClientGone`` when the client hangs up in mid-body.
     """
-    timeout_s = None if deadline is None else deadline.remaining_s
+    async with _in_time(deadline):
+        return await _read(request, limits.max_bytes, names, most_files)
+
+
+async def read_files(
+    request: Request, limits: ByteLimits, name: str, most_files: int, deadline: Deadline
+) -> list[File]:
+    """The files of ``request`` in parts called ``name``, one or more of them; otherwise as ``read_images``."""
+    if _media_type(request.headers.get("content-type", "")) != MULTIPART:
+        raise UnsupportedMediaType(f"Several files come as {MULTIPART}.", headers={"Accept-Post": MULTIPART})
+    async with _in_time(deadline):
+        return _files(await _parts(request, limits.max_bytes, (name,), name, most_files))
+
+
+@asynccontextmanager
+async def _in_time(deadline: Deadline | None) -> AsyncGenerator[None, None]:
     try:
-        async with asyncio.timeout(timeout_s):
-            return await _read(request, limits.max_bytes, names)
+        async with asyncio.timeout(None if deadline is None else deadline.remaining_s):
+            yield
     except TimeoutError:
         raise deadline_exceeded() from None
     except ClientDisconnect:
         raise ClientGone from None
 
 
-async def _read(request: Request, max_bytes: int, names: Sequence[str]) -> dict[str, Upload]:
+async def _read(
+    request: Request, max_bytes: int, names: Sequence[str], most_files: int
+) -> dict[str, Upload] | list[File]:
     content_type = request.headers.get("content-type", "")
     media_type = _media_type(content_type)
     _check_encoding(request)
     max_images = max(1, len(names) - 1)
-    if media_type == "multipart/form-data":
-        boundary = boundary_of(content_type)
-        reader = MultipartReader(boundary, names, max_bytes)
-        async with aclosing(_chunks(request, max_images * max_bytes + _ENVELOPE_BYTES)) as chunks:
-            async for chunk in chunks:
-                reader.feed(chunk)
-        return _from_parts(reader.close(), names)
+    if media_type == MULTIPART:
+        repeatable = names[0] if most_files > 1 else None
+        parts = await _parts(request, max_bytes, names, repeatable, most_files)
+        several = len(parts) > 1 and all(part.name == names[0] for part in parts)
+        return _files(parts) if several else _from_parts(parts, names)
     if media_type == "application/json":
         # Base64 carries 3 bytes in 4 characters.
         body = await _whole(request, max_images * (max_bytes // 3 + 1) * 4 + _ENVELOPE_BYTES)
@@ -151,21 +183,49 @@ def _too_large(max_bytes: int) -> InputTooLarge:
     return InputTooLarge(f"The body is larger than {max_bytes} bytes.")
 
 
-def _from_parts(parts: dict[str, Part], names: Sequence[str]) -> dict[str, Upload]:
+async def _parts(
+    request: Request, max_bytes: int, names: Sequence[str], repeatable: str | None, most_files: int
+) -> list[Part]:
+    _check_encoding(request)
+    boundary = boundary_of(request.headers["content-type"])
+    reader = MultipartReader(boundary, names, max_bytes, repeatable=repeatable, most=most_files)
+    # Together files may be as large as the sequences of one slice.
+    most_images = max(len(names) - 1, min(most_files, len(SEQUENCES)), 1)
+    async with aclosing(_chunks(request, most_images * max_bytes + _ENVELOPE_BYTES)) as chunks:
+        async for chunk in chunks:
+            reader.feed(chunk)
+    parts = reader.close()
     if not parts:
         raise InvalidRequest(f"The multipart body has no part; send at least one of: {', '.join(names)}.")
-    if names[0] in parts and len(parts) > 1:
+    return parts
+
+
+def _files(parts: Sequence[Part]) -> list[File]:
+    files: list[File] = []
+    for part in parts:
+        try:
+            files.append(_upload(part))
+        except RequestError as error:
+            files.append(error)
+    return files
+
+
+def _upload(part: Part) -> Upload:
+    if part.fault is not None:
+        raise part.fault
+    declared = None
+    if part.content_type is not None:
+        declared = _image_media_type(part.content_type, f"The Content-Type of part {part.name}")
+    return Upload(bytes(part.data), declared)
+
+
+def _from_parts(parts: Sequence[Part], names: Sequence[str]) -> dict[str, Upload]:
+    if len(parts) > 1 and any(part.name == names[0] for part in parts):
         raise InvalidRequest(
             f"Send either the part {names[0]} or parts named by sequence ({', '.join(names[1:])}), not both.",
             errors=[FieldError(f"part/{names[0]}", "stands beside a sequence")],
         )
-    uploads = {}
-    for name, part in parts.items():
-        declared = None
-        if part.content_type is not None:
-            declared = _image_media_type(part.content_type, f"The Content-Type of part {name}")
-        uploads[name] = Upload(bytes(part.data), declared)
-    return uploads
+    return {part.name: _upload(part) for part in parts}
 
 
 def _from_json(body: bytes, max_bytes: int, names: Sequence[str]) -> dict[str, Upload]:

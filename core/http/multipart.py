@@ -14,7 +14,7 @@ from typing import Final, Protocol
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from core.errors import FieldError, InputTooLarge, InvalidRequest
+from core.errors import FieldError, InputTooLarge, InvalidRequest, RequestError
 
 # What stands before the first boundary is for readers that know no MIME, and ignored (RFC 2046, 5.1.1).
 _MOST_PREAMBLE_BYTES: Final = 16 * 1024
@@ -24,11 +24,12 @@ _PLAIN_ENCODINGS = (b"", b"binary", b"7bit", b"8bit")
 
 @dataclass(slots=True)
 class Part:
-    """One named part; ``content_type`` as the client wrote it, or None."""
+    """One named part; ``content_type`` as the client wrote it, or None. ``fault`` is what is wrong with its data."""
 
     name: str
     content_type: str | None
     data: bytearray = field(default_factory=bytearray)
+    fault: RequestError | None = None
 
 
 def boundary_of(content_type: str) -> bytes:
@@ -58,12 +59,18 @@ class PartSink(Protocol):
 class MultipartFeed:
     """Fed with the body chunk by chunk, tells ``sink`` of its parts. ``close`` ends it.
 
-    A fault raises ``InvalidRequest`` as soon as it is seen; the feed must not be fed again after that.
+    A part called ``repeatable`` may come several times, up to ``most`` of it. A fault raises ``InvalidRequest`` as soon
+    as it is seen, too many parts ``InputTooLarge``; the feed must not be fed again after that.
     """
 
-    def __init__(self, boundary: bytes, names: Collection[str], sink: PartSink) -> None:
+    def __init__(
+        self, boundary: bytes, names: Collection[str], sink: PartSink, *, repeatable: str | None = None, most: int = 1
+    ) -> None:
         self._names = names
         self._sink = sink
+        self._repeatable = repeatable
+        self._most = most
+        self._repeated = 0
         self._seen: set[str] = set()
         self._name = ""
         self._empty = True
@@ -140,7 +147,9 @@ class MultipartFeed:
         pointer = f"part/{name}"
         if name not in self._names:
             raise _fault(f"There is no part of this name here; known parts: {', '.join(self._names)}.", "part")
-        if name in self._seen:
+        if name == self._repeatable:
+            self._count()
+        elif name in self._seen:
             raise _fault(f"The part {name} occurs twice.", pointer)
         if self._headers.get(b"content-transfer-encoding", b"").lower() not in _PLAIN_ENCODINGS:
             raise _fault(f"The part {name} has a Content-Transfer-Encoding; send its bytes as they are.", pointer)
@@ -148,6 +157,12 @@ class MultipartFeed:
         self._seen.add(name)
         self._name = name
         self._sink.begin(name, content_type or None)
+
+    def _count(self) -> None:
+        self._repeated += 1
+        if self._repeated > self._most:
+            detail = f"At most {self._most} parts {self._repeatable} are taken in one call."
+            raise InputTooLarge(detail, errors=[FieldError(f"part/{self._repeatable}", detail)])
 
     def _part_name(self) -> str:
         disposition, options = parse_options_header(self._headers.get(b"content-disposition", b""))
@@ -161,8 +176,8 @@ class MultipartFeed:
         self._sink.data(memoryview(data)[start:end])
 
     def _on_part_end(self) -> None:
-        if self._empty:
-            raise _fault(f"The part {self._name} is empty.", f"part/{self._name}")
+        if self._empty and self._name != self._repeatable:
+            raise empty_part(self._name)
         self._sink.end()
 
     def _on_end(self) -> None:
@@ -170,38 +185,59 @@ class MultipartFeed:
 
 
 class MultipartReader:
-    """Fed with the body chunk by chunk; ``close`` gives the parts by name.
+    """Fed with the body chunk by chunk; ``close`` gives the parts as they came.
 
     A fault raises ``InvalidRequest``, a part above ``max_part_bytes`` raises ``InputTooLarge``, both as soon as they
-    are seen; the reader must not be fed again after that.
+    are seen; the reader must not be fed again after that. A ``repeatable`` part keeps a fault of its own data instead,
+    as one bad file of several harms no other; what is too large of it is not held.
     """
 
-    def __init__(self, boundary: bytes, names: Collection[str], max_part_bytes: int) -> None:
+    def __init__(
+        self,
+        boundary: bytes,
+        names: Collection[str],
+        max_part_bytes: int,
+        *,
+        repeatable: str | None = None,
+        most: int = 1,
+    ) -> None:
         self._max_part_bytes = max_part_bytes
-        self._parts: dict[str, Part] = {}
-        self._part = Part("", None)
-        self._feed = MultipartFeed(boundary, names, self)
+        self._repeatable = repeatable
+        self._parts: list[Part] = []
+        self._feed = MultipartFeed(boundary, names, self, repeatable=repeatable, most=most)
 
     def feed(self, chunk: bytes) -> None:
         """Read on."""
         self._feed.feed(chunk)
 
-    def close(self) -> dict[str, Part]:
-        """The parts by name, at the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
+    def close(self) -> list[Part]:
+        """The parts at the end of the body; raises ``InvalidRequest`` if the closing boundary is missing."""
         self._feed.close()
         return self._parts
 
     def begin(self, name: str, content_type: str | None) -> None:
         """Called by the feed."""
-        self._part = self._parts[name] = Part(name, content_type)
+        self._parts.append(Part(name, content_type))
 
     def data(self, chunk: memoryview) -> None:
         """Called by the feed."""
-        check_part_size(self._part.name, len(self._part.data) + len(chunk), self._max_part_bytes)
-        self._part.data += chunk
+        part = self._parts[-1]
+        if part.fault is not None:
+            return
+        try:
+            check_part_size(part.name, len(part.data) + len(chunk), self._max_part_bytes)
+        except InputTooLarge as error:
+            if part.name != self._repeatable:
+                raise
+            part.fault, part.data = error, bytearray()
+        else:
+            part.data += chunk
 
     def end(self) -> None:
         """Called by the feed."""
+        part = self._parts[-1]
+        if not part.data and part.fault is None:
+            part.fault = empty_part(part.name)
 
 
 class StreamedPart:
@@ -271,6 +307,11 @@ class StreamedParts:
     def end(self) -> None:
         """Called by the feed."""
         self._events.append(None)
+
+
+def empty_part(name: str) -> InvalidRequest:
+    """What is said of a part without a byte."""
+    return _fault(f"The part {name} is empty.", f"part/{name}")
 
 
 def check_part_size(name: str, size: int, max_bytes: int) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeAlias
 
 from fastapi import FastAPI
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
+from pydantic_core import core_schema
 
-from core.contracts.base import Contract
+from core.contracts.base import DescribedAs
 from core.contracts.operations.operation import (
     EXAMPLE_REQUEST_ID,
     OF_REFUSALS,
@@ -24,6 +25,11 @@ from core.contracts.operations.operation import (
 from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 from core.errors import FalxError
 from core.http.problems import problem_headers, problem_of
+
+Mode: TypeAlias = Literal["validation", "serialization"]
+# What callers send, and what they read: fields with a default are always there in an answer.
+REQUEST: Final[Mode] = "validation"
+ANSWER: Final[Mode] = "serialization"
 
 
 class DescribedApp(FastAPI):
@@ -81,18 +87,52 @@ def _refusal(headers: tuple[Header, ...], refusals: Sequence[FalxError]) -> Answ
     return Answer(refusals[0].title, {PROBLEM_MEDIA_TYPE: Content(Problem, examples=examples)}, (*headers, *theirs))
 
 
+class _PlainSchemas(GenerateJsonSchema):
+    """Schemas in the words that generators of clients understand (docs/adr/0037)."""
+
+    def generate_inner(self, schema: Any) -> JsonSchemaValue:
+        """Of what is described by a contract, that contract."""
+        described = schema.get("metadata", {}).get(DescribedAs.METADATA)
+        return super().generate_inner(schema if described is None else described.__pydantic_core_schema__)
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        """Without the default: some generators take such a field to be always there, in requests too."""
+        return self.generate_inner(schema["schema"])
+
+    def tuple_schema(self, schema: core_schema.TupleSchema) -> JsonSchemaValue:
+        """An array of one kind: ``prefixItems`` makes most of them forget what it holds."""
+        rendered = super().tuple_schema(schema)
+        kinds = rendered.pop("prefixItems", None)
+        if kinds:
+            assert all(kind == kinds[0] for kind in kinds)  # noqa: S101  no contract mixes kinds
+            rendered["items"] = kinds[0]
+        return rendered
+
+    def dict_schema(self, schema: core_schema.DictSchema) -> JsonSchemaValue:
+        """Names that follow a pattern stand in ``propertyNames``, and what they name where it is looked for."""
+        rendered = super().dict_schema(schema)
+        for pattern, values in rendered.pop("patternProperties", {}).items():
+            rendered |= {"additionalProperties": values, "propertyNames": {"pattern": pattern}}
+        return rendered
+
+    def field_title_should_be_set(self, schema: Any) -> bool:  # noqa: ARG002  the framework's signature
+        """Never: a title repeats the name, and some generators name classes for it."""
+        return False
+
+
 class _Rendering:
     """Renders operations and keeps what they refer to."""
 
     def __init__(self) -> None:
-        self._contracts: set[type[Contract]] = set()
+        self._contracts: set[tuple[type[BaseModel], Mode]] = set()
         self._shared: dict[str, Json] = {"headers": {}, "parameters": {}}
 
     def components(self) -> Json:
         """What has been referred to."""
-        models: list[tuple[type[BaseModel], Literal["validation"]]]
-        models = [(contract, "validation") for contract in sorted(self._contracts, key=str)]
-        _, schemas = models_json_schema(models, ref_template="#/components/schemas/{model}")
+        models = sorted(self._contracts, key=str)
+        _, schemas = models_json_schema(
+            models, ref_template="#/components/schemas/{model}", schema_generator=_PlainSchemas
+        )
         return {"schemas": schemas["$defs"], **self._shared}
 
     def operation(self, operation: Operation) -> Json:
@@ -107,7 +147,7 @@ class _Rendering:
         if operation.description:
             rendered["description"] = operation.description
         if operation.body is not None:
-            rendered["requestBody"] = {"required": True, "content": self._contents(operation.body)}
+            rendered["requestBody"] = {"required": True, "content": self._contents(operation.body, REQUEST)}
         return rendered
 
     def _parameter(self, parameter: Parameter) -> Json:
@@ -131,25 +171,29 @@ class _Rendering:
             "headers": {header.name: self._header(header) for header in answer.all_headers},
         }
         if answer.content:
-            rendered["content"] = self._contents(answer.content)
+            rendered["content"] = self._contents(answer.content, ANSWER)
         return rendered
 
     def _header(self, header: Header) -> Json:
         rendered = {"description": header.description, "required": header.required, "schema": header.schema}
         return self._refer("headers", header.shared_as, rendered)
 
-    def _contents(self, contents: Mapping[str, Content]) -> Json:
-        return {media_type: self._content(content) for media_type, content in contents.items()}
+    def _contents(self, contents: Mapping[str, Content], mode: Mode) -> Json:
+        return {media_type: self._content(content, mode) for media_type, content in contents.items()}
 
-    def _content(self, content: Content) -> Json:
+    def _content(self, content: Content, mode: Mode) -> Json:
         rendered = {"example": content.example, "examples": content.examples, "encoding": content.encoding}
-        return {"schema": self._schema(content.schema), **{name: value for name, value in rendered.items() if value}}
+        schema = self._schema(content.schema, mode)
+        return {"schema": schema, **{name: value for name, value in rendered.items() if value}}
 
-    def _schema(self, schema: type[Contract] | Json) -> Json:
+    def _schema(self, schema: Any, mode: Mode) -> Any:
+        """``schema`` with references in the place of the contracts in it."""
         if isinstance(schema, dict):
-            return schema
-        self._contracts.add(schema)
-        return {"$ref": f"#/components/schemas/{schema.__name__}"}
+            return {name: self._schema(value, mode) for name, value in schema.items()}
+        if isinstance(schema, type):
+            self._contracts.add((schema, mode))
+            return {"$ref": f"#/components/schemas/{schema.__name__}"}
+        return schema
 
     def _refer(self, kind: str, name: str | None, rendered: Json) -> Json:
         """``rendered``, or a reference to it where it has a name and nothing else is kept under that."""

@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import Scope
 
 from core.contracts.operations.bodies import image_body
+from core.contracts.operations.operation import JSON
 from core.contracts.problem import PROBLEM_MEDIA_TYPE, Problem, ProblemError
 from core.errors import (
     FalxError,
@@ -37,7 +38,7 @@ from core.telemetry.metrics import Metrics
 logger = structlog.get_logger("falx.problems")
 
 # What the two slice routes take; a 415 raised elsewhere brings its own Accept-Post.
-ACCEPT_POST = ", ".join(image_body())
+ACCEPT_POST = ", ".join((*image_body(), JSON))
 
 PROBLEMS_PAGE = "/docs/problems"
 

@@ -42,6 +42,13 @@ class ModelServingSettings(ServingSettings):
         default=None, ge=1, description="Threads that decode images; unset is one per usable core, at most 4."
     )
     max_image_bytes: int = Field(default=32 * MIB, ge=1024, description="Size of one upload above which it gets 413.")
+    max_files_per_request: int = Field(
+        default=16,
+        ge=1,
+        le=256,
+        description="Images in one call, each in a part file of its own; more get 413, as does a call whose files are "
+        "together larger than four images may be. Of the two limits this and max_queue the lower one holds.",
+    )
     max_image_pixels: int = Field(
         default=40_000_000, ge=1, description="Pixels of one image, read from its header before any pixel is decoded."
     )

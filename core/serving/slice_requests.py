@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import cv2
@@ -14,20 +14,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.manifest import ClassificationPreprocessing
-from core.http.bodies import Upload, read_images
+from core.contracts.operations.bodies import IMAGE_PART
+from core.contracts.operations.operation import JSON
+from core.errors import NotAcceptable
+from core.http.bodies import Upload, read_files, read_images
 from core.http.problems import from_validation_error
 from core.http.requests import Deadline, cancel_on_disconnect
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.transforms import prepare_classification
-from core.serving.batcher import Batcher, Ticket
+from core.serving.batcher import Batcher
+from core.serving.batches import Work, answer_batch
 from core.serving.model_server import RowOutputs
 from core.serving.settings import ModelServingSettings
 
-Answer = TypeVar("Answer")
 Query = TypeVar("Query", bound=BaseModel)
-
-Work = Callable[[Mapping[str, Upload], Ticket[RowOutputs]], Awaitable[Answer]]
 
 
 class PlainRoute(APIRoute):
@@ -76,24 +77,54 @@ async def answer_slices(
     batcher: Batcher[RowOutputs],
     settings: ModelServingSettings,
     names: Sequence[str],
-    work: Work[Answer],
-) -> Answer:
+    work: Work,
+    *,
+    several: bool = True,
+) -> Response:
     """Read the images called ``names`` (see ``read_images``) and do ``work`` on them under a place in the queue.
 
     The place is taken once the body is here and before anything is decoded: a slow upload holds no place, and
     what waits for a decode thread is bounded. ``work`` is cancelled when the client hangs up or the deadline passes.
+    Several files are answered as ``answer_files`` does, where ``several`` says that ``work`` answers in JSON.
 
     Raises what ``Deadline.of``, ``read_images`` and ``Batcher.admit`` raise, and what ``work`` raises.
     """
-    deadline = Deadline.of(request, settings.request_timeout_s)
-    if batcher.waiting >= batcher.limits.max_queue:
-        # Told before megabytes are uploaded for nothing. Whoever finds a place here after all gives it back.
-        with batcher.admit(deadline.expires_at_s):
-            pass
-    uploads = await read_images(request, image_limits(settings), names, deadline)
+    deadline = _deadline(request, batcher, settings)
+    images = await read_images(request, image_limits(settings), names, deadline, _most_files(batcher, settings))
 
-    async def admitted() -> Answer:
+    async def admitted(uploads: Mapping[str, Upload]) -> Response:
         with batcher.admit(deadline.expires_at_s) as ticket:
             return await work(uploads, ticket)
 
-    return await cancel_on_disconnect(request, admitted(), deadline)
+    if isinstance(images, dict):
+        return await cancel_on_disconnect(request, admitted(images), deadline)
+    if not several:
+        raise NotAcceptable(f"Several files are answered as {JSON}; Accept or render asks for a picture.")
+    return await cancel_on_disconnect(request, answer_batch(request, batcher, images, work, deadline), deadline)
+
+
+async def answer_files(
+    request: Request, batcher: Batcher[RowOutputs], settings: ModelServingSettings, work: Work
+) -> Response:
+    """Read files, one or several, and do ``work`` on each: a list of answers and problems, whatever their number.
+
+    Raises as ``answer_slices`` does, apart from what is wrong with a file alone.
+    """
+    deadline = _deadline(request, batcher, settings)
+    files = await read_files(request, image_limits(settings), IMAGE_PART, _most_files(batcher, settings), deadline)
+    answering = answer_batch(request, batcher, files, work, deadline)
+    return await cancel_on_disconnect(request, answering, deadline)
+
+
+def _most_files(batcher: Batcher[RowOutputs], settings: ModelServingSettings) -> int:
+    return min(settings.max_files_per_request, batcher.limits.max_queue)
+
+
+def _deadline(request: Request, batcher: Batcher[RowOutputs], settings: ModelServingSettings) -> Deadline:
+    """The request's deadline. Raises ``QueueFull`` before megabytes are uploaded for nothing."""
+    deadline = Deadline.of(request, settings.request_timeout_s)
+    if batcher.waiting >= batcher.limits.max_queue:
+        # Whoever finds a place here after all gives it back.
+        with batcher.admit(deadline.expires_at_s):
+            pass
+    return deadline

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,12 +18,14 @@ from core.blobs.store import BlobStore
 from core.contracts.jobs import JobRequest, StoredFile
 from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, STUDY_PART
 from core.contracts.sequences import SEQUENCES
+from core.contracts.service import ModelSummary
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
 from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.jobs.headers import wants_experimental
+from gateway.jobs.wishes import check_wishes
 from gateway.settings import GatewaySettings
 
 _NAMES: Final = (*SEQUENCES, STUDY_PART, REQUEST_PART)
@@ -48,22 +50,33 @@ class Received:
 
 
 class Receiver:
-    """Takes in the parts of one request. Without a ``store`` they are hashed and let go."""
+    """Takes in the parts of one request. Without a ``store`` they are hashed and let go.
 
-    def __init__(self, settings: GatewaySettings, store: BlobStore | None, job_id: str, deadline: Deadline) -> None:
+    ``models`` are those that the workers have, against which the request is held as soon as it can be.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        store: BlobStore | None,
+        job_id: str,
+        deadline: Deadline,
+        models: Sequence[ModelSummary] = (),
+    ) -> None:
         self._settings = settings
         self._deadline = deadline
         self._store = store
         self._job_id = job_id
+        self._models = models
         self._received = Received()
 
     async def receive(self, request: Request) -> Received:
         """Read the whole body.
 
-        Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``InputTooLarge``, what the first
-        bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``, ``StorageUnavailable``,
-        ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs up. What was stored by
-        then is for the caller to erase.
+        Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``UnknownModel``, ``InputTooLarge``,
+        what the first bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``,
+        ``StorageUnavailable``, ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs
+        up. What was stored by then is for the caller to erase.
         """
         experimental = wants_experimental(request.query_params)
         boundary = _boundary(request)
@@ -74,9 +87,6 @@ class Receiver:
             raise MissingSequence(
                 f"There is no volume: send at least one of {names}, or a zipped study as {STUDY_PART}."
             )
-        if self._received.request.series and self._received.inputs[0].name != STUDY_PART:
-            detail = f"The field series goes with the part {STUDY_PART} only."
-            raise InvalidRequest(detail, errors=[FieldError("part/job#/series", detail)])
         if experimental:
             self._received.request = self._received.request.model_copy(update={"experimental": True})
         return self._received
@@ -113,12 +123,19 @@ class Receiver:
     async def _take(self, part: StreamedPart) -> None:
         if part.name == REQUEST_PART:
             self._received.request = await self._description(part)
+            self._check()
             return
         names = {file.name for file in self._received.inputs}
         if names and (part.name == STUDY_PART or STUDY_PART in names):
             detail = f"Send either sequences or one part {STUDY_PART}, not both."
             raise InvalidRequest(detail, errors=[FieldError(f"part/{part.name}", detail)])
+        self._check(part.name)
         self._received.inputs.append(await self._keep(part))
+
+    def _check(self, *coming: str) -> None:
+        """Hold what is asked for against what has come, and what is ``coming`` now."""
+        parts = [*(file.name for file in self._received.inputs), *coming]
+        check_wishes(self._received.request, parts, self._models, self._settings.job_types)
 
     async def _keep(self, part: StreamedPart) -> StoredFile:
         head: Head = ZipHead(part.name) if part.name == STUDY_PART else NiftiHead(part.name)
@@ -137,16 +154,9 @@ class Receiver:
             text += chunk
             check_part_size(part.name, len(text), _DESCRIPTION_BYTES)
         try:
-            request = JobRequest.model_validate_json(text)
+            return JobRequest.model_validate_json(text)
         except ValidationError as error:
             raise _description_fault(error) from error
-        if request.type not in self._settings.job_types:
-            known = ", ".join(self._settings.job_types)
-            raise InvalidRequest(
-                f"There are no jobs of this type here; known: {known}.",
-                errors=[FieldError("part/job#/type", f"is none of: {known}")],
-            )
-        return request
 
 
 def _boundary(request: Request) -> bytes:

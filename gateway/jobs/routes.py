@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
@@ -23,9 +23,11 @@ from core.contracts.operations.jobs import (
     LIST_JOBS,
     LIST_RESULTS,
     READ_JOB,
+    READ_REPORT,
     READ_RESULT,
     SUBMIT_JOB,
 )
+from core.contracts.service import ModelSummary
 from core.errors import (
     FalxError,
     IdempotencyConflict,
@@ -83,10 +85,11 @@ class JobRoutes:
             (CANCEL_JOB, self.cancel),
             (FOLLOW_JOB, self.events),
             (LIST_RESULTS, self.results),
+            (READ_REPORT, self.report),
             (READ_RESULT, self.result),
         ):
-            app.add_api_route(operation.path, endpoint, methods=[operation.method], include_in_schema=False)
-        app.add_api_route(READ_RESULT.path, self.result, methods=["HEAD"], include_in_schema=False)
+            methods = [operation.method, *(["HEAD"] if "HEAD" in operation.also else [])]
+            app.add_api_route(operation.path, endpoint, methods=methods, include_in_schema=False)
 
     async def submit(self, request: Request) -> Response:
         """Take the volumes in and answer with their job: 202, or 200 if it ends while the caller prefers to wait."""
@@ -147,12 +150,14 @@ class JobRoutes:
                 received = await Receiver(self._settings, None, job_id, deadline).receive(request)
                 return await queue.submit(received.request, received.inputs, intake=intake, digest=received.digest)
             await queue.ensure_room()
-            received = await self._receive(request, job_id, deadline)
+            received = await self._receive(request, job_id, deadline, await self._backend.models())
             return await self._submit(request, caller, job_id, received, intake)
 
-    async def _receive(self, request: Request, job_id: str, deadline: Deadline) -> Received:
+    async def _receive(
+        self, request: Request, job_id: str, deadline: Deadline, models: Sequence[ModelSummary]
+    ) -> Received:
         try:
-            return await Receiver(self._settings, self._backend.store, job_id, deadline).receive(request)
+            return await Receiver(self._settings, self._backend.store, job_id, deadline, models).receive(request)
         except BaseException:
             await self._backend.erase(job_id, job_prefix(job_id))
             raise
@@ -250,6 +255,10 @@ class JobRoutes:
         """What there is to fetch."""
         job = (await self._job(request, job_id)).public()
         return _json(ResultList(job=job.id, status=job.status, results=job.results))
+
+    async def report(self, request: Request, job_id: str) -> Response:
+        """The result that is a report."""
+        return await self.result(request, job_id, READ_REPORT.path.rpartition("/")[2])
 
     async def result(self, request: Request, job_id: str, name: str) -> Response:
         """One result."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -79,20 +79,23 @@ def _quality(ranges: list[_MediaRange], representation: Representation) -> float
     return quality
 
 
-def negotiate(accept: str | None, render: Rendered | None = None) -> Representation:
+def negotiate(
+    accept: str | None, render: Rendered | None = None, offered: Sequence[Representation] = tuple(Representation)
+) -> Representation:
     """The representation to send for an ``Accept`` header and the query's ``render``.
 
     ``render`` (``overlay`` or ``image``) decides alone: an address that names its picture works in a browser and in an
     image tag. Otherwise the highest quality wins and, among equals, JSON before the mask before the overlay before the
-    image. No header means JSON. Raises ``NotAcceptable`` (406), which lists what there is.
+    image. No header means JSON. ``offered`` are those that there are. Raises ``NotAcceptable`` (406), which
+    lists them.
     """
     if render is not None:
         return _RENDERED[render]
     if accept is None or not accept.strip():
         return Representation.JSON
     ranges = _parse(accept)
-    best = max(Representation, key=lambda representation: _quality(ranges, representation))
+    best = max(offered, key=lambda representation: _quality(ranges, representation))
     if _quality(ranges, best) <= 0.0:
-        available = ", ".join(representation.value for representation in Representation)
+        available = ", ".join(representation.value for representation in offered)
         raise NotAcceptable(f"This address answers as {available}; Accept names none of them.")
     return best

@@ -1,4 +1,4 @@
-"""``POST /v1/segmentations``."""
+"""``POST /v1/segmentations``, for one slice and for several."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.contracts.manifest import SegmentationPreprocessing
+from core.contracts.operations.batches import SEGMENT_BATCH
 from core.contracts.operations.bodies import IMAGE_PART
-from core.contracts.operations.slices import SEGMENT, SegmentationQuery
+from core.contracts.operations.slices import SEGMENT, SegmentationBatchQuery, SegmentationQuery
 from core.contracts.tensors import PROBABILITY
 from core.http.bodies import Upload
 from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
 from core.serving.batcher import Ticket
+from core.serving.batches import Work
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
-from core.serving.slice_requests import answer_slices, image_limits, read_query
+from core.serving.slice_requests import answer_files, answer_slices, image_limits, read_query
 from segmenter_service.slices.answers import build_answer
 from segmenter_service.slices.model import prepare
 from segmenter_service.slices.negotiation import Representation, negotiate
@@ -40,28 +42,41 @@ class _Wish:
 
 
 def segmentation_router(registry: ModelRegistry, settings: SegmenterSettings) -> APIRouter:
-    """The one route of this service; ``registry`` holds segmentation models."""
+    """The routes of this service; ``registry`` holds segmentation models."""
     router = APIRouter()
     limits = image_limits(settings)
+
+    def work_on(wish: _Wish) -> Work:
+        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
+            return await _segment(registry, wish, limits, uploads, ticket)
+
+        return work
 
     @router.post(SEGMENT.path, include_in_schema=False)
     async def segment(request: Request) -> Response:
         query = read_query(SegmentationQuery, request)
-        wish = _read_wish(request, query, registry)
-
-        async def work(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
-            return await _segment(registry, wish, limits, uploads, ticket)
-
+        wish = _read_wish(request, query, registry, negotiate(_accept(request), query.render))
         names = (IMAGE_PART, *_spec(wish.served).sequences)
-        return await answer_slices(request, wish.served.batcher, settings, names, work)
+        several = wish.representation is Representation.JSON
+        return await answer_slices(request, wish.served.batcher, settings, names, work_on(wish), several=several)
+
+    @router.post(SEGMENT_BATCH.path, include_in_schema=False)
+    async def segment_batch(request: Request) -> Response:
+        query = read_query(SegmentationBatchQuery, request)
+        wish = _read_wish(request, query, registry, negotiate(_accept(request), offered=(Representation.JSON,)))
+        return await answer_files(request, wish.served.batcher, settings, work_on(wish))
 
     return router
 
 
-def _read_wish(request: Request, query: SegmentationQuery, registry: ModelRegistry) -> _Wish:
+def _accept(request: Request) -> str | None:
+    return ", ".join(request.headers.getlist("accept")) or None
+
+
+def _read_wish(
+    request: Request, query: SegmentationBatchQuery, registry: ModelRegistry, representation: Representation
+) -> _Wish:
     """Everything that can be refused without reading the body."""
-    accept = ", ".join(request.headers.getlist("accept")) or None
-    representation = negotiate(accept, query.render)
     served = registry.resolve(query.model)
     threshold = query.threshold or served.bundle.manifest.threshold or DEFAULT_THRESHOLD
     return _Wish(served, threshold, representation, request_id_of(request))

@@ -30,7 +30,7 @@ from segmenter_service.volumes.inputs import read_inputs
 from segmenter_service.volumes.labels import Labelled, label_voxels
 from segmenter_service.volumes.model import VolumeModel, infer, open_model
 from segmenter_service.volumes.report import measure
-from segmenter_service.volumes.results import ON_REQUEST, Segmented, save_results
+from segmenter_service.volumes.results import Segmented, save_results
 from segmenter_service.volumes.settings import VolumeSettings
 from segmenter_service.volumes.stages import Stages
 
@@ -50,7 +50,7 @@ def run(work: Work) -> JobOutcome:
     settings, stages = VolumeSettings(), Stages(work.report)
     with open_job_files(work.record) as files:
         stages.enter("load")
-        model = open_model(settings)
+        model = open_model(settings, work.record.request.model)
         case = _take_in(files, work.record, model, stages)
         stages.enter("segment")
         probabilities = infer(model, case.prepared.tensor, settings, stages.within)
@@ -91,11 +91,9 @@ def run(work: Work) -> JobOutcome:
 
 
 def check_request(request: JobRequest) -> None:
-    """Raise ``InvalidRequest`` for a type or an output that is not made here."""
+    """Raise ``InvalidRequest`` for a type that is not done here."""
     if request.type != TYPE:
         raise InvalidRequest(f"jobs of type {request.type} are not done here: the type is {TYPE}")
-    if unknown := sorted(set(request.outputs) - set(ON_REQUEST)):
-        raise InvalidRequest(f"unknown output {', '.join(unknown)}: {', '.join(ON_REQUEST)} can be asked for")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

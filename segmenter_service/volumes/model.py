@@ -80,14 +80,20 @@ def find_model(settings: VolumeSettings) -> Bundle | None:
     return versions[-1] if versions else None
 
 
-def open_model(settings: VolumeSettings) -> VolumeModel:
-    """The model, loaded. Raises ModelUnavailable where there is none, BundleCorrupt, ProviderMissing.
+def open_model(settings: VolumeSettings, wanted: str | None = None) -> VolumeModel:
+    """The model, loaded. ``wanted`` is NAME or NAME@VERSION, where it matters which one it is.
+
+    Raises ModelUnavailable where there is none, or another one, after which another worker may have it; BundleCorrupt,
+    ProviderMissing.
 
     Windows are large, so that one is run at a time, on all cores: a runner each would need as many times the memory.
     """
     bundle = find_model(settings)
     if bundle is None:
         raise ModelUnavailable("No model for volumes is installed here.", retry_after_s=60.0)
+    name, version = bundle.manifest.name, bundle.manifest.version
+    if wanted not in (None, name, f"{name}@{version}"):
+        raise ModelUnavailable(f"The worker has {name}@{version}; the job asks for another model.", retry_after_s=60.0)
     pool = SessionPool(settings.precision, require_cuda=settings.require_cuda, threads=usable_cpus())
     file, session = pool.open(bundle)
     preprocessing = bundle.manifest.preprocessing

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.base import DISCLAIMER
-from core.contracts.jobs import StoredFile
+from core.contracts.jobs import OutputName, StoredFile
 from core.contracts.nifti import NiftiGeometry
 from core.contracts.regions import CHANNELS
 from core.imaging.nifti.file import write_nifti
@@ -27,10 +27,9 @@ from segmenter_service.volumes.planes import render_planes, to_grey
 
 FloatArray = npt.NDArray[np.float32]
 
-PROBABILITIES: Final = "probabilities"
-BACKDROP: Final = "backdrop"
-ON_REQUEST: Final = (BACKDROP, PROBABILITIES)
-"""Outputs that are made on request only. The backdrop shows the patient as the inputs do, a face included."""
+PROBABILITIES: Final[OutputName] = "probabilities"
+# It shows the patient as the inputs do, a face included.
+BACKDROP: Final[OutputName] = "backdrop"
 
 _NIFTI: Final = "application/gzip"
 # Fewer different values make files that compress to a third; a probability is not known to a thousandth.
@@ -54,7 +53,7 @@ class Segmented:
 
 
 def save_results(
-    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[str, ...]
+    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[OutputName, ...]
 ) -> list[StoredFile]:
     """Store every result. Raises ``StorageFull``, ``StorageUnavailable``."""
     results = [

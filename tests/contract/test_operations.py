@@ -204,11 +204,12 @@ def test_answers_about_jobs(stack: Stack, documents: dict[int, Json]) -> None:
             jobs.ask(operation.id, 404, "0" * 32, name="report.json")
     jobs.ask("readJob", 200, done)
     jobs.ask("listResults", 200, done)
-    etag = jobs.ask("readResult", 200, done, name="report.json").headers["etag"]
-    jobs.ask("readResult", 200, done, name="copy-flair")
-    jobs.ask("readResult", 206, done, name="report.json", headers={"Range": "bytes=0-3"})
-    jobs.ask("readResult", 304, done, name="report.json", headers={"If-None-Match": etag})
-    jobs.ask("readResult", 416, done, name="report.json", headers={"Range": "bytes=9999-"})
+    etag = jobs.ask("readReport", 200, done).headers["etag"]
+    jobs.ask("readReport", 304, done, headers={"If-None-Match": etag})
+    etag = jobs.ask("readResult", 200, done, name="copy-flair").headers["etag"]
+    jobs.ask("readResult", 206, done, name="copy-flair", headers={"Range": "bytes=0-3"})
+    jobs.ask("readResult", 304, done, name="copy-flair", headers={"If-None-Match": etag})
+    jobs.ask("readResult", 416, done, name="copy-flair", headers={"Range": "bytes=99999999-"})
     last = jobs.ask("followJob", 200, done).body.decode().rpartition("id: ")[2].partition("\n")[0]
     jobs.ask("followJob", 204, done, headers={"Last-Event-ID": last})
     slow = jobs.submit(202, "slow").json()["id"]

@@ -25,6 +25,7 @@ MODEL = ModelSummary(
     title="Echo",
     architecture="none",
     labels=("whole_tumor",),
+    sequences=("t1", "t1ce", "flair"),
     provider="CPUExecutionProvider",
     variant="reference",
     sha256="0" * 64,

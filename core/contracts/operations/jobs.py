@@ -11,7 +11,7 @@ from pydantic import Field
 from core import errors
 from core.contracts.base import Contract
 from core.contracts.jobs import Job, JobFile, JobList, JobResult, JobStatus, Progress, ResultList
-from core.contracts.operations.bodies import MULTIPART, STUDY_PART, volume_body
+from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, STUDY_PART, volume_body
 from core.contracts.operations.operation import (
     BINARY,
     EXAMPLE_SHA256,
@@ -28,6 +28,7 @@ from core.contracts.operations.operation import (
     json_answer,
     query_parameters,
 )
+from core.contracts.report import BoundingBox, LargestSection, RegionMeasurement, Report
 
 EVENT_STREAM: Final = "text/event-stream"
 _ID: Final = "5f2d7c0e9a3b4c1d8e6f7a2b3c4d5e6f"
@@ -58,6 +59,25 @@ _CANCELLED: Final = _QUEUED.model_copy(
         "expires_at": _CREATED.replace(month=12, day=1, second=4),
     }
 )
+_REGION: Final = RegionMeasurement(
+    voxels=41_700,
+    volume_ml=41.7,
+    bounding_box=BoundingBox(start=(80, 60, 70), stop=(120, 105, 112)),
+    centroid_mm=(22.4, 31.0, 12.5),
+    longest_diameter_mm=54.2,
+    largest_section=LargestSection(slice=91, area_mm2=1480.0, longest_mm=52.1, perpendicular_mm=38.4),
+)
+_MEASURED: Final = {
+    "regions": {"whole_tumor": _REGION.model_dump(mode="json"), "enhancing": None},
+    "withheld": {"enhancing": "How well this model finds it was not validated."},
+    "experimental": {},
+    "axial_axis": 2,
+    "slices_with_tumor": 1,
+    "components": {"kept": 1, "removed": 0},
+    "max_probability": {"whole_tumor": 0.998, "enhancing_tumor": None},
+    "certainty": {"whole_tumor": 0.81, "enhancing_tumor": 0.54},
+}
+_PROVENANCE: Final = {"model": {"name": "tumor-volume", "version": "1"}}
 _DONE: Final = _QUEUED.model_copy(
     update={
         "status": "succeeded",
@@ -72,8 +92,19 @@ _DONE: Final = _QUEUED.model_copy(
             _result("report.json", JSON, 3_120),
             _result("axial.png", "image/png", 61_004),
         ),
-        "measurements": {"whole_tumor": {"volume_ml": 41.7}},
-        "provenance": {"model": {"name": "tumor-volume", "version": "1"}},
+        "measurements": _MEASURED,
+        "provenance": _PROVENANCE,
+    }
+)
+_REPORT: Final = Report.model_validate(
+    {
+        "schema_version": 1,
+        "labels": {"2": "whole tumour"},
+        "job": _ID,
+        **_MEASURED,
+        "slices": [{"slice": 91, "area_mm2": {"whole_tumor": 1480.0}}],
+        "warnings": [],
+        "provenance": _PROVENANCE,
     }
 )
 _EVENTS: Final = (
@@ -112,7 +143,9 @@ SUBMIT_JOB: Final = Operation(
     tag="volumes",
     summary="Segment the tumour in a volume",
     description="Parts named by sequence hold NIfTI files (`.nii` or `.nii.gz`) of one patient, any of them and at "
-    f"least one; or the part `{STUDY_PART}` holds a zip of one DICOM study. The body is streamed into the store.\n\n"
+    f"least one; or the part `{STUDY_PART}` alone holds a zip of one DICOM study. The part `{REQUEST_PART}` says what "
+    "is wanted of them: sent first, it is judged before anything else is uploaded. Bodies are streamed into the "
+    "store.\n\n"
     "Regions that the model does not find well, or is not sure of in this case, are withheld: null in `measurements` "
     "and `report.json`, with the reason under `withheld`, and in the label map part of the region around them. "
     "`experimental=true` shows them all the same, with the reason under `experimental`.",
@@ -135,7 +168,7 @@ SUBMIT_JOB: Final = Operation(
         OWN_REQUEST_ID,
     ),
     also=("GET",),
-    body={MULTIPART: volume_body()},
+    body=volume_body(),
     answers={
         200: json_answer("The job has ended while the caller waited.", _DONE, _PREFERENCE),
         202: json_answer(
@@ -289,31 +322,26 @@ _OF_SAME_BYTES: Final = (
     Header("Repr-Digest", "SHA-256 of the whole file, as RFC 9530 writes it."),
     Header("Accept-Ranges", "`bytes`."),
 )
+_DISPOSITION: Final = Header("Content-Disposition", "The name of the file.")
 _FILE: Final = Answer(
     "The file.",
-    {
-        "application/gzip": Content(BINARY),
-        JSON: Content({"type": "object"}, {"whole_tumor": {"volume_ml": 41.7}}),
-        "image/png": Content(BINARY),
-        "application/octet-stream": Content(BINARY),
-    },
-    (
-        *_OF_SAME_BYTES,
-        Header("Content-Disposition", "The name of the file."),
-    ),
+    {media_type: Content(BINARY) for media_type in ("application/octet-stream", "application/gzip", "image/png")},
+    (*_OF_SAME_BYTES, _DISPOSITION),
 )
+_UNCHANGED: Final = Answer("The caller has it already.", headers=_OF_SAME_BYTES)
+_IF_NONE_MATCH: Final = Parameter("If-None-Match", "header", "An `ETag` that the caller has.", examples=('"9f86d0"',))
 
 READ_RESULT: Final = _on_job(
     "readResult",
     "GET /v1/jobs/{job_id}/results/{name}",
     "One result",
-    "Streamed; also answers HEAD.",
+    "Streamed; also answers HEAD. `readReport` reads the report.",
     {
         200: _FILE,
         206: Answer(
             "The range.", _FILE.content, (*_FILE.headers, Header("Content-Range", "Which bytes, of how many."))
         ),
-        304: Answer("The caller has it already.", headers=_OF_SAME_BYTES),
+        304: _UNCHANGED,
     },
     _NO_STORAGE,
     errors.RangeNotSatisfiable(
@@ -328,9 +356,33 @@ READ_RESULT: Final = _on_job(
             ("segmentation.nii.gz",),
         ),
         Parameter("Range", "header", "One range of bytes.", examples=("bytes=0-1023",)),
-        Parameter("If-None-Match", "header", "An `ETag` that the caller has.", examples=('"9f86d0"',)),
+        _IF_NONE_MATCH,
     ),
     also=("HEAD",),
 )
+READ_REPORT: Final = _on_job(
+    "readReport",
+    "GET /v1/jobs/{job_id}/results/report.json",
+    "The report",
+    "The result `report.json`; as any other it can be had in ranges, and answers HEAD.",
+    {
+        200: Answer("The report.", json_answer("", _REPORT, without="series").content, (*_OF_SAME_BYTES, _DISPOSITION)),
+        304: _UNCHANGED,
+    },
+    _NO_STORAGE,
+    parameters=(_IF_NONE_MATCH,),
+    also=("HEAD",),
+)
 
-JOBS: Final = (SUBMIT_JOB, LIST_JOBS, READ_JOB, DELETE_JOB, CANCEL_JOB, FOLLOW_JOB, LIST_RESULTS, READ_RESULT)
+JOBS: Final = (
+    SUBMIT_JOB,
+    LIST_JOBS,
+    READ_JOB,
+    DELETE_JOB,
+    CANCEL_JOB,
+    FOLLOW_JOB,
+    LIST_RESULTS,
+    READ_REPORT,
+    READ_RESULT,
+)
+"""The report stands before the results, among which it is: the first route that matches answers."""

@@ -93,7 +93,7 @@ REQUEST_TIMEOUT: Final = Parameter(
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A body of one media type.
+    """A body of one media type; in a ``schema`` written by hand contracts may stand where schemas do.
 
     ``examples`` are several by name; ``headers`` those of an answer of this type alone; ``encoding`` is of parts.
     """

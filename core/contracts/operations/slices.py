@@ -29,8 +29,8 @@ from core.contracts.sequences import SEQUENCES
 
 _MODEL = "`NAME` for its newest version, or `NAME@VERSION`; without it the default model answers."
 _WAYS = (
-    "The image comes as the part `file` of multipart/form-data, as the raw body with its media type, or in base64 as "
-    "JSON."
+    "The image comes as the part `file` of multipart/form-data, or as the raw body with its media type. JSON is read "
+    'as well: `{"image": "<base64>"}` as application/json. Several parts `file` are answered as on `/batch`.'
 )
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)
 _REFUSALS: tuple[errors.FalxError, ...] = (
@@ -67,6 +67,17 @@ class ClassificationQuery(Contract):
     )
 
 
+_CLASSIFIED: Final = Classification(
+    label="meningioma",
+    probability=0.93,
+    probabilities={"glioma": 0.03, "meningioma": 0.93, "pituitary": 0.02, "no_tumor": 0.02},
+    prediction_set=("meningioma",),
+    coverage=0.95,
+    input_check=InputCheckResult(in_distribution=True, score=0.81),
+    model=_identity("tumor-classifier"),
+    timing_ms=_TIMING,
+    request_id=EXAMPLE_REQUEST_ID,
+)
 CLASSIFY: Final = Operation(
     id="classify",
     route="POST /v1/classifications",
@@ -83,23 +94,7 @@ reasons.
 {DISCLAIMER}""",
     parameters=(REQUEST_TIMEOUT, OWN_REQUEST_ID, *query_parameters(ClassificationQuery)),
     body=image_body(),
-    answers={
-        200: json_answer(
-            "The class probabilities.",
-            Classification(
-                label="meningioma",
-                probability=0.93,
-                probabilities={"glioma": 0.03, "meningioma": 0.93, "pituitary": 0.02, "no_tumor": 0.02},
-                prediction_set=("meningioma",),
-                coverage=0.95,
-                input_check=InputCheckResult(in_distribution=True, score=0.81),
-                model=_identity("tumor-classifier"),
-                timing_ms=_TIMING,
-                request_id=EXAMPLE_REQUEST_ID,
-            ),
-            without="explanation",
-        )
-    },
+    answers={200: json_answer("The class probabilities.", _CLASSIFIED, without="explanation")},
     refusals=_REFUSALS,
 )
 
@@ -107,8 +102,8 @@ Rendered = Literal["overlay", "image"]
 """What the query's ``render`` may name."""
 
 
-class SegmentationQuery(Contract):
-    """The query of a segmentation."""
+class SegmentationBatchQuery(Contract):
+    """The query of a segmentation of several slices."""
 
     model: str | None = Field(default=None, description=_MODEL, examples=["tumor-segmenter", "tumor-segmenter@1"])
     threshold: float | None = Field(
@@ -119,6 +114,11 @@ class SegmentationQuery(Contract):
         description="Probability above which a pixel is tumour; without it, the model's own from validation.",
         examples=[0.5],
     )
+
+
+class SegmentationQuery(SegmentationBatchQuery):
+    """The query of a segmentation."""
+
     render: Rendered | None = Field(
         default=None,
         description="`overlay` answers with the image and the tumour's border in red, `image` with the image alone, "
@@ -188,8 +188,9 @@ SEGMENT: Final = Operation(
     summary="Outline the tumour in a slice",
     description=f"""\
 One slice in, the tumour's mask out. {_WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`,
-`t1ce`, `t2`, `flair`; any of them, all of one size). A DICOM file alone counts as an image of unknown sequence,
-whatever its header says: name the part to use the sequence.
+`t1ce`, `t2`, `flair`; any of them, all of one size), which are
+`{{"images": {{"flair": "<base64>"}}}}` in JSON. A DICOM file alone counts as an image of unknown sequence, whatever its
+header says: name the part to use the sequence.
 
 Masks, contours, boxes and pictures are in the uploaded image's own pixels: those of the upright image, where EXIF
 or the file's header turns it. Contours run along the region's own border pixels, regions counter-clockwise as seen

@@ -84,7 +84,7 @@ def test_multipart_does_not_depend_on_how_the_network_cuts_it(parts: dict[str, b
     edges = sorted({0, len(body), *(cut for cut in cuts if cut < len(body))})
     for start, end in pairwise(edges):
         reader.feed(body[start:end])
-    assert {name: bytes(found.data) for name, found in reader.close().items()} == parts
+    assert {found.name: bytes(found.data) for found in reader.close()} == parts
 
 
 def request_of(chunks: AsyncIterator[bytes], content_type: str) -> Request:
@@ -153,6 +153,7 @@ async def test_any_bytes_are_an_upload_or_a_4xx(body: bytes, content_type: str) 
     scope = {"type": "http", "method": "POST", "headers": [(b"content-type", content_type.encode())]}
     with suppress(InvalidRequest, UnsupportedMediaType):
         found = await read_images(Request(scope, receive), Limits(), SEQUENCES)
+        assert isinstance(found, dict)
         assert all(isinstance(upload, Upload) and upload.data for upload in found.values())
 
 

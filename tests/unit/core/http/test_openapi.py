@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from core.contracts.base import Contract, DescribedAs, may_lack
 from core.contracts.classification import Classification
-from core.contracts.operations.bodies import image_body
+from core.contracts.operations.bodies import image_body, volume_body
 from core.contracts.operations.operation import (
     OWN_REQUEST_ID,
     REQUEST_ID,
@@ -20,10 +20,9 @@ from core.contracts.operations.operation import (
     query_parameters,
 )
 from core.contracts.problem import Problem
-from core.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedMediaType, UnusableImage
+from core.errors import InvalidImage, InvalidRequest, QueueFull, UnsupportedMediaType, UnusableImage, public_codes
 from core.http.openapi import DescribedApp, render
 from core.http.problems import ACCEPT_POST
-from core.imaging.decode import decode
 
 PATH = "/v1/things"
 
@@ -70,21 +69,74 @@ def responses() -> Any:
 
 
 def test_the_body_names_every_type_that_is_read() -> None:
-    assert set(image_body()) == set(ACCEPT_POST.split(", "))
+    assert {*image_body(), "application/json"} == set(ACCEPT_POST.split(", "))
 
 
-def test_the_example_is_an_image_that_can_be_sent() -> None:
-    example: Any = image_body()["application/json"].example
-    assert decode(base64.b64decode(example["image"])).shape == (16, 16)
-
-
-def test_sequences_are_an_alternative_to_the_single_image() -> None:
+def test_sequences_stand_beside_the_single_image_in_one_flat_object() -> None:
     content: Any = image_body(("t1", "flair"))
-    single, named = content["multipart/form-data"].schema["oneOf"]
-    assert set(single["properties"]) == {"file"}
-    assert set(named["properties"]) == {"t1", "flair"}
-    single, named = content["application/json"].schema["oneOf"]
-    assert set(named["properties"]["images"]["properties"]) == {"t1", "flair"}
+    schema = content["multipart/form-data"].schema
+    assert set(schema["properties"]) == {"file", "t1", "flair"}
+    assert (schema["type"], schema["minProperties"], schema["additionalProperties"]) == ("object", 1, False)
+    assert schema.keys().isdisjoint({"oneOf", "anyOf", "required"})
+
+
+def test_the_description_of_a_job_comes_before_its_volumes() -> None:
+    """Generated clients send parts in this order, and what cannot be had is refused before megabytes are uploaded."""
+    schema: Any = volume_body()["multipart/form-data"].schema
+    assert list(schema["properties"]) == ["job", "t1", "t1ce", "t2", "flair", "dicom"]
+
+
+class Inner(Contract):
+    place: tuple[int, int]
+    note: str | None = None
+
+
+class Outer(Contract):
+    model_config = ConfigDict(json_schema_extra=may_lack("absent"))
+
+    inner: Annotated[dict[str, Any], DescribedAs(Inner)] = Field(default_factory=dict)
+    absent: str | None = None
+    names: dict[Annotated[str, Field(pattern="^[a-z]$")], int] = Field(default_factory=dict)
+
+
+def schemas(content: Content, *, sent: bool) -> Any:
+    answers = {200: Answer("Done.", {} if sent else {"application/json": content})}
+    body = {"application/json": content} if sent else None
+    operation = Operation(id="a", route="POST /a", tag="a", summary="A", answers=answers, body=body)
+    return render([operation])["components"]["schemas"]
+
+
+def test_a_contract_may_stand_inside_a_schema_and_in_the_place_of_plain_json() -> None:
+    found = schemas(Content({"type": "object", "properties": {"outer": Outer}}), sent=False)
+    assert found["Outer"]["properties"]["inner"] == {"$ref": "#/components/schemas/Inner"}
+    assert found["Inner"]["properties"]["place"] == {
+        "type": "array",
+        "items": {"type": "integer"},
+        "minItems": 2,
+        "maxItems": 2,
+    }
+    assert Outer(inner={"anything": "goes"}).inner == {"anything": "goes"}
+
+
+def test_what_has_a_default_is_always_there_in_answers_and_optional_in_requests() -> None:
+    answered, sent = (schemas(Content(Outer), sent=sent)["Outer"] for sent in (False, True))
+    assert (answered["required"], sent.get("required", [])) == (["inner", "names"], [])
+
+
+def test_names_of_a_pattern_and_no_titles() -> None:
+    names = schemas(Content(Outer), sent=True)["Outer"]["properties"]["names"]
+    assert names["additionalProperties"] == {"type": "integer"}
+    assert names["propertyNames"] == {"pattern": "^[a-z]$"}
+    assert "title" not in names
+
+
+def test_codes_of_problems_are_an_enumeration() -> None:
+    schema = schemas(Content(Problem), sent=False)["Problem"]
+    assert schema["properties"]["code"]["enum"] == list(public_codes())
+    assert {"invalid-image", "internal-error", "job-crashed"} <= set(public_codes())
+    assert "bundle-corrupt" not in public_codes()
+    assert {"errors", "retryable"} <= set(schema["required"]) & schema["properties"].keys()
+    assert "instance" not in schema["required"]
 
 
 def test_problems_of_one_status_share_a_response() -> None:

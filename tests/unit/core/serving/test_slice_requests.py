@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message
 
 from core.errors import DeadlineExceeded, InvalidImage, InvalidRequest, QueueFull
@@ -63,14 +64,15 @@ def make_batcher(max_queue: int = 1) -> Batcher[RowOutputs]:
     return Batcher(lambda rows: [{"row": row.copy()} for row in rows], Limits(max_queue=max_queue))
 
 
-async def size(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> int:
+async def size(uploads: Mapping[str, Upload], ticket: Ticket[RowOutputs]) -> Response:
     outcome = await ticket.submit_rows(np.array([[len(uploads["file"].data)]]))
-    return int(outcome.value[0]["row"][0])
+    return Response(str(int(outcome.value[0]["row"][0])))
 
 
 async def test_the_images_reach_the_work() -> None:
     batcher = make_batcher().start()
-    assert await answer_slices(Client(b"12345").request(), batcher, SETTINGS, ("file",), size) == 5
+    answer = await answer_slices(Client(b"12345").request(), batcher, SETTINGS, ("file",), size)
+    assert answer.body == b"5"
     assert batcher.waiting == 0
     await batcher.drain()
 
@@ -101,7 +103,7 @@ async def test_no_place_is_taken_while_a_body_is_on_its_way() -> None:
     await asyncio.sleep(0.01)
     assert batcher.waiting == 1
     batcher.start()
-    assert await task == len(b"pixels")
+    assert (await task).body == str(len(b"pixels")).encode()
     await batcher.drain()
 
 
@@ -109,7 +111,7 @@ async def test_no_place_is_taken_while_a_body_is_on_its_way() -> None:
 async def test_a_place_is_given_back_when_the_work_fails(failure: Exception) -> None:
     batcher = make_batcher()
 
-    async def fail(_uploads: Mapping[str, Upload], _ticket: Ticket[RowOutputs]) -> None:
+    async def fail(_uploads: Mapping[str, Upload], _ticket: Ticket[RowOutputs]) -> Response:
         raise failure
 
     with pytest.raises(type(failure)):
