@@ -14,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Manifest, Variant, VolumePreprocessing
+from core.contracts.regions import CHANNELS
 from core.contracts.sequences import SEQUENCES
 from core.imaging.volume import Shape, Spacing, Volume
-from segmenter_service.volumes.labels import REGIONS
 
 SHAPE: Final[Shape] = (240, 240, 155)
 """Voxels of 1 mm, as the cases of the BraTS challenge have."""
@@ -116,7 +116,7 @@ def write_bundle(models: Path, network: Network) -> None:
         title="Network of the benchmark of volumes",
         files=tuple(files),
         preprocessing=network.preprocessing,
-        labels=REGIONS,
+        labels=tuple(CHANNELS),
         licence="Written for one run of a benchmark.",
     )
     (folder / "manifest.json").write_text(manifest.model_dump_json())

@@ -20,7 +20,10 @@ class Explanation(Contract):
 
 
 class Classification(Contract):
-    """``prediction_set`` holds the true label with probability ``coverage`` (conformal, on exchangeable data)."""
+    """Over many exchangeable images, a share ``coverage`` of the prediction sets holds the true label (conformal).
+
+    That is no probability of one answer, which ``probability`` is.
+    """
 
     model_config = ConfigDict(json_schema_extra=may_lack("explanation"))
 

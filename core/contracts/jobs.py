@@ -67,6 +67,10 @@ class JobRequest(Contract):
     priority: Priority = Field(
         default="routine", description="`urgent` jobs start before `routine` ones, which others are."
     )
+    experimental: bool = Field(
+        default=False,
+        description="`true` asks for the regions as well that nobody may rely on, marked as experimental.",
+    )
     series: dict[SeriesUid, SequenceName | None] = Field(
         default_factory=dict,
         max_length=MOST_SERIES,

@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from core.contracts.base import Contract
+from core.contracts.regions import REGIONS
 from core.contracts.sequences import SEQUENCES
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
 Millimetres = Annotated[float, Field(gt=0)]
 _EVEN_ODDS = 0.5
+# The split that nothing was trained on and everything is chosen on.
+VALIDATION = "val"
 # NAME/VERSION, as bundles lie in the models folder.
 BundleAddress = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*/[0-9A-Za-z][0-9A-Za-z.]*$")]
 
@@ -166,6 +169,9 @@ class Manifest(Contract):
     # Volumes: one threshold a region, from validation; and the least volume of a connected piece that is kept.
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     smallest_component_ml: float = Field(default=0.0, ge=0)
+    # Volumes: by region (``core.contracts.regions``) its mean Dice on validation. A region whose figure is poor, or
+    # that has none, is withheld from callers (docs/adr/0035-numbers-that-may-be-believed.md).
+    validated_dice: dict[str, Metric] = Field(default_factory=dict)
     # Sentences that every answer of this model carries as warnings.
     caveats: tuple[str, ...] = ()
     metrics: tuple[Metric, ...] = ()
@@ -184,6 +190,15 @@ class Manifest(Contract):
     def _thresholds_match_labels(self) -> Manifest:
         if self.thresholds is not None and len(self.thresholds) != len(self.labels):
             raise ValueError(f"{len(self.thresholds)} thresholds for {len(self.labels)} labels")
+        return self
+
+    @model_validator(mode="after")
+    def _validated_on_validation(self) -> Manifest:
+        unknown = sorted(set(self.validated_dice) - set(REGIONS))
+        if unknown:
+            raise ValueError(f"validated_dice names no regions of a volume: {', '.join(unknown)}")
+        if any(metric.split != VALIDATION or not 0 <= metric.value <= 1 for metric in self.validated_dice.values()):
+            raise ValueError(f"validated_dice holds shares that were measured on the split {VALIDATION}")
         return self
 
     @model_validator(mode="after")

@@ -51,15 +51,24 @@ class Components(Contract):
 
 
 class Measured(Contract):
-    """What the job's record and its report both hold. Regions without a voxel are absent."""
+    """What the job's record and its report both hold. Regions without a voxel are absent, and null stands for what is
+    withheld: a region, and where that is the whole tumour the counts as well.
+    """
 
-    regions: dict[str, RegionMeasurement] = Field(
-        description="By `whole_tumor`, `tumor_core`, `necrotic_core`, `oedema` and `enhancing`."
+    regions: dict[str, RegionMeasurement | None] = Field(
+        description="By `whole_tumor`, `tumor_core`, `necrotic_core`, `oedema` and `enhancing`; null where withheld."
     )
+    withheld: dict[str, str] = Field(description="By region, why nothing is told of it.")
+    experimental: dict[str, str] = Field(description="By region, why it would be withheld, had it not been asked for.")
     axial_axis: Literal[0, 1, 2] = Field(description="Axis of the input along which slices are counted.")
-    slices_with_tumor: int = Field(ge=0)
-    components: Components
-    max_probability: dict[str, float] = Field(description="Highest probability anywhere, by region of the network.")
+    slices_with_tumor: int | None = Field(ge=0)
+    components: Components | None
+    max_probability: dict[str, float | None] = Field(
+        description="Highest probability anywhere, by region of the network."
+    )
+    certainty: dict[str, float] = Field(
+        description="Volume that surely is of a region, as a share of what may be, by region of the network."
+    )
 
 
 _FIELDS = tuple(Measured.model_fields)
@@ -94,9 +103,9 @@ class Report(Measured):
     model_config = ConfigDict(json_schema_extra=may_lack("series"))
 
     schema_version: Literal[1]
-    labels: dict[str, str] = Field(description="What each label of the map stands for.")
+    labels: dict[str, str] = Field(description="What each label of the map stands for; empty where nothing is shown.")
     job: str
-    slices: tuple[SliceAreas, ...]
+    slices: tuple[SliceAreas, ...] | None
     warnings: tuple[str, ...]
     series: tuple[SeriesSource, ...] = Field(default=(), description="Of a DICOM study alone.")
     provenance: dict[str, JsonValue] = Field(description="Model, preprocessing, inputs by SHA-256, times.")

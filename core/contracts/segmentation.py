@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import ConfigDict, Field
 
 from core.contracts.base import DISCLAIMER, Contract, may_lack
-from core.contracts.common import ModelIdentity, TimingMs
+from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
 from core.contracts.problem import Problem
 
 
@@ -16,8 +16,27 @@ class CocoRle(Contract):
     counts: str
 
 
+class Candidate(Contract):
+    """Where a tumour is likeliest in an image in which nothing was outlined. It is no outline, and often wrong.
+
+    The connected pixels around the most probable one whose probability is above ``threshold``, a fixed share of
+    ``max_probability``. ``contours``, ``bounding_box`` and ``area_mm2`` are as in a segmentation.
+    """
+
+    pixels: int = Field(gt=0)
+    area_mm2: float | None
+    contours: tuple[tuple[tuple[int, int], ...], ...]
+    bounding_box: tuple[int, int, int, int]
+    max_probability: float = Field(gt=0, le=1)
+    threshold: float = Field(gt=0, lt=1)
+
+
 class Segmentation(Contract):
-    """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner."""
+    """Everything in the uploaded image's own pixels: x to the right, y down, origin at the upper left corner.
+
+    ``candidate`` stands where nothing was outlined and the highest probability is not next to nothing, else None.
+    ``input_check`` is that of the least familiar image where several sequences are given.
+    """
 
     size: tuple[int, int]
     tumor_pixels: int = Field(ge=0)
@@ -27,7 +46,9 @@ class Segmentation(Contract):
     bounding_box: tuple[int, int, int, int] | None
     max_probability: float = Field(ge=0, le=1)
     threshold: float = Field(gt=0, lt=1)
+    candidate: Candidate | None = None
     sequences: tuple[str, ...]
+    input_check: InputCheckResult
     model: ModelIdentity
     timing_ms: TimingMs
     warnings: tuple[str, ...] = ()

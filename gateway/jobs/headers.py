@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 from pydantic import ValidationError
 from starlette.datastructures import Headers, QueryParams
 
-from core.contracts.operations.jobs import LIST_JOBS, JobsQuery
+from core.contracts.base import Contract
+from core.contracts.operations.jobs import LIST_JOBS, JobsQuery, SubmitQuery
 from core.errors import FieldError, InvalidRequest
 
 # RFC 7240: further preferences and parameters may stand beside it.
 _WAIT: Final = re.compile(r'(?:^|[,;\s])wait\s*=\s*"?(\d{1,6})"?\s*(?:$|[,;])', re.IGNORECASE)
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,255}")
+
+
+_Query = TypeVar("_Query", bound=Contract)
 
 
 class ListQuery(JobsQuery):
@@ -23,12 +27,7 @@ class ListQuery(JobsQuery):
     @classmethod
     def of(cls, query: QueryParams) -> ListQuery:
         """From the query of a request. Raises ``InvalidRequest`` that names each faulty parameter."""
-        try:
-            return cls.model_validate(dict(query))
-        except ValidationError as error:
-            faults = [FieldError(f"query/{fault['loc'][0]}", fault["msg"]) for fault in error.errors()]
-            places = ", ".join(fault.pointer for fault in faults)
-            raise InvalidRequest(f"The query has wrong values at: {places}.", errors=faults) from error
+        return _read(cls, query)
 
     def next_link(self, shown: int, total: int) -> str | None:
         """The header ``Link`` to the page after one of ``shown`` jobs; None after the last."""
@@ -36,6 +35,20 @@ class ListQuery(JobsQuery):
             return None
         following = self.model_copy(update={"offset": self.offset + self.limit})
         return f'<{LIST_JOBS.path}?{urlencode(following.model_dump(exclude_none=True))}>; rel="next"'
+
+
+def wants_experimental(query: QueryParams) -> bool:
+    """Whether the query of a submission asks for experimental regions. Raises ``InvalidRequest`` for another value."""
+    return _read(SubmitQuery, query).experimental
+
+
+def _read(model: type[_Query], query: QueryParams) -> _Query:
+    try:
+        return model.model_validate(dict(query))
+    except ValidationError as error:
+        faults = [FieldError(f"query/{fault['loc'][0]}", fault["msg"]) for fault in error.errors()]
+        places = ", ".join(fault.pointer for fault in faults)
+        raise InvalidRequest(f"The query has wrong values at: {places}.", errors=faults) from error
 
 
 def wait_preference(headers: Headers) -> int | None:

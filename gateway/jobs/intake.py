@@ -24,6 +24,7 @@ from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_
 from core.http.requests import Deadline, deadline_exceeded
 from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
+from gateway.jobs.headers import wants_experimental
 from gateway.jobs.wishes import check_wishes
 from gateway.settings import GatewaySettings
 
@@ -77,6 +78,7 @@ class Receiver:
         ``StorageUnavailable``, ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs
         up. What was stored by then is for the caller to erase.
         """
+        experimental = wants_experimental(request.query_params)
         boundary = _boundary(request)
         async for part in StreamedParts(self._body(request), boundary, _NAMES):
             await self._take(part)
@@ -85,6 +87,8 @@ class Receiver:
             raise MissingSequence(
                 f"There is no volume: send at least one of {names}, or a zipped study as {STUDY_PART}."
             )
+        if experimental:
+            self._received.request = self._received.request.model_copy(update={"experimental": True})
         return self._received
 
     async def _body(self, request: Request) -> AsyncGenerator[bytes, None]:

@@ -93,7 +93,7 @@ class JobRoutes:
 
     async def submit(self, request: Request) -> Response:
         """Take the volumes in and answer with their job: 202, or 200 if it ends while the caller prefers to wait."""
-        caller = self._caller(request)
+        caller = self._caller(request, known=SUBMIT_JOB.query)
         if self._policy.rate_limit is not None:
             self._policy.rate_limit.hit(caller.name)
         wait_s = wait_preference(request.headers)

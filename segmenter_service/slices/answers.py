@@ -56,6 +56,15 @@ def _picture_headers(
         "X-Falx-Sequences": ",".join(prepared.slices),
         "Server-Timing": ", ".join(f"{step};dur={ms:.2f}" for step, ms in timing.model_dump().items()),
     }
+    check = prepared.input_check
+    headers["X-Falx-Input-Check"] = "familiar" if check.in_distribution else "unfamiliar"
+    headers["X-Falx-Input-Score"] = f"{check.score:.4f}"
+    if check.reasons:
+        headers["X-Falx-Input-Reasons"] = _joined(check.reasons)
     if prepared.warnings:
-        headers["X-Falx-Warnings"] = "; ".join(prepared.warnings).encode("ascii", "replace").decode()
+        headers["X-Falx-Warnings"] = _joined(prepared.warnings)
     return headers
+
+
+def _joined(sentences: tuple[str, ...]) -> str:
+    return "; ".join(sentences).encode("ascii", "replace").decode()

@@ -6,18 +6,25 @@ the right, y down and the origin at the centre of the upper left pixel.
 
 from __future__ import annotations
 
+from typing import Final
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
-from core.contracts.segmentation import CocoRle
+from core.contracts.segmentation import Candidate, CocoRle
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
 Contour = tuple[tuple[int, int], ...]
 BoundingBox = tuple[int, int, int, int]
+
+# Chosen on validation (docs/experiments/segmenter.md): a lower peak is noise, which every head without tumour has, and
+# regions down to this share of their peak overlap most with what was missed.
+_LEAST_PEAK: Final = 0.005
+_SHARE_OF_PEAK: Final = 0.05
 
 
 def threshold_mask(probability: FloatArray, threshold: float) -> BoolArray:
@@ -60,3 +67,27 @@ def measure_area_mm2(tumor_pixels: int, spacing_mm: tuple[float, float] | None) 
         return None
     row_mm, column_mm = spacing_mm
     return tumor_pixels * row_mm * column_mm
+
+
+def find_candidate(probability: FloatArray, spacing_mm: tuple[float, float] | None) -> Candidate | None:
+    """The region around the highest value of a probability map (h, w) of which nothing was outlined.
+
+    None where even the highest probability is next to nothing.
+    """
+    peak = float(np.clip(probability.max(), 0.0, 1.0))
+    if peak < _LEAST_PEAK:
+        return None
+    level = _SHARE_OF_PEAK * peak
+    _, regions = cv2.connectedComponents(threshold_mask(probability, level).astype(np.uint8))
+    region = regions == regions.flat[np.argmax(probability)]
+    box = find_bounding_box(region)
+    assert box is not None  # noqa: S101  it holds the highest pixel
+    pixels = count_pixels(region)
+    return Candidate(
+        pixels=pixels,
+        area_mm2=measure_area_mm2(pixels, spacing_mm),
+        contours=trace_contours(region),
+        bounding_box=box,
+        max_probability=peak,
+        threshold=level,
+    )

@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.common import ModelIdentity, TimingMs
+from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.segmentation import Segmentation
@@ -21,12 +21,14 @@ from core.errors import FieldError, RequestError
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.copies import find_copies
-from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, prepare_segmentation
+from core.imaging.preparation.input_check import check_input, check_pixels
+from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, find_head, prepare_segmentation
 from core.imaging.slices import Slice
 from segmenter_service.slices.masks import (
     count_pixels,
     encode_rle,
     find_bounding_box,
+    find_candidate,
     measure_area_mm2,
     threshold_mask,
     trace_contours,
@@ -58,6 +60,8 @@ class Prepared:
     slices: Mapping[str, Slice]
     tensor: FloatArray
     placement: Placement
+    # Of the least familiar slice.
+    input_check: InputCheckResult
     # Sequences left out because they repeat another, with that one's name.
     copies: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,10 +95,15 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outlined:
-    """A mask (h, w) in the uploaded image's own pixels, and the highest probability found anywhere in it."""
+    """A mask (h, w) in the uploaded image's own pixels, cut out of the ``probability`` (h, w) of each of them."""
 
     mask: BoolArray
-    max_probability: float
+    probability: FloatArray
+
+    @property
+    def max_probability(self) -> float:
+        """The highest anywhere in the image."""
+        return float(np.clip(self.probability.max(), 0.0, 1.0))
 
 
 def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: SegmentationPreprocessing) -> Prepared:
@@ -105,7 +114,20 @@ def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: Seg
     }
     pixels = {name: image.pixels for name, image in slices.items()}
     tensor, placement = prepare_segmentation(pixels, spec)
-    return Prepared(slices, tensor, placement, find_copies(pixels, spec.sequences, spec.copy_correlation))
+    copies = find_copies(pixels, spec.sequences, spec.copy_correlation)
+    return Prepared(slices, tensor, placement, _check(slices), copies)
+
+
+def _check(slices: Mapping[str, Slice]) -> InputCheckResult:
+    """The check of the least familiar slice; its reasons name the sequence where there are several."""
+    checked = {
+        name: check_input(check_pixels(image, find_head(image.pixels, margin=0.0)), None, 0.0, 0.0)
+        for name, image in slices.items()
+    }
+    name, check = min(checked.items(), key=lambda item: item[1].score)
+    if len(checked) == 1:
+        return check
+    return check.model_copy(update={"reasons": tuple(f"{name}: {reason}" for reason in check.reasons)})
 
 
 def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:
@@ -121,8 +143,7 @@ def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slic
 def outline(prepared: Prepared, probability: FloatArray, threshold: float) -> Outlined:
     """Lays a probability map (S, S) back over the original pixels, and only then cuts it at ``threshold``."""
     restored = prepared.placement.restore(probability)
-    highest = float(np.clip(restored.max(), 0.0, 1.0))
-    return Outlined(threshold_mask(restored, threshold), highest)
+    return Outlined(threshold_mask(restored, threshold), restored)
 
 
 def finish(
@@ -146,7 +167,9 @@ def finish(
         bounding_box=find_bounding_box(mask),
         max_probability=outlined.max_probability,
         threshold=threshold,
+        candidate=None if tumor_pixels else find_candidate(outlined.probability, prepared.spacing_mm),
         sequences=tuple(prepared.slices),
+        input_check=prepared.input_check,
         model=identity,
         timing_ms=timing,
         warnings=prepared.warnings,

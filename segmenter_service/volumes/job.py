@@ -9,12 +9,13 @@ it, and in the middle of a run of the network too.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from core.contracts.jobs import JobOutcome, JobRecord, JobRequest
 from core.contracts.nifti import NiftiGeometry
+from core.contracts.regions import CHANNELS
 from core.contracts.sequences import BACKDROP_ORDER
 from core.errors import InvalidRequest
 from core.imaging.preparation.alignment import align
@@ -22,12 +23,13 @@ from core.imaging.preparation.volume_transforms import PreparedVolume, prepare_v
 from core.imaging.volume import Volume
 from core.jobs.handler import Work
 from segmenter_service import VERSION
+from segmenter_service.volumes.belief import Belief, doubts_of
 from segmenter_service.volumes.components import Cleaned, remove_small
 from segmenter_service.volumes.files import JobFiles, open_job_files
 from segmenter_service.volumes.inputs import hashed_series, read_inputs
 from segmenter_service.volumes.labels import Labelled, label_voxels
 from segmenter_service.volumes.model import VolumeModel, infer, open_model
-from segmenter_service.volumes.report import VolumeReport, measure
+from segmenter_service.volumes.report import measure
 from segmenter_service.volumes.results import Segmented, save_results
 from segmenter_service.volumes.settings import VolumeSettings
 from segmenter_service.volumes.stages import Stages
@@ -54,23 +56,30 @@ def run(work: Work) -> JobOutcome:
         probabilities = infer(model, case.prepared.tensor, settings, stages.within)
         stages.enter("restore")
         manifest, space = model.bundle.manifest, case.prepared.space
-        labelled = label_voxels(probabilities, space, manifest.region_thresholds)
-        cleaned = remove_small(labelled.labels, manifest.smallest_component_ml * _MM3_PER_ML, space.source.voxel_mm3)
+        least_mm3 = manifest.smallest_component_ml * _MM3_PER_ML
+        labelled = label_voxels(probabilities, space, manifest.region_thresholds, least_mm3)
+        cleaned = remove_small(labelled.labels, least_mm3, space.source.voxel_mm3)
         stages.enter("measure")
-        report = measure(cleaned.labels, space.source.affine)
-        measurements = _measurements(report, labelled, cleaned)
+        certainty = {CHANNELS[name]: value for name, value in labelled.certainty.items()}
+        doubts = doubts_of(manifest.validated_dice, certainty)
+        belief = Belief.of(doubts, experimental=work.record.request.experimental)
+        told = measure(cleaned.labels, space.source.affine).as_json(belief.withheld)
+        slices = told.pop("slices")
+        measurements = _measurements(told, slices, labelled, cleaned, belief)
+        warnings = case.warnings + belief.warnings
         provenance = {**_provenance(work.record, model, settings), **case.provenance}
         stages.enter("write")
         content = {
             "job": work.record.id,
             **measurements,
-            "slices": [asdict(one) for one in report.slices],
-            "warnings": case.warnings,
+            "slices": slices,
+            "warnings": warnings,
             # By their UIDs here alone.
             **({"series": case.series} if case.series else {}),
             "provenance": {**provenance, "timings_s": stages.seconds},
         }
-        segmented = Segmented(cleaned.labels, probabilities, space, case.geometry, case.backdrop)
+        labels = belief.carried(cleaned.labels)
+        segmented = Segmented(labels, probabilities, space, case.geometry, case.backdrop, belief)
         results = save_results(files, segmented, content, work.record.request.outputs)
         stages.close()
     return JobOutcome(
@@ -81,7 +90,7 @@ def run(work: Work) -> JobOutcome:
             **({"series": hashed_series(case.series)} if case.series else {}),
             "timings_s": dict(stages.seconds),
         },
-        warnings=case.warnings,
+        warnings=warnings,
     )
 
 
@@ -145,14 +154,22 @@ def _provenance(record: JobRecord, model: VolumeModel, settings: VolumeSettings)
     }
 
 
-def _measurements(report: VolumeReport, labelled: Labelled, cleaned: Cleaned) -> dict[str, Any]:
-    """What callers read first; areas by slice are in the report alone."""
+def _measurements(
+    told: Mapping[str, Any], slices: Sequence[Any] | None, labelled: Labelled, cleaned: Cleaned, belief: Belief
+) -> dict[str, Any]:
+    """What callers read first, None for what is withheld; areas by slice are in the report alone."""
     measured = {
-        "regions": {name: asdict(region) for name, region in report.regions.items()},
-        "axial_axis": report.axial_axis,
-        "slices_with_tumor": len(report.slices),
-        "components": {"kept": cleaned.kept, "removed": cleaned.removed},
-        "max_probability": labelled.max_probability,
+        "regions": told["regions"],
+        "withheld": dict(belief.withheld),
+        "experimental": dict(belief.experimental),
+        "axial_axis": told["axial_axis"],
+        "slices_with_tumor": None if slices is None else len(slices),
+        "components": None if slices is None else {"kept": cleaned.kept, "removed": cleaned.removed},
+        "max_probability": {
+            name: None if CHANNELS[name] in belief.withheld else value
+            for name, value in labelled.max_probability.items()
+        },
+        "certainty": labelled.certainty,
     }
     # Tuples become lists, as JSON has them.
     plain: dict[str, Any] = json.loads(json.dumps(measured))

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import BundleFile, Variant, VolumePreprocessing
+from core.contracts.regions import CHANNELS
 from core.contracts.tensors import PROBABILITY, VOLUMES, Task
 from core.errors import BundleCorrupt, InvalidRequest, ModelUnavailable
 from core.imaging.preparation.volume_transforms import VolumeSpec
@@ -20,7 +21,6 @@ from core.runtime.providers import CPU
 from core.runtime.session import Session, SessionPool
 from core.runtime.sliding import ColumnPlan, Forward, Shape, mirrored, plan_windows, slide
 from core.runtime.tensors import check_tensors
-from segmenter_service.volumes.labels import REGIONS
 from segmenter_service.volumes.settings import VolumeSettings
 
 FloatArray = npt.NDArray[np.float32]
@@ -108,8 +108,8 @@ def _check(model: VolumeModel) -> None:
     """Raise BundleCorrupt unless the network is what the manifest promises."""
     path, labels = model.bundle.path, model.bundle.manifest.labels
     check_tensors(model.bundle, model.session, free_axis=-1 if model.preprocessing.columns else 0)
-    if labels != REGIONS:
-        raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(REGIONS)}, in this order.")
+    if labels != tuple(CHANNELS):
+        raise BundleCorrupt(f"{path}: the labels of a volume model are {', '.join(CHANNELS)}, in this order.")
     try:
         for shape in _shown(model):
             model.session.inputs[0].check_shape((1, len(model.preprocessing.sequences), *shape))
@@ -146,4 +146,4 @@ def infer(model: VolumeModel, tensor: FloatArray, settings: VolumeSettings, prog
     plan = plan_windows(tensor.shape[1:], model.window, given.overlap, columns=given.columns)
     forward: Forward = mirrored(model.forward) if settings.volume_mirroring else model.forward
     size = settings.volume_batch or _windows_at_once(model)
-    return slide(forward, tensor, plan, len(REGIONS), batch_size=size, progress=progress)
+    return slide(forward, tensor, plan, len(CHANNELS), batch_size=size, progress=progress)

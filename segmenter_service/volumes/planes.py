@@ -14,13 +14,15 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.contracts.regions import REGIONS
 from core.imaging.preparation.geometry import Reorientation
 from core.imaging.preparation.volume_transforms import find_foreground, stretched
 from core.imaging.volume import Bounds, Volume, bounds_of
-from segmenter_service.volumes.report import REGIONS
+from segmenter_service.volumes.belief import Belief
 
 LabelArray = npt.NDArray[np.uint8]
 ByteArray = npt.NDArray[np.uint8]
+Outlines = Mapping[str, tuple[int, int, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ _PLANES: Final = (
 )
 # From the outermost to the innermost, so that none hides another. Colours (RGB) that colour-blind readers tell apart:
 # Okabe and Ito, https://jfly.uni-koeln.de/color/.
-_OUTLINES: Final[Mapping[str, tuple[int, int, int]]] = {
+_OUTLINES: Final[Outlines] = {
     "whole_tumor": (240, 228, 66),
     "tumor_core": (213, 94, 0),
     "enhancing": (86, 180, 233),
@@ -57,8 +59,10 @@ _WHITE: Final = (255, 255, 255)
 _BLACK: Final = (0, 0, 0)
 
 
-def render_planes(backdrop: Volume, labels: LabelArray) -> dict[str, bytes]:
+def render_planes(backdrop: Volume, labels: LabelArray, belief: Belief) -> dict[str, bytes]:
     """PNGs ``axial``, ``coronal`` and ``sagittal``: ``backdrop`` in grey, regions of ``labels`` (i, j, k) outlined.
+
+    Regions that are withheld are left out, and experimental ones are called so under the legend.
 
     Each plane cuts the tumour where its section is largest, or the middle of the head where there is no tumour. Pixels
     are square in mm. The slice in the legend is the input's own, zero-based as in the report.
@@ -69,6 +73,8 @@ def render_planes(backdrop: Volume, labels: LabelArray) -> dict[str, bytes]:
     head = find_foreground(voxels)
     bounds = _view(head.bounds, bounds_of(tumor > 0), grid.spacing_mm, grid.shape)
     window = head.window(voxels, _GREY_PERCENTILES)
+    outlines = {region: colour for region, colour in _OUTLINES.items() if region not in belief.withheld}
+    note = _note(outlines, belief)
     pictures = {}
     for plane in _PLANES:
         at = _best_slice(tumor, plane.axis, bounds)
@@ -76,10 +82,19 @@ def render_planes(backdrop: Volume, labels: LabelArray) -> dict[str, bytes]:
             stretched(_section(voxels, plane.axis, at, bounds), window),
             _section(tumor, plane.axis, at, bounds),
             _pixel_mm(grid.spacing_mm, plane.axis),
+            outlines,
         )
         own = grid.shape[plane.axis] - 1 - at if reorientation.reversed[plane.axis] else at
-        pictures[plane.name] = _encode(_annotated(picture, plane, own))
+        pictures[plane.name] = _encode(_annotated(picture, f"{plane.name}, slice {own}", plane.edges, outlines, note))
     return pictures
+
+
+def _note(outlines: Outlines, belief: Belief) -> str:
+    """What must be known of the outlines by somebody who sees the picture alone."""
+    doubted = [_NAMES[region] for region in outlines if region in belief.experimental]
+    if doubted:
+        return f"Experimental: {', '.join(doubted)}."
+    return "" if outlines else "Outlines are withheld: see the report."
 
 
 def to_grey(backdrop: Volume) -> ByteArray:
@@ -120,14 +135,16 @@ def _pixel_mm(spacing_mm: tuple[float, ...], axis: int) -> tuple[float, float]:
     return row, column
 
 
-def _draw(grey: npt.NDArray[np.float32], labels: LabelArray, pixel_mm: tuple[float, float]) -> ByteArray:
+def _draw(
+    grey: npt.NDArray[np.float32], labels: LabelArray, pixel_mm: tuple[float, float], outlined: Outlines
+) -> ByteArray:
     """An RGB picture (h, w, 3) of a section in [0, 1] with its regions outlined, the longest side ``_SIDE``."""
     height_mm, width_mm = grey.shape[0] * pixel_mm[0], grey.shape[1] * pixel_mm[1]
     scale = _SIDE / max(height_mm, width_mm)
     size = (max(1, round(width_mm * scale)), max(1, round(height_mm * scale)))
     enlarged = cv2.resize(np.ascontiguousarray(grey), size, interpolation=cv2.INTER_LINEAR)
     picture = np.repeat(np.rint(enlarged * 255).astype(np.uint8)[:, :, None], 3, axis=2)
-    for region, colour in _OUTLINES.items():
+    for region, colour in outlined.items():
         mask = np.isin(labels, REGIONS[region]).astype(np.float32)
         smooth = cv2.resize(mask, size, interpolation=cv2.INTER_LINEAR) > 0.5
         outlines, _ = cv2.findContours(smooth.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
@@ -135,20 +152,23 @@ def _draw(grey: npt.NDArray[np.float32], labels: LabelArray, pixel_mm: tuple[flo
     return picture
 
 
-def _annotated(picture: ByteArray, plane: _Plane, at: int) -> ByteArray:
+def _annotated(
+    picture: ByteArray, title: str, edges: tuple[str, str, str, str], outlines: Outlines, note: str
+) -> ByteArray:
     """The picture centred in a square, with letters at its edges and a legend under it."""
     canvas = np.zeros((_SIDE + _STRIP, _SIDE, 3), np.uint8)
     top, left = (_SIDE - picture.shape[0]) // 2, (_SIDE - picture.shape[1]) // 2
     canvas[top : top + picture.shape[0], left : left + picture.shape[1]] = picture
     middle = _SIDE // 2
     for letter, place in zip(
-        plane.edges, ((8, middle), (_SIDE - 26, middle), (middle - 9, 24), (middle - 9, _SIDE - 8)), strict=True
+        edges, ((8, middle), (_SIDE - 26, middle), (middle - 9, 24), (middle - 9, _SIDE - 8)), strict=True
     ):
         _write(canvas, letter, place, 0.8, _WHITE)
-    _write(canvas, f"{plane.name}, slice {at}", (8, _SIDE + 20), 0.5, _WHITE)
+    _write(canvas, title, (8, _SIDE + 20), 0.5, _WHITE)
     _write(canvas, "Research use only. Not a medical device.", (8, _SIDE + 42), 0.45, (170, 170, 170))
+    _write(canvas, note, (330, _SIDE + 42), 0.45, _WHITE)
     column = 240
-    for region, colour in _OUTLINES.items():
+    for region, colour in outlines.items():
         cv2.line(canvas, (column, _SIDE + 15), (column + 22, _SIDE + 15), colour, 2, cv2.LINE_AA)
         _write(canvas, _NAMES[region], (column + 28, _SIDE + 20), 0.5, _WHITE)
         column += 155 if region == "whole_tumor" else 95

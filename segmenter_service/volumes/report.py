@@ -1,13 +1,9 @@
-"""What a labelled volume measures: millilitres, extent, place and diameters by region, and areas by slice.
-
-Labels are 1 necrotic core, 2 oedema, 3 enhancing. Regions are what clinicians and the BraTS challenges measure; the
-tumour core is necrosis and enhancement together, the whole tumour adds the oedema.
-"""
+"""What a labelled volume measures: millilitres, extent, place and diameters by region, and areas by slice."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -15,25 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from core.contracts.regions import REGIONS
 from core.imaging.preparation.geometry import Reorientation
 from core.imaging.volume import Affine, Bounds, Grid, bounds_of
 
 LabelArray = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
 Points = npt.NDArray[np.float64]
-
-NECROTIC_CORE: Final = 1
-OEDEMA: Final = 2
-ENHANCING: Final = 3
-
-REGIONS: Final[Mapping[str, tuple[int, ...]]] = {
-    "whole_tumor": (NECROTIC_CORE, OEDEMA, ENHANCING),
-    "tumor_core": (NECROTIC_CORE, ENHANCING),
-    "necrotic_core": (NECROTIC_CORE,),
-    "oedema": (OEDEMA,),
-    "enhancing": (ENHANCING,),
-}
-"""Labels by region, in the order of the report."""
 
 _SUPERIOR: Final = 2
 # Distances of this many points to all others are taken at a time.
@@ -86,9 +70,24 @@ class VolumeReport:
     axial_axis: int
     slices: tuple[SliceReport, ...]
 
-    def as_json(self) -> dict[str, Any]:
-        """Plain dicts, lists and numbers."""
-        return asdict(self)
+    def as_json(self, withheld: Collection[str] = ()) -> dict[str, Any]:
+        """Plain dicts, lists and numbers.
+
+        None stands for every region of ``withheld``, whether a voxel is of it or not, and for the slices that show
+        tumour where that is the whole of it. Slices tell no area of such a region.
+        """
+        told = asdict(self)
+        measured: dict[str, Any] = told["regions"]
+        told["regions"] = {
+            name: None if name in withheld else measured[name]
+            for name in REGIONS
+            if name in withheld or name in measured
+        }
+        for one in told["slices"]:
+            one["area_mm2"] = {name: area for name, area in one["area_mm2"].items() if name not in withheld}
+        if "whole_tumor" in withheld:
+            told["slices"] = None
+        return told
 
 
 def measure(labels: LabelArray, affine: Affine) -> VolumeReport:

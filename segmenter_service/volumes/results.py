@@ -17,11 +17,12 @@ import numpy.typing as npt
 from core.contracts.base import DISCLAIMER
 from core.contracts.jobs import OutputName, StoredFile
 from core.contracts.nifti import NiftiGeometry
+from core.contracts.regions import CHANNELS
 from core.imaging.nifti.file import write_nifti
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.volume import LabelArray, Volume
+from segmenter_service.volumes.belief import Belief
 from segmenter_service.volumes.files import JobFiles
-from segmenter_service.volumes.labels import REGIONS
 from segmenter_service.volumes.planes import render_planes, to_grey
 
 FloatArray = npt.NDArray[np.float32]
@@ -30,7 +31,6 @@ PROBABILITIES: Final[OutputName] = "probabilities"
 # It shows the patient as the inputs do, a face included.
 BACKDROP: Final[OutputName] = "backdrop"
 
-LABEL_NAMES: Final = {1: "necrotic core", 2: "oedema", 3: "enhancing"}
 _NIFTI: Final = "application/gzip"
 # Fewer different values make files that compress to a third; a probability is not known to a thousandth.
 _DECIMALS: Final = 3
@@ -38,9 +38,10 @@ _DECIMALS: Final = 3
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segmented:
-    """A segmented volume: ``labels`` on the grid of ``geometry``, ``probabilities`` (regions, ...) in ``space``.
+    """A segmented volume: ``labels`` on the grid of ``geometry``, ``probabilities`` (channels, ...) in ``space``.
 
-    ``backdrop`` is the sequence, on the grid of the labels, that the pictures show.
+    ``backdrop`` is the sequence, on the grid of the labels, that the pictures show. The labels are those that are
+    handed over, and ``belief`` says which regions are shown of it.
     """
 
     labels: LabelArray
@@ -48,6 +49,7 @@ class Segmented:
     space: WorkingSpace
     geometry: NiftiGeometry
     backdrop: Volume
+    belief: Belief
 
 
 def save_results(
@@ -60,9 +62,9 @@ def save_results(
             _NIFTI,
             partial(write_nifti, voxels=segmented.labels, geometry=segmented.geometry),
         ),
-        files.save("report.json", "application/json", partial(_write_json, content=report)),
+        files.save("report.json", "application/json", partial(_write_json, content=_whole(report, segmented.belief))),
     ]
-    for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels).items()):
+    for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels, segmented.belief).items()):
         results.append(files.save(f"{name}.png", "image/png", partial(_write_bytes, content=picture)))
     if BACKDROP in outputs:
         grey = to_grey(segmented.backdrop)
@@ -76,17 +78,22 @@ def save_results(
 
 
 def _restored(segmented: Segmented) -> Iterator[tuple[str, FloatArray]]:
-    """Probabilities on the input's grid, one region in memory at a time."""
-    for region, channel in zip(REGIONS, segmented.probabilities, strict=True):
+    """Probabilities of the regions that are shown, on the input's grid, one in memory at a time."""
+    for (name, region), channel in zip(CHANNELS.items(), segmented.probabilities, strict=True):
+        if region in segmented.belief.withheld:
+            continue
         restored = segmented.space.restore(channel)
-        yield region, np.clip(restored.round(_DECIMALS, out=restored), 0.0, 1.0, out=restored)
+        yield name, np.clip(restored.round(_DECIMALS, out=restored), 0.0, 1.0, out=restored)
 
 
 def _write_bytes(file: BinaryIO, content: bytes) -> None:
     file.write(content)
 
 
+def _whole(report: Mapping[str, Any], belief: Belief) -> Mapping[str, Any]:
+    labels = {str(label): name for label, name in belief.label_names.items()}
+    return {"schema_version": 1, "labels": labels, **report, "disclaimer": DISCLAIMER}
+
+
 def _write_json(file: BinaryIO, content: Mapping[str, Any]) -> None:
-    labels = {str(label): name for label, name in LABEL_NAMES.items()}
-    whole = {"schema_version": 1, "labels": labels, **content, "disclaimer": DISCLAIMER}
-    file.write(json.dumps(whole, indent=2).encode() + b"\n")
+    file.write(json.dumps(content, indent=2).encode() + b"\n")

@@ -30,7 +30,7 @@ def test_axe_finds_nothing(slices: Server, open_tab: OpenTab, picture: Picture, 
     page.get_by_role("link", name="Service").click()
     expect(page.locator(".model")).to_have_count(3)
     expect(page.locator("#view-service .jobs")).to_have_text("This server takes no volumes, so there are no jobs.")
-    page.locator("summary").first.click()
+    page.locator("#view-service summary").first.click()
     assert violations(page) == []
     picture(page, f"service-{theme}")
     page.get_by_role("button", name=re.compile("Model card of")).first.click()

@@ -166,6 +166,13 @@ class TestRefusals:
         assert {fault["pointer"] for fault in reply.json()["errors"]} == {"part/job#/series"}
         assert b"Doe" not in reply.body
 
+    @pytest.mark.parametrize("query", ["experimental=perhaps", "experimental=", "experimental=true&experimental=true"])
+    def test_a_wrong_wish_for_experimental_regions(self, served: Volumes, query: str) -> None:
+        data, headers = body(None, flair=volume())
+        reply = served.ask("POST", f"{JOBS}?{query}", data, headers)
+        assert refused(served, reply) == (400, "invalid-request")
+        assert [fault["pointer"] for fault in reply.json()["errors"]] == ["query/experimental"]
+
     def test_another_media_type(self, served: Volumes) -> None:
         reply = served.ask("POST", JOBS, volume(), {"Content-Type": "application/gzip"})
         assert refused(served, reply) == (415, "unsupported-media-type")
@@ -204,6 +211,17 @@ def test_large_parts_are_stored_as_they_came(served: Volumes) -> None:
     assert [file["sha256"] for file in reply.json()["inputs"]] == [digest(part), digest(volume(seed=3))]
     stored = served.blobs / "jobs" / reply.json()["id"] / "inputs"
     assert (stored / "flair").read_bytes() == part
+
+
+def test_experimental_regions_are_one_wish_in_the_query_and_in_the_part(served: Volumes) -> None:
+    headers = {"Idempotency-Key": "experimental"}
+    plain, described = body(None, flair=volume()), body({"experimental": True}, flair=volume())
+    first = served.ask("POST", f"{JOBS}?experimental=true", plain[0], plain[1] | headers)
+    same = served.ask("POST", JOBS, described[0], described[1] | headers)
+    assert (first.status, same.status) == (202, 202)
+    assert first.json()["id"] == same.json()["id"]
+    other = served.ask("POST", f"{JOBS}?experimental=false", plain[0], plain[1] | headers)
+    assert (other.status, other.json()["code"]) == (422, "idempotency-key-reuse")
 
 
 def test_a_study_is_taken_in(served: Volumes) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -28,7 +29,14 @@ SLOW_LAYERS = 6
 class Site:
     """A gateway with a queue and a store, and workers as wanted."""
 
-    def __init__(self, stack: ExitStack, folder: Path, slow_layers: int = 0, **settings: str) -> None:
+    def __init__(
+        self,
+        stack: ExitStack,
+        folder: Path,
+        slow_layers: int = 0,
+        manifest: Mapping[str, Any] | None = None,
+        **settings: str,
+    ) -> None:
         valkey = EmbeddedValkey(folder / "queue")
         stack.callback(valkey.stop)
         self._stack = stack
@@ -36,7 +44,7 @@ class Site:
             "FALX_REDIS_URL": valkey.start(),
             "FALX_BLOBS_URL": str(folder / "blobs"),
             "FALX_BLOBS_MIN_FREE_BYTES": "0",
-            "FALX_MODELS_DIR": str(write_volume_bundle(folder / "models", slow_layers=slow_layers)),
+            "FALX_MODELS_DIR": str(write_volume_bundle(folder / "models", slow_layers=slow_layers, **(manifest or {}))),
             **settings,
         }
         nobody = f"http://127.0.0.1:{free_port()}"
@@ -51,10 +59,10 @@ class Site:
 
 
 @contextmanager
-def at_work(folder: Path, slow_layers: int = 0) -> Iterator[Site]:
-    """A site with a worker."""
+def at_work(folder: Path, slow_layers: int = 0, manifest: Mapping[str, Any] | None = None) -> Iterator[Site]:
+    """A site with a worker; ``manifest`` are fields of its model's that differ."""
     with ExitStack() as stack:
-        site = Site(stack, folder, slow_layers)
+        site = Site(stack, folder, slow_layers, manifest)
         site.start_worker()
         yield site
 

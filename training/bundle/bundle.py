@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
-from core.contracts.manifest import BundleFile, Calibration, ClassificationPreprocessing, InputCheck, Manifest
+from core.contracts.manifest import (
+    BundleFile,
+    Calibration,
+    ClassificationPreprocessing,
+    InputCheck,
+    Manifest,
+    Metric,
+)
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
 from core.serving.cards import CARD_NAME
 from training.bundle.card import model_card
@@ -25,9 +32,8 @@ from training.kinds import kind_named
 from training.networks.registry import title
 from training.recipe import Recipe, read_recipe
 from training.records import REFERENCE_FILE, Evaluate, Export, Quantize, graph_files, sha256_of
+from training.volumes.validated import validated_bundle
 
-# A region whose mean Dice on held-out scans stays below this is said to be unreliable in every answer.
-USEFUL_DICE: Final = 0.5
 # Where no recipe says it.
 UNKNOWN_LICENCE: Final = "Unknown: made without a recipe. Ask whoever trained it before you use or pass on its weights."
 _Fitted = TypeVar("_Fitted", Calibration, InputCheck)
@@ -76,23 +82,6 @@ def write_bundle(target: Path, manifest: Manifest, measured: Measured, recipe: R
     measured.write(target)
     (target / CARD_NAME).write_text(model_card(valid, measured, recipe), encoding="utf-8")
     return target
-
-
-def caveats(export: Export, evaluated: Evaluate | None) -> tuple[str, ...]:
-    """A sentence for each region of volumes whose mean Dice on the scored split is too low for any use."""
-    if export.kind != "volume-segmenter" or evaluated is None:
-        return ()
-    found = []
-    for label in export.labels:
-        words = label.replace("_", " ")
-        scores = [m for m in evaluated.reference if m.name.startswith(f"volumetric Dice a patient, mean ({words},")]
-        worst = min(scores, key=lambda metric: metric.value, default=None)
-        if worst is not None and worst.value < USEFUL_DICE:
-            found.append(
-                f"Do not rely on the region {words}: on {worst.count} held-out {worst.count_unit} of {worst.data_set} "
-                f"this model reached a mean Dice of {worst.value:.2f}."
-            )
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -150,7 +139,7 @@ def bundle_run(
         threshold=export.threshold,
         thresholds=export.thresholds,
         smallest_component_ml=export.smallest_component_ml,
-        caveats=caveats(export, evaluated),
+        validated_dice=export.validated_dice,
         metrics=evaluated.reference if evaluated else (),
         data_sets=tuple(f"{item.name}, {item.licence}" for item in recipe.data) if recipe else (),
         licence=recipe.bundle.licence if recipe else UNKNOWN_LICENCE,
@@ -216,3 +205,18 @@ def add_label_set(
     scored = evaluate_run(target, data, split)
     manifest = manifest.model_copy(update={"metrics": scored.reference})
     return write_bundle(target, manifest, measured.scored(scored), recipe)
+
+
+def with_validated_dice(folder: Path, data: Path) -> dict[str, Metric]:
+    """Measure ``validated_dice`` of the bundle of volumes in ``folder`` on ``val``, and write manifest and card anew.
+
+    Raises ValueError where it is none of volumes or ``data`` has no scan of ``val``, BundleCorrupt for a damaged one.
+    """
+    found = validated_bundle(folder, data)
+    if not found:
+        raise ValueError(f"{data} has no scan of split val")
+    measured = Measured.read(folder)
+    recipe = read_recipe(measured.recipe) if measured.recipe else None
+    manifest = load_bundle(folder).manifest.model_copy(update={"validated_dice": found})
+    write_bundle(folder, manifest, measured, recipe)
+    return found

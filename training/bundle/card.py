@@ -104,9 +104,21 @@ def _volume_lines(manifest: Manifest, spec: VolumePreprocessing, measured: Measu
         f"voxels of {_spacing(spec)}",
         f"a voxel belongs to a region from these probabilities on: {chosen}",
         f"connected pieces of less than {manifest.smallest_component_ml:g} ml are left out",
+        *_validated_lines(manifest),
         f"mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}",
         f"{measured.images_seen} augmented patches seen in training",
     ]
+
+
+def _validated_lines(manifest: Manifest) -> list[str]:
+    """What decides which regions callers are shown."""
+    if not manifest.validated_dice:
+        return ["mean Dice of the regions on validation: not measured, so none of them is shown to callers"]
+    parts = [
+        f"{name.replace('_', ' ')} {metric.value:.3f} ({metric.count} {metric.count_unit} of {metric.data_set})"
+        for name, metric in manifest.validated_dice.items()
+    ]
+    return [f"mean Dice of the regions on validation, every view; below 0.5 one is withheld: {', '.join(parts)}"]
 
 
 def _spacing(spec: VolumePreprocessing) -> str:

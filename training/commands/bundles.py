@@ -81,6 +81,18 @@ def make_command(
         console.print(str(folder), markup=False)
 
 
+def validate_command(
+    folder: Annotated[Path, typer.Argument(metavar="BUNDLE", help="Folder NAME/VERSION of a model of volumes.")],
+    data: DataOption,
+) -> None:
+    """Measure on val how well a bundle finds each region of volumes, and write that into its manifest and card."""
+    from training.bundle.bundle import with_validated_dice
+
+    with refusing():
+        for region, metric in with_validated_dice(folder, data).items():
+            typer.echo(f"{region}: {metric.value:.3f} ({metric.count} {metric.count_unit} of {metric.data_set})")
+
+
 def card_command(
     folders: Annotated[list[Path], typer.Argument(metavar="BUNDLE...", help="Folders NAME/VERSION.")],
     recipe: Annotated[

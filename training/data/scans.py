@@ -7,6 +7,7 @@ in whatever number of slices.
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -34,6 +35,7 @@ STACK_PIXEL_MM: Final = 1.0
 STACK_COVERAGE_MM: Final = 160.0
 LGG: Final = "TCGA-LGG stacks"
 BRATS: Final = "BraTS 2021"
+BRATS_2018: Final = "BraTS 2018"
 OWN: Final = "own volumes"
 OWN_STACKS: Final = "own slices, stacked"
 # BraTS cases that are never trained on: both have all three regions. There are too few for a validation split.
@@ -139,14 +141,30 @@ def _brats(data: Path, split: str) -> Iterator[Scan]:
     yield from _cases((case for case in cases if (case.name in HELD_OUT) == (split == "test")), BRATS)
 
 
+def _brats_2018(data: Path, split: str) -> Iterator[Scan]:
+    """Copies of BraTS 2018 with a table of their splits: validation alone, as nothing is trained or scored on them."""
+    folder = data / "brats2018"
+    table = folder / "cases.csv"
+    if split != "val" or not table.is_file():
+        return
+    with table.open(newline="", encoding="utf-8") as stream:
+        wanted = {row["case"] for row in csv.DictReader(stream) if row["split"] == split}
+    cases = BratsCases(folder).cases.values()
+    yield from _cases((case for case in cases if case.name in wanted), BRATS_2018)
+
+
 def scans(data: Path, split: str) -> list[Scan]:
     """Every scan of a split: LGG patients and BraTS cases, or those of a user's own folder. None of them is read yet.
 
-    BraTS cases are in ``train``, but for ``HELD_OUT``, which are ``test``. Raises ValueError where an own folder has no
-    such split.
+    BraTS 2021 cases are in ``train``, but for ``HELD_OUT``, which are ``test``; those of BraTS 2018 are ``val``. Raises
+    ValueError where an own folder has no such split.
     """
     if not is_own(data):
-        return [*(_stacks(data, split) if LggTable.recognises(data) else ()), *_brats(data, split)]
+        return [
+            *(_stacks(data, split) if LggTable.recognises(data) else ()),
+            *_brats(data, split),
+            *_brats_2018(data, split),
+        ]
     data_set = own_data(data)
     if not isinstance(data_set, VolumeSet):
         return list(_stacks(data, split))

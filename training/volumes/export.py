@@ -34,6 +34,7 @@ from training.records import INT8_FILE, REFERENCE_FILE, Export
 from training.volumes.evaluate import OperatingPoint, views_of, volume_answers, without_specks
 from training.volumes.inputs import preprocessing_of, preprocessing_of_export, scan_input
 from training.volumes.task import centre_of, cut_block, shown_sequences
+from training.volumes.validated import validated_dice
 
 # Axes of a column that are free: two in plane, in whole blocks, and the one along it, in halves of a window.
 _IN_PLANE: Final = (2, 3)
@@ -151,6 +152,7 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
+    point = OperatingPoint(preprocessing, trained.labels, thresholds, smallest)
     return Export(
         **trained.about(),
         size=side,
@@ -159,6 +161,7 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
         volume=preprocessing,
         thresholds=thresholds,
         smallest_component_ml=smallest,
+        validated_dice=validated_dice(path, point, data),
     )
 
 

@@ -55,7 +55,9 @@ deadline that passes, a server that stops) refuses the whole call, which may the
 
 def _batch(one: Operation, operation_id: str, summary: str, example: Contract) -> Operation:
     of_call = tuple(error for error in one.refusals if type(error) in _OF_THE_CALL)
-    answer = example.model_dump(mode="json", exclude_none=True)
+    answer = example.model_dump(mode="json")
+    # An item has an answer or a problem; within them null is a value.
+    answer["items"] = [{name: value for name, value in item.items() if value is not None} for item in answer["items"]]
     return replace(
         one,
         id=operation_id,

@@ -68,11 +68,14 @@ _REGION: Final = RegionMeasurement(
     largest_section=LargestSection(slice=91, area_mm2=1480.0, longest_mm=52.1, perpendicular_mm=38.4),
 )
 _MEASURED: Final = {
-    "regions": {"whole_tumor": _REGION.model_dump(mode="json")},
+    "regions": {"whole_tumor": _REGION.model_dump(mode="json"), "enhancing": None},
+    "withheld": {"enhancing": "How well this model finds it was not validated."},
+    "experimental": {},
     "axial_axis": 2,
     "slices_with_tumor": 1,
     "components": {"kept": 1, "removed": 0},
-    "max_probability": {"whole_tumor": 0.998},
+    "max_probability": {"whole_tumor": 0.998, "enhancing_tumor": None},
+    "certainty": {"whole_tumor": 0.81, "enhancing_tumor": 0.54},
 }
 _PROVENANCE: Final = {"model": {"name": "tumor-volume", "version": "1"}}
 _DONE: Final = _QUEUED.model_copy(
@@ -96,7 +99,7 @@ _DONE: Final = _QUEUED.model_copy(
 _REPORT: Final = Report.model_validate(
     {
         "schema_version": 1,
-        "labels": {"1": "necrotic core", "2": "oedema", "3": "enhancing"},
+        "labels": {"2": "whole tumour"},
         "job": _ID,
         **_MEASURED,
         "slices": [{"slice": 91, "area_mm2": {"whole_tumor": 1480.0}}],
@@ -123,6 +126,17 @@ _NO_STORAGE: Final = errors.StorageUnavailable("The storage cannot be reached.",
 
 _PREFERENCE: Final = Header("Preference-Applied", "The preference that was followed.")
 
+
+class SubmitQuery(Contract):
+    """The query of a submission."""
+
+    experimental: bool = Field(
+        default=False,
+        description="`true` asks for the regions as well that nobody may rely on, marked as experimental; the same as "
+        "`experimental` in the part `job`.",
+    )
+
+
 SUBMIT_JOB: Final = Operation(
     id="submitJob",
     route="POST /v1/jobs",
@@ -130,7 +144,11 @@ SUBMIT_JOB: Final = Operation(
     summary="Segment the tumour in a volume",
     description="Parts named by sequence hold NIfTI files (`.nii` or `.nii.gz`) of one patient, any of them and at "
     f"least one; or the part `{STUDY_PART}` alone holds a zip of one DICOM study. The part `{REQUEST_PART}` says what "
-    "is wanted of them: sent first, it is judged before anything else is uploaded. Bodies are streamed into the store.",
+    "is wanted of them: sent first, it is judged before anything else is uploaded. Bodies are streamed into the "
+    "store.\n\n"
+    "Regions that the model does not find well, or is not sure of in this case, are withheld: null in `measurements` "
+    "and `report.json`, with the reason under `withheld`, and in the label map part of the region around them. "
+    "`experimental=true` shows them all the same, with the reason under `experimental`.",
     parameters=(
         Parameter(
             "Idempotency-Key",
@@ -145,6 +163,7 @@ SUBMIT_JOB: Final = Operation(
             "`wait=N` waits up to N seconds for the job to end and then answers 200.",
             examples=("wait=20",),
         ),
+        *query_parameters(SubmitQuery),
         REQUEST_TIMEOUT,
         OWN_REQUEST_ID,
     ),

@@ -141,6 +141,17 @@ _PICTURE: Final = Content(
         _of_pictures("X-Falx-Max-Probability", "Highest probability anywhere in the image."),
         _of_pictures("X-Falx-Sequences", "Sequences that were used, separated by commas."),
         _of_pictures(
+            "X-Falx-Input-Check",
+            "`familiar` or `unfamiliar`: whether the image looks like the training data, as `input_check` of the JSON "
+            "answer says.",
+        ),
+        _of_pictures("X-Falx-Input-Score", "Score of the input check, 0 to 1; below 0.5 the image is unfamiliar."),
+        _of_pictures(
+            "X-Falx-Input-Reasons",
+            "What makes the image unfamiliar, as in the JSON answer; absent where it is familiar.",
+            required=False,
+        ),
+        _of_pictures(
             "X-Falx-Warnings",
             "What was left out of the image, as in the JSON answer; absent without any.",
             required=False,
@@ -162,6 +173,7 @@ _OUTLINED: Final = json_answer(
         max_probability=0.97,
         threshold=0.5,
         sequences=("flair",),
+        input_check=InputCheckResult(in_distribution=True, score=0.81),
         model=_identity("tumor-segmenter"),
         timing_ms=_TIMING,
         request_id=EXAMPLE_REQUEST_ID,
@@ -184,8 +196,14 @@ Masks, contours, boxes and pictures are in the uploaded image's own pixels: thos
 or the file's header turns it. Contours run along the region's own border pixels, regions counter-clockwise as seen
 on a screen and holes clockwise; filled together by the even-odd rule, borders included, they give the mask exactly.
 
-Of several sequences, pictures show the first there is of flair, t1ce, t2, t1. They carry the model, the threshold and
-the number of tumour pixels in `X-Falx-*` headers.
+`input_check` tells whether the image looks like a head slice and like the training data, as in a classification; of
+several sequences the least familiar one is told of. An image that does not is outlined all the same, with its reasons.
+
+Where nothing is outlined, `candidate` may tell where a tumour is likeliest all the same: the connected pixels around
+the most probable one. It is no outline, and it is often wrong.
+
+Of several sequences, pictures show the first there is of flair, t1ce, t2, t1. They carry the model, the threshold, the
+number of tumour pixels and the input check in `X-Falx-*` headers.
 
 {DISCLAIMER}""",
     parameters=(REQUEST_TIMEOUT, OWN_REQUEST_ID, *query_parameters(SegmentationQuery)),

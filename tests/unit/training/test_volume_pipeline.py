@@ -19,10 +19,11 @@ from typer.testing import CliRunner
 from core.contracts.manifest import VolumePreprocessing
 from core.runtime.bundle import load_bundle
 from training import cli
+from training.bundle.card import render_card
 from training.bundle.onnx_files import OnnxModel
 from training.bundle.quantize import all_float
 from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig
-from training.data.scans import BRATS, LGG, REGIONS, scans
+from training.data.scans import BRATS, BRATS_2018, LGG, REGIONS, scans
 from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.loop.trainer import CHECKPOINT
 from training.networks.slices_in_volume import SlicesInVolume
@@ -32,6 +33,7 @@ from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export
 from training.volumes.export import served_graph, write_graph
 from training.volumes.inputs import preprocessing_of
 from training.volumes.task import VolumeSegmenterTask
+from training.volumes.validated import by_region
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -79,6 +81,15 @@ def write_case(folder: Path, stem: str, seed: int) -> None:
     nibabel.save(nibabel.Nifti1Image(labels, affine), folder / f"{stem}seg.nii.gz")
 
 
+def write_2018(data: Path) -> None:
+    """Three cases of BraTS 2018, one a split, and the table that says so."""
+    splits = {"CBICA_A": "train", "CBICA_B": "val", "TCIA01_1": "test"}
+    for seed, name in enumerate(splits):
+        write_case(data / "brats2018" / name, "", 7 + seed)
+    rows = "".join(f"{name},{split},HGG\n" for name, split in splits.items())
+    (data / "brats2018" / "cases.csv").write_text(f"case,split,grade\n{rows}")
+
+
 @pytest.fixture(scope="module")
 def volumes(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The miniature LGG slices, and three BraTS cases, one of which is held out."""
@@ -109,6 +120,17 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
     regions = scans(volumes, "val")[0].read().regions
     assert regions.shape == (1, 96, 96, 3)
     assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
+
+
+def test_of_brats_2018_only_validation_cases_are_read(volumes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(volumes, data)
+    write_2018(data)
+    found = {
+        split: [scan.name for scan in scans(data, split) if scan.data_set == BRATS_2018]
+        for split in ("train", "val", "test")
+    }
+    assert found == {"train": [], "val": ["CBICA_B"], "test": []}
 
 
 @pytest.fixture(scope="module")
@@ -166,9 +188,49 @@ def test_its_bundle_says_what_the_run_measured(trained: tuple[Path, Path]) -> No
     assert (manifest.labels, manifest.thresholds) == (REGIONS, export.thresholds)
     assert manifest.smallest_component_ml == export.smallest_component_ml
     assert manifest.metrics == evaluated.reference
+    assert manifest.validated_dice == export.validated_dice
     card = (folder / "CARD.md").read_text()
     assert "Research use only. Not a medical device." in card
     assert all(metric.name in card for metric in evaluated.reference)
+
+
+def test_regions_are_validated_over_every_view_of_the_scans_that_know_them(
+    trained: tuple[Path, Path], volumes: Path, tmp_path: Path
+) -> None:
+    run, folder = trained
+    falx("evaluate", "--data", volumes, "--run", run, "--split", "val", "--out", tmp_path / "val")
+    views = [
+        metric.value
+        for metric in Evaluate.read(tmp_path / "val").reference
+        if metric.name.startswith("volumetric Dice a patient, mean (whole tumor")
+    ]
+    assert len(views) == 2
+    # No scan of validation knows an inner region.
+    (whole,) = Export.read(run).validated_dice.values()
+    assert whole.value == pytest.approx(np.mean(views))
+    assert (whole.data_set, whole.split, whole.count, whole.count_unit) == (LGG, "val", 2, "patients")
+    bundle, data = tmp_path / "tumor-volume" / "1", tmp_path / "data"
+    shutil.copytree(folder, bundle)
+    shutil.copytree(volumes, data)
+    write_2018(data)
+    said = falx("validate", bundle, "--data", data)
+    found = load_bundle(bundle).manifest.validated_dice
+    counts = {region: (metric.count, metric.data_set) for region, metric in found.items()}
+    inner = dict.fromkeys(("tumor_core", "necrotic_core", "oedema", "enhancing"), (1, BRATS_2018))
+    assert counts == {"whole_tumor": (3, f"{LGG} and {BRATS_2018}")} | inner
+    assert f"whole_tumor: {found['whole_tumor'].value:.3f} (3 patients" in said
+    assert (bundle / "CARD.md").read_text() == render_card(bundle)
+    assert "necrotic core 0." in (bundle / "CARD.md").read_text()
+
+
+def test_regions_lie_in_and_between_those_that_are_drawn() -> None:
+    nested = np.zeros((3, 4, 1, 1), np.bool_)
+    nested[0, :3], nested[1, 1:3], nested[2, 2] = True, True, True
+    found = {region: mask.ravel().nonzero()[0].tolist() for region, mask in by_region(nested).items()}
+    assert found == {
+        "whole_tumor": [0, 1, 2], "tumor_core": [1, 2], "enhancing": [2], "necrotic_core": [1], "oedema": [0],
+    }  # fmt: skip
+    assert list(by_region(nested[:1])) == ["whole_tumor"]
 
 
 def test_its_graphs_take_columns_of_any_length(trained: tuple[Path, Path]) -> None:

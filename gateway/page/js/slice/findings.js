@@ -3,6 +3,7 @@
 import { problemBox } from "../advice.js";
 import { button, element } from "../dom.js";
 import { list, nameOf, percent } from "../format.js";
+import { contradictionOf, headlineOf, isFamiliar, isSettled } from "./judgement.js";
 
 function bars({ probabilities, prediction_set: chosen, label }) {
   const rows = Object.entries(probabilities).sort(([, a], [, b]) => b - a).map(([name, share]) => {
@@ -17,13 +18,21 @@ function bars({ probabilities, prediction_set: chosen, label }) {
   return element("ul", { className: "bars" }, rows);
 }
 
-/** The prediction set in one sentence. */
-export function setInWords({ prediction_set: chosen, coverage, probabilities }) {
+/**
+ * The prediction set in words. Its coverage is a property of all sets together, so it is told as the share of them that
+ * miss: read beside a class, the share that hold would pass for the probability of this answer.
+ */
+export function setInWords(answer) {
+  const { prediction_set: chosen, coverage, probabilities } = answer;
   if (coverage === null) return "This model names no prediction set.";
-  const often = "On images like those it was validated on, the true class is in this set in " +
-    `${percent(coverage, 0)} of cases.`;
+  const often = `Of many such sets, over images like those of validation, about ${Math.round(100 * (1 - coverage))} ` +
+    "in 100 lack the true class; whether this one does, nobody can tell.";
   if (chosen.length === 0) return `No class fits well enough to be named. ${often}`;
-  if (chosen.length === 1) return `The model settles for one class: ${nameOf(chosen[0]).toLowerCase()}. ${often}`;
+  if (chosen.length === 1) {
+    const name = nameOf(chosen[0]).toLowerCase();
+    return isSettled(answer) ? `The set of classes that fit holds one: ${name}. ${often}`
+      : `The set of classes that fit holds one, ${name}, but its own probability is low: take it as undecided. ${often}`;
+  }
   const names = list(chosen.map((name) => nameOf(name).toLowerCase()), "or");
   const all = chosen.length === Object.keys(probabilities).length;
   return `${all ? "The model rules nothing out" : "The model cannot decide"}: ${names}. ${often}`;
@@ -40,6 +49,10 @@ function inputCheck({ input_check: check }) {
     element("ul", {}, check.reasons.map((text) => element("li", { text }))));
 }
 
+/** What a network says of an unfamiliar image: there for who wants to see it, and no answer. */
+const allTheSame = (...content) =>
+  element("details", {}, element("summary", { text: "What the network computed all the same" }), ...content);
+
 const warnings = (answer) => (answer.warnings ?? []).map((text) => element("p", { className: "check bad", text }));
 
 function origin({ model, timing_ms: t }) {
@@ -49,11 +62,13 @@ function origin({ model, timing_ms: t }) {
 }
 
 function classification(answer) {
+  const familiar = isFamiliar(answer);
+  const verdict = element("p", { className: "verdict" }, headlineOf(answer),
+    familiar ? element("span", { text: percent(answer.probability) }) : null);
   return [
-    element("p", { className: "verdict" }, nameOf(answer.label), element("span", { text: percent(answer.probability) })),
+    verdict,
     inputCheck(answer),
-    bars(answer),
-    element("p", { text: setInWords(answer) }),
+    ...(familiar ? [bars(answer), element("p", { text: setInWords(answer) })] : [allTheSame(bars(answer))]),
     ...warnings(answer),
     origin(answer),
   ];
@@ -63,15 +78,29 @@ function segmentation(answer) {
   const found = answer.tumor_pixels > 0;
   const area = answer.area_mm2 === null ? `${answer.tumor_pixels.toLocaleString("en")} pixels`
     : `${answer.area_mm2.toFixed(0)} mm²`;
+  const said = found ? "Tumour outlined" : "No tumour outlined";
+  const size = found ? element("span", { text: area }) : null;
+  const numbers = element("p", { text: `Highest tumour probability of a pixel ${percent(answer.max_probability)}; ` +
+    `outlined from ${percent(answer.threshold, 0)} upwards.` +
+    (answer.area_mm2 === null ? " The file tells no pixel size, so there is no area in mm²." : "") });
+  const familiar = isFamiliar(answer);
   return [
-    element("p", { className: "verdict" }, found ? "Tumour outlined" : "No tumour outlined",
-      found ? element("span", { text: area }) : null),
-    element("p", { text: `Highest tumour probability of a pixel ${percent(answer.max_probability)}; ` +
-      `outlined from ${percent(answer.threshold, 0)} upwards.` +
-      (answer.area_mm2 === null ? " The file tells no pixel size, so there is no area in mm²." : "") }),
+    element("p", { className: "verdict" }, ...(familiar ? [said, size] : ["Unfamiliar image"]).filter(Boolean)),
+    answer.input_check ? inputCheck(answer) : null,
+    familiar ? numbers : allTheSame(element("p", {}, `${said} `, size), numbers),
     ...warnings(answer),
     origin(answer),
-  ];
+  ].filter(Boolean);
+}
+
+/** That class and outline contradict each other, before either is told by itself. */
+function contradiction(slice) {
+  const sentences = contradictionOf(slice);
+  if (!sentences) return null;
+  const [fault, advice] = sentences;
+  return element("section", { "data-part": "contradiction" }, element("h3", { text: "Class and outline disagree" }),
+    element("div", { className: "check bad" }, element("p", {}, element("strong", { text: fault })),
+      element("p", { text: advice })));
 }
 
 function part(title, answer, problem, show, again) {
@@ -88,6 +117,7 @@ export function findings(slice, actions) {
   // Both refused it for one reason: said once.
   if (first && first.code === second?.code) return [problemBox(first, actions.again)];
   return [
+    contradiction(slice),
     part("Class", c, problems.classification, classification, actions.again),
     part("Outline", s, problems.segmentation, segmentation, actions.again),
     c || s ? element("section", {}, element("h3", { text: "Downloads" }), element("p", { className: "row" },

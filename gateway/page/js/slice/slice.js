@@ -1,7 +1,7 @@
 // One slice on its way: sent, answered, shown. Its state is plain fields; `onChange` is called after each change.
 
 import { problemOf } from "../api.js";
-import { nameOf } from "../format.js";
+import { contradictionOf, headlineOf } from "./judgement.js";
 import { classify, imageOf, segment } from "./requests.js";
 
 const bytesOf = (base64) => Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
@@ -27,8 +27,7 @@ export class Slice {
   get label() {
     if (this.state === "failed" && !this.classification && !this.segmentation) return "Refused";
     if (this.classification) {
-      const doubt = this.classification.input_check.in_distribution ? "" : ", in doubt";
-      return nameOf(this.classification.label) + doubt;
+      return headlineOf(this.classification) + (contradictionOf(this) ? ", outline disagrees" : "");
     }
     return { waiting: "Waiting", working: "Working" }[this.state] ?? "Answered in part";
   }

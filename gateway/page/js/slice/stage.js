@@ -29,7 +29,7 @@ export class Stage {
   }
 
   /** Show `slice`; its layers are null until the server has answered. */
-  async show({ picture, heat, segmentation, label }) {
+  async show({ picture, heat, segmentation, candidate, label }) {
     this.heat.input.disabled = !heat;
     this.outline.input.disabled = !segmentation;
     this.canvas.setAttribute("aria-label", label);
@@ -37,6 +37,7 @@ export class Stage {
     await this.box.setSlice(picture);
     if (heat) await this.box.setHeat(heat);
     if (segmentation) this.box.setOutline(segmentation.contours, segmentation.size);
+    if (candidate) this.box.setCandidate(candidate.contours, segmentation.size);
   }
 
   /** Another slice begins as the first one did. */

@@ -6,6 +6,7 @@ import { $, announce, element, save } from "../dom.js";
 import { acceptFiles, acceptPaste } from "../files.js";
 import { size } from "../format.js";
 import { findings } from "./findings.js";
+import { candidateOf } from "./judgement.js";
 import { maskOf, overlayOf } from "./requests.js";
 import { Slice } from "./slice.js";
 import { Stage } from "./stage.js";
@@ -117,9 +118,11 @@ class SliceView {
     const hopeless = slice.state === "failed" && !slice.picture;
     $(".stage", this.root).hidden = hopeless;
     this.detail.classList.toggle("alone", hopeless);
-    const outlined = slice.segmentation?.tumor_pixels ? " The outline of the tumour lies over it." : "";
+    const candidate = candidateOf(slice);
+    const outlined = slice.segmentation?.tumor_pixels ? " The outline of the tumour lies over it."
+      : candidate ? " A dashed line marks a candidate, which is no outline." : "";
     const label = `Slice ${slice.name}. ${slice.label}.${outlined}`;
-    this.stage.show({ ...slice, label }).catch(() => this.stage.box.clear());
+    this.stage.show({ ...slice, candidate, label }).catch(() => this.stage.box.clear());
   }
 
   async #download(slice, request, name) {

@@ -3,12 +3,14 @@
 import { compose, outlinePath, pixelsOf } from "./layers.js";
 
 const OUTLINE = "255 92 77";
+const CANDIDATE = "255 214 79";
 const MOST_ZOOM = 16;
 
 export class LightBox {
   #base = null;
   #heat = null;
   #outline = null;
+  #candidate = null;
   #picture = null; // the composed slice, in its own pixels
   #stale = true;
   #waiting = false;
@@ -26,7 +28,7 @@ export class LightBox {
   }
 
   clear() {
-    this.#base = this.#heat = this.#outline = this.#picture = null;
+    this.#base = this.#heat = this.#outline = this.#candidate = this.#picture = null;
     this.#draw();
   }
 
@@ -43,6 +45,16 @@ export class LightBox {
 
   setOutline(contours, size) {
     this.#outline = outlinePath(contours, size, this.#base.width);
+    this.#draw();
+  }
+
+  /** Where a tumour is likeliest although none is outlined: dashed, hollow and named, so that nobody takes it for one. */
+  setCandidate(contours, size) {
+    const scale = this.#base.width / size[1];
+    const [x, y] = contours.flat().reduce((low, place) => (place[1] < low[1] ? place : low));
+    this.#candidate = {
+      path: outlinePath(contours, size, this.#base.width), place: [(x + 0.5) * scale, (y + 0.5) * scale],
+    };
     this.#draw();
   }
 
@@ -101,6 +113,7 @@ export class LightBox {
     context.translate(-width * (0.5 + this.#view.x), -height * (0.5 + this.#view.y));
     context.imageSmoothingEnabled = scale < 6; // from there on people want to see the pixels
     context.drawImage(this.#picture, 0, 0);
+    if (this.#candidate && this.#look.outlineOpacity > 0) this.#paintCandidate(context, density / scale);
     if (this.#outline && this.#look.outlineOpacity > 0) {
       context.lineWidth = (2 * density) / scale;
       context.lineJoin = "round";
@@ -109,6 +122,19 @@ export class LightBox {
       context.fill(this.#outline, "evenodd");
       context.stroke(this.#outline);
     }
+  }
+
+  /** `pixel` is the size of a pixel of the screen in the slice's own. */
+  #paintCandidate(context, pixel) {
+    const { path, place: [x, y] } = this.#candidate;
+    const colour = `rgb(${CANDIDATE} / ${this.#look.outlineOpacity})`;
+    context.save();
+    Object.assign(context, { lineWidth: 2 * pixel, strokeStyle: colour, fillStyle: colour, textAlign: "center" });
+    context.setLineDash([6 * pixel, 5 * pixel]);
+    context.stroke(path);
+    context.font = `${14 * pixel}px sans-serif`;
+    context.fillText("candidate", x, y - 8 * pixel);
+    context.restore();
   }
 
   #scale() {

@@ -13,10 +13,10 @@ export class Intake {
   #rows = []; // {file, sequence}, or of a study {uid, description, files, sequence}
   #study = null; // {files} of a DICOM folder, or {zip}; with a note on what is known of it
 
-  /** `onChange()` after each change of what would be sent. */
-  constructor(root, onChange) {
-    this.root = root;
-    this.onChange = onChange;
+  /** `experimental` is the box that asks for experimental regions; `onChange()` after each change of what would be sent. */
+  constructor(root, experimental, onChange) {
+    Object.assign(this, { root, experimental, onChange });
+    experimental.addEventListener("change", onChange); // another job: not to be repeated under the old key
   }
 
   take(files) {
@@ -29,7 +29,10 @@ export class Intake {
     else if (seen.length) this.#look({ files: seen });
   }
 
-  clear() { this.#set([], null); }
+  clear() {
+    this.experimental.checked = false;
+    this.#set([], null);
+  }
 
   /** What keeps it from being sent, in words; null when nothing does. */
   get fault() {
@@ -47,6 +50,14 @@ export class Intake {
   get series() {
     if (!this.#study || !this.#rows.length) return null;
     return Object.fromEntries(this.#rows.map(({ uid, sequence }) => [uid, sequence || null]));
+  }
+
+  /** What is asked for beside the parts. */
+  get wishes() {
+    return {
+      ...(this.series ? { series: this.series } : {}),
+      ...(this.experimental.checked ? { experimental: true } : {}),
+    };
   }
 
   /** Parts by name, for the request; a folder is zipped here. */
@@ -105,4 +116,4 @@ export class Intake {
   }
 }
 
-export const intakeOf = (root, onChange) => new Intake($(".rows", root), onChange);
+export const intakeOf = (root, onChange) => new Intake($(".rows", root), $(".experimental", root), onChange);

@@ -17,12 +17,12 @@ export const resultOf = async (result, signal) => (await ask(result.href, { sign
 const DESCRIPTION = { outputs: ["backdrop"] };
 
 /**
- * Send parts {name: Blob} as a new job. `series` says which sequence each DICOM series is, by its UID, or is null;
- * `key` makes a repeated try the same job.
+ * Send parts {name: Blob} as a new job. `wishes` may hold `series`, which says by UID which sequence each DICOM series
+ * is, and `experimental`; `key` makes a repeated try the same job.
  */
-export function submit(parts, series, key, options) {
+export function submit(parts, wishes, key, options) {
   const form = new FormData();
-  const description = JSON.stringify(series ? { ...DESCRIPTION, series } : DESCRIPTION);
+  const description = JSON.stringify({ ...DESCRIPTION, ...wishes });
   form.append("job", new Blob([description], { type: "application/json" }), "job");
   for (const [name, blob] of Object.entries(parts)) {
     // The browser's file keeps its name to itself: it may tell who the patient is.

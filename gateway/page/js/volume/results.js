@@ -1,10 +1,11 @@
-// A finished job: millilitres by region, three planes, the viewer and the files.
+// A finished job: millilitres by region, what was withheld, three planes, the viewer and the files.
 
 import { problemBox } from "../advice.js";
 import { problemOf } from "../api.js";
 import { button, element, save, table } from "../dom.js";
 import { nameOf, size } from "../format.js";
 import { resultOf } from "./jobs.js";
+import { labelLine, regionTable, seriesTable } from "./report.js";
 import { VolumeViewer, hasWebGl2 } from "./viewer.js";
 
 const PLANES = ["axial", "coronal", "sagittal"];
@@ -34,17 +35,24 @@ export class ResultsPanel {
     const signal = this.#stop.signal;
     const byName = Object.fromEntries(job.results.map((result) => [result.name, result]));
     const planes = element("div", { className: "planes" }), viewer = element("div");
+    const labels = element("div"), series = element("div");
     this.root.append(
       ...job.warnings.map((text) => element("p", { className: "check bad", text })),
-      element("h3", { text: "Volumes" }), regionTable(job.measurements.regions ?? {}),
+      element("h3", { text: "Volumes" }), regionTable(job.measurements), labels, series,
       element("h3", { text: "Largest sections" }), planes,
       element("h3", { text: "Look through it" }), viewer,
       element("h3", { text: "Downloads" }), element("p", { className: "row" }, job.results.map((result) =>
         button(`${result.name} (${size(result.size)})`, () => this.#download(result)))));
     this.root.hidden = false;
+    let report = {};
+    await this.#guarded(labels, async () => {
+      report = JSON.parse(await (await resultOf(byName["report.json"], signal)).text());
+      labels.append(labelLine(report));
+      if (report.series?.length) series.append(element("h3", { text: "Series" }), seriesTable(report.series));
+    });
     await Promise.all([
       this.#guarded(planes, () => this.#showPlanes(planes, byName, signal)),
-      this.#guarded(viewer, () => this.#showViewer(viewer, byName, signal)),
+      this.#guarded(viewer, () => this.#showViewer(viewer, byName, report.labels, signal)),
     ]);
   }
 
@@ -64,7 +72,7 @@ export class ResultsPanel {
     }
   }
 
-  async #showViewer(place, { "segmentation.nii.gz": segmentation, "backdrop.nii.gz": backdrop }, signal) {
+  async #showViewer(place, { "segmentation.nii.gz": segmentation, "backdrop.nii.gz": backdrop }, names, signal) {
     if (!segmentation) return;
     if (!hasWebGl2()) {
       place.append(element("p", { className: "fine", text: "This browser has no WebGL 2, which the viewer needs. " +
@@ -74,20 +82,10 @@ export class ResultsPanel {
     const [labels, image] = await Promise.all(
       [segmentation, backdrop].map((result) => (result ? resultOf(result, signal) : null)));
     this.#viewer = new VolumeViewer(place);
-    await this.#viewer.open(labels, image);
+    await this.#viewer.open(labels, image, names);
   }
 
   async #download(result) {
     await this.#guarded(this.root, async () => save(await resultOf(result), `falx-${result.name}`));
   }
-}
-
-function regionTable(regions) {
-  const number = (value, unit) => (value === undefined || value === null ? "" : `${value.toFixed(1)} ${unit}`);
-  const rows = Object.entries(regions).map(([name, region]) => element("tr", {},
-    element("th", { scope: "row", text: nameOf(name) }),
-    element("td", { text: `${region.volume_ml.toFixed(2)} ml` }),
-    element("td", { text: number(region.longest_diameter_mm, "mm") })));
-  if (!rows.length) return element("p", { className: "verdict", text: "No tumour outlined" });
-  return table("Volumes by region", ["Region", "Volume", "Longest diameter"], rows);
 }

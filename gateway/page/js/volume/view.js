@@ -69,10 +69,10 @@ class VolumeView {
     this.panel.sending(0);
     this.panel.title.focus(); // the button that had it goes away
     try {
-      const { series } = this.intake;
+      const { wishes } = this.intake;
       const parts = this.#attempt.parts ?? await this.intake.parts();
       this.#attempt = { key: this.#attempt.key ?? crypto.randomUUID(), parts };
-      const job = await submit(parts, series, this.#attempt.key, { onProgress: (share) => this.panel.sending(share) });
+      const job = await submit(parts, wishes, this.#attempt.key, { onProgress: (share) => this.panel.sending(share) });
       this.intake.clear();
       location.hash = `#volumes/${job.id}`;
     } catch (error) {

@@ -5,20 +5,22 @@ import { isNifti } from "./sequences.js";
 
 const SCRIPT = "/page/vendor/niivue/niivue.umd.js";
 // By label, in colours that colour-blind readers tell apart (Okabe and Ito), as in the pictures of the planes.
-const LABELS = [
-  ["", [0, 0, 0, 0]],
-  ["Necrotic core", [213, 94, 0, 255]],
-  ["Oedema", [240, 228, 66, 255]],
-  ["Enhancing", [86, 180, 233, 255]],
-];
-const channel = (index) => LABELS.map(([, colour]) => colour[index]);
-const COLOUR_MAP = { R: channel(0), G: channel(1), B: channel(2), A: channel(3), labels: LABELS.map(([name]) => name) };
+const COLOURS = [[0, 0, 0, 0], [213, 94, 0, 255], [240, 228, 66, 255], [86, 180, 233, 255]];
+const channel = (index) => COLOURS.map((colour) => colour[index]);
+const capitalised = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
-function legend() {
-  return element("p", { className: "row legend" }, LABELS.slice(1).map(([name, [r, g, b]]) => {
+/** `names` by label, as the report has them. */
+const colourMap = (names) => ({
+  R: channel(0), G: channel(1), B: channel(2), A: channel(3),
+  labels: COLOURS.map((_, label) => capitalised(names[label] ?? "")),
+});
+
+function legend(names) {
+  return element("p", { className: "row legend" }, Object.entries(names).map(([label, name]) => {
+    const [r, g, b] = COLOURS[label];
     const swatch = element("span", { className: "swatch", "aria-hidden": "true" });
     swatch.style.background = `rgb(${r} ${g} ${b})`;
-    return element("span", {}, swatch, name);
+    return element("span", {}, swatch, capitalised(name));
   }));
 }
 
@@ -43,14 +45,19 @@ function niivue() {
 export class VolumeViewer {
   #nv = null;
   #labels = null;
+  #names = {};
 
   constructor(root) {
     this.root = root;
   }
 
-  /** Show `labels` over `image`, both NIfTI blobs; or alone, where `image` is null, until somebody chooses one. */
-  async open(labels, image) {
+  /**
+   * Show `labels` over `image`, both NIfTI blobs; or alone, where `image` is null, until somebody chooses one. `names`
+   * are the labels' own, by label.
+   */
+  async open(labels, image, names = {}) {
     this.#labels = labels;
+    this.#names = names;
     const { Niivue, SHOW_RENDER, MULTIPLANAR_TYPE } = await niivue();
     if (this.#left) return;
     this.canvas = element("canvas", { tabindex: 0, role: "img", "aria-label":
@@ -59,7 +66,7 @@ export class VolumeViewer {
     const frame = element("div", { className: "volume" }, this.canvas);
     const controls = this.#controls();
     controls.inert = true; // there is nothing to turn yet
-    this.root.replaceChildren(frame, legend(), controls, this.status);
+    this.root.replaceChildren(frame, legend(names), controls, this.status);
     this.#nv = new Niivue({
       backColor: [0, 0, 0, 1], isRadiologicalConvention: true, show3Dcrosshair: true, dragAndDropEnabled: false,
       multiplanarShowRender: SHOW_RENDER.ALWAYS, multiplanarLayout: MULTIPLANAR_TYPE.GRID,
@@ -92,7 +99,7 @@ export class VolumeViewer {
     if (this.#left) return;
     for (const volume of [...this.#nv.volumes]) this.#nv.removeVolume(volume);
     for (const volume of volumes) this.#nv.addVolume(volume);
-    this.#nv.volumes.at(-1).setColormapLabel(COLOUR_MAP);
+    this.#nv.volumes.at(-1).setColormapLabel(colourMap(this.#names));
     this.#nv.setOpacity(this.#nv.volumes.length - 1, image ? 0.5 : 1);
     this.#nv.updateGLVolume();
     this.opacity.set(image ? 50 : 100);

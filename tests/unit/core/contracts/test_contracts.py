@@ -12,6 +12,7 @@ from core.contracts.classification import Classification
 from core.contracts.manifest import Manifest, VolumePreprocessing
 from core.contracts.problem import Problem
 from core.contracts.segmentation import Segmentation
+from tests.fixtures.volume_models import validated
 
 MODEL = {"name": "tumor-classifier", "version": "1", "sha256": "0" * 64, "provider": "CPUExecutionProvider"}
 CLASSIFICATION: dict[str, Any] = {
@@ -35,6 +36,7 @@ SEGMENTATION: dict[str, Any] = {
     "max_probability": 0.9,
     "threshold": 0.5,
     "sequences": ["flair"],
+    "input_check": {"in_distribution": True, "score": 0.81, "reasons": []},
     "model": {**MODEL, "name": "tumor-segmenter", "variant": "int8"},
     "timing_ms": {"decode": 2.1, "queue": 0.3, "inference": 21.7},
     "request_id": "0a1b",
@@ -81,6 +83,9 @@ def test_answers_are_immutable() -> None:
         ({"name": "../evil"}, "name"),
         ({"files": [{"name": "../m.onnx", "sha256": "a" * 64, "variant": "int8", "size_bytes": 1}]}, "name"),
         ({"files": [{"name": "m.onnx", "sha256": "short", "variant": "int8", "size_bytes": 1}]}, "sha256"),
+        ({"validated_dice": {"enhancing_tumor": validated(0.9)}}, "no regions of a volume: enhancing_tumor"),
+        ({"validated_dice": {"enhancing": {**validated(0.9), "split": "test"}}}, "measured on the split val"),
+        ({"validated_dice": {"enhancing": validated(1.1)}}, "measured on the split val"),
     ],
 )
 def test_a_manifest_that_does_not_add_up_is_refused(change: dict[str, Any], complaint: str) -> None:

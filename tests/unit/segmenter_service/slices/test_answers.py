@@ -63,6 +63,29 @@ def test_picture_headers_say_what_the_json_says() -> None:
     assert headers["x-falx-warnings"] == answer["warnings"][0]
 
 
+def test_an_unfamiliar_image_is_told_in_json_and_in_headers() -> None:
+    photograph = np.random.default_rng(3).integers(0, 256, (96, 96, 3), np.uint8)
+    prepared = prepared_from(encode(Image.fromarray(photograph), "PNG"))
+    check = json.loads(bytes(build(prepared, Representation.JSON).body))["input_check"]
+    assert not check["in_distribution"]
+    assert "the image is coloured; MR slices are grey" in check["reasons"]
+    for representation in (Representation.MASK, Representation.OVERLAY, Representation.IMAGE):
+        headers = build(prepared, representation).headers
+        assert headers["x-falx-input-check"] == "unfamiliar"
+        assert headers["x-falx-input-score"] == f"{check['score']:.4f}"
+        assert headers["x-falx-input-reasons"] == "; ".join(check["reasons"])
+
+
+def test_a_familiar_image_has_no_reasons() -> None:
+    prepared = prepared_from(make_png())
+    check = json.loads(bytes(build(prepared, Representation.JSON).body))["input_check"]
+    assert check["in_distribution"]
+    assert check["reasons"] == []
+    headers = build(prepared, Representation.MASK).headers
+    assert headers["x-falx-input-check"] == "familiar"
+    assert "x-falx-input-reasons" not in headers
+
+
 def test_no_warnings_no_header() -> None:
     assert "x-falx-warnings" not in build(prepared_from(make_png()), Representation.OVERLAY).headers
 

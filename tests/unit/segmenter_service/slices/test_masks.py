@@ -15,6 +15,7 @@ from segmenter_service.slices.masks import (
     Contour,
     encode_rle,
     find_bounding_box,
+    find_candidate,
     measure_area_mm2,
     threshold_mask,
     trace_contours,
@@ -120,3 +121,31 @@ def test_area_follows_the_spacing() -> None:
     assert measure_area_mm2(10, (0.5, 2.0)) == pytest.approx(10.0)
     assert measure_area_mm2(10, None) is None
     assert measure_area_mm2(0, (0.5, 2.0)) == 0.0
+
+
+def below_threshold() -> npt.NDArray[np.float32]:
+    """Two hills, of which the lower is the larger; and a foot of the higher that lies below a twentieth of its peak."""
+    probability = np.zeros((20, 30), np.float32)
+    probability[2:12, 2:12] = 0.1
+    probability[14:17, 20:25] = 0.2
+    probability[15, 22] = 0.4
+    probability[14:17, 25] = 0.019
+    return probability
+
+
+def test_a_candidate_is_the_region_around_the_highest_probability() -> None:
+    found = find_candidate(below_threshold(), (0.5, 2.0))
+    assert found is not None
+    assert (found.pixels, found.area_mm2, found.bounding_box) == (15, 15.0, (20, 14, 5, 3))
+    assert found.max_probability == pytest.approx(0.4)
+    assert found.threshold == pytest.approx(0.02)
+    region = np.zeros((20, 30), np.bool_)
+    region[14:17, 20:25] = True
+    assert np.array_equal(fill(found.contours, (20, 30)), region)
+
+
+def test_what_every_head_has_is_no_candidate() -> None:
+    assert find_candidate(np.full((20, 30), 0.0049, np.float32), None) is None
+    found = find_candidate(np.full((20, 30), 0.0051, np.float32), None)
+    assert found is not None
+    assert (found.pixels, found.area_mm2) == (600, None)

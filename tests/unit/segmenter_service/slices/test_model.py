@@ -102,7 +102,8 @@ def test_a_rotated_photo_is_answered_upright() -> None:
 def test_the_answer_describes_the_mask() -> None:
     prepared = prepared_from(file=make_dicom(elements={"PixelSpacing": [0.5, 0.8]}))
     mask = cv2.circle(np.zeros((256, 256), np.uint8), (90, 130), 12, 1, -1) > 0
-    answer = finish(prepared, Outlined(mask, 0.875), 0.4, identity=IDENTITY, timing=TIMING, request_id="r-1")
+    outlined = Outlined(mask, np.where(mask, np.float32(0.875), np.float32(0.2)))
+    answer = finish(prepared, outlined, 0.4, identity=IDENTITY, timing=TIMING, request_id="r-1")
     assert answer.size == (256, 256)
     assert answer.tumor_pixels == mask.sum()
     assert answer.area_mm2 == pytest.approx(mask.sum() * 0.4)
@@ -110,6 +111,7 @@ def test_the_answer_describes_the_mask() -> None:
     assert answer.contours == trace_contours(mask)
     assert answer.bounding_box == find_bounding_box(mask) == (78, 118, 25, 25)
     assert (answer.max_probability, answer.threshold) == (0.875, 0.4)
+    assert answer.candidate is None
     assert answer.sequences == ("image",)
     assert (answer.model, answer.timing_ms, answer.request_id) == (IDENTITY, TIMING, "r-1")
 
@@ -120,6 +122,15 @@ def test_an_empty_mask_is_an_answer() -> None:
     answer = finish(prepared, outlined, 0.5, identity=IDENTITY, timing=TIMING, request_id="r-2")
     assert (answer.tumor_pixels, answer.contours, answer.bounding_box, answer.area_mm2) == (0, (), None, None)
     assert answer.max_probability == pytest.approx(0.3)
+    assert answer.candidate is not None
+    assert answer.candidate.max_probability == pytest.approx(0.3)
+
+
+def test_nothing_outlined_and_nothing_likely_has_no_candidate() -> None:
+    prepared = prepared_from(file=make_jpeg())
+    outlined = outline(prepared, np.full((64, 64), 0.001, np.float32), threshold=0.5)
+    answer = finish(prepared, outlined, 0.5, identity=IDENTITY, timing=TIMING, request_id="r-2")
+    assert (answer.tumor_pixels, answer.candidate) == (0, None)
 
 
 def test_spacings_that_differ_give_no_area() -> None:

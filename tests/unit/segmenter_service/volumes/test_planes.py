@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 
 from core.imaging.volume import Volume
+from segmenter_service.volumes.belief import Belief
 from segmenter_service.volumes.planes import render_planes, to_grey
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, points_mm
 
 YELLOW_BGR = (66, 228, 240)
 SIDE = 640
+ALL = Belief({}, {})
 
 
 def head_with_lesion(
@@ -45,7 +47,7 @@ def outline_centre(image: np.ndarray) -> tuple[float, float]:
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_the_lesion_is_where_a_radiologist_expects_it(orientation: str) -> None:
     backdrop, labels = head_with_lesion(orientation, (4.0, 4.0, 4.0))
-    pictures = {name: outline_centre(picture(png)) for name, png in render_planes(backdrop, labels).items()}
+    pictures = {name: outline_centre(picture(png)) for name, png in render_planes(backdrop, labels, ALL).items()}
     scale = 172  # mm: the picture ends where the volume does
     # Right is on the left, front and top are up; in sagittal pictures the face looks left.
     assert pictures["axial"] == pytest.approx((-30 / scale, -40 / scale), abs=0.03)
@@ -55,7 +57,7 @@ def test_the_lesion_is_where_a_radiologist_expects_it(orientation: str) -> None:
 
 def test_pixels_are_square_in_millimetres() -> None:
     backdrop, labels = head_with_lesion("LPS", (1.0, 2.0, 6.0))
-    for png in render_planes(backdrop, labels).values():
+    for png in render_planes(backdrop, labels, ALL).values():
         grey = picture(png)[:SIDE].max(axis=2) > 20
         # Away from the letters at the edges.
         rows = np.flatnonzero(grey[40:-40].any(axis=1))
@@ -65,7 +67,7 @@ def test_pixels_are_square_in_millimetres() -> None:
 
 def test_letters_stand_at_the_edges() -> None:
     backdrop, labels = head_with_lesion("RAS", (4.0, 4.0, 4.0))
-    pictures = {name: picture(png) for name, png in render_planes(backdrop, labels).items()}
+    pictures = {name: picture(png) for name, png in render_planes(backdrop, labels, ALL).items()}
 
     def left(name: str) -> np.ndarray:
         return pictures[name][SIDE // 2 - 24 : SIDE // 2 + 8, 4:30]
@@ -78,18 +80,34 @@ def test_letters_stand_at_the_edges() -> None:
 
 def test_without_a_tumour_the_middle_is_shown_and_nothing_is_outlined() -> None:
     backdrop, labels = head_with_lesion("SRP", (4.0, 4.0, 4.0))
-    for png in render_planes(backdrop, np.zeros_like(labels)).values():
+    for png in render_planes(backdrop, np.zeros_like(labels), ALL).values():
         image = picture(png)
         assert image.shape == (SIDE + 52, SIDE, 3)
         assert not (np.abs(image[:SIDE].astype(int) - YELLOW_BGR).max(axis=2) < 30).any()
         assert image[SIDE // 2, SIDE // 2].max() > 60
 
 
+def test_what_is_withheld_is_neither_drawn_nor_named_and_the_picture_says_so() -> None:
+    backdrop, labels = head_with_lesion("RAS", (4.0, 4.0, 4.0))
+    legend, note = (slice(SIDE, SIDE + 28), slice(230, SIDE)), (slice(SIDE + 28, SIDE + 52), slice(325, SIDE))
+    reasons = dict.fromkeys(("whole_tumor", "tumor_core", "necrotic_core", "oedema", "enhancing"), "not validated")
+    cases = {
+        "all": (ALL, labels, True, False),
+        "withheld": (Belief(reasons, {}), np.zeros_like(labels), False, True),
+        "experimental": (Belief({}, reasons), labels, True, True),
+    }
+    for belief, carried, named, noted in cases.values():
+        image = picture(render_planes(backdrop, carried, belief)["axial"])
+        assert bool((image[legend] > 100).any()) is named
+        assert bool((image[note] > 100).any()) is noted
+        assert bool((np.abs(image[:SIDE].astype(int) - YELLOW_BGR).max(axis=2) < 30).any()) is named
+
+
 def test_the_tumour_is_shown_even_where_the_head_is_not_found() -> None:
     backdrop, labels = head_with_lesion("RAS", (4.0, 4.0, 4.0))
     labels[:] = 0
     labels[0:3, 0:3, 0:3] = 2
-    for png in render_planes(backdrop, labels).values():
+    for png in render_planes(backdrop, labels, ALL).values():
         outline_centre(picture(png))
 
 

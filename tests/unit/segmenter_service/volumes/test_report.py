@@ -9,7 +9,8 @@ import math
 import numpy as np
 import pytest
 
-from segmenter_service.volumes.report import REGIONS, measure
+from core.contracts.regions import REGIONS
+from segmenter_service.volumes.report import measure
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_labels, points_mm
 
 SHAPE = (41, 45, 37)
