@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError, TooFewSlices
@@ -55,7 +55,7 @@ class Plan:
     selection: Selection
     volumes: Mapping[int, Volume]
     refusal: RequestError | None = None
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(contents: Contents, named: Mapping[str, str | None], limits: StudyLimits, look: Look) -> Plan:

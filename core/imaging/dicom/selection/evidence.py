@@ -85,15 +85,15 @@ def _for_contrast(kind: str, entries: list[Entry]) -> float:
 def _worded(acquisition: Acquisition, table: Table) -> set[str]:
     """Entries whose words are in the description, and in the name of the protocol where that says no weighting.
 
-    The protocol of some vendors is that of the whole examination, with and without contrast: what it says of that
-    counts only where there is no description at all.
+    The protocol of some vendors is that of the whole examination, with and without contrast: where it names no
+    weighting either, what it says of contrast does not count.
     """
     found = _found_in(acquisition.description, table)
     by_name = {entry.name: entry for entry in table.entries}
     if any(kind in by_name[name].points for name in found for kind in WEIGHTINGS):
         return found
     of_protocol = _found_in(acquisition.protocol, table)
-    if acquisition.description:
+    if all(by_name[name].points.keys().isdisjoint(WEIGHTINGS) for name in of_protocol):
         of_protocol = {name for name in of_protocol if by_name[name].points.keys().isdisjoint(CONTRAST)}
     return found | of_protocol
 

@@ -2,7 +2,7 @@
 
 A word of the table is found where no letter touches it. In it a blank stands for a blank, a dash or nothing, and ``~``
 for the rest of a word: ``dark fluid`` is found in ``DarkFluid``, ``kontrast~`` in ``Kontrastmittel``. ``!`` in front is
-for words that are units as well: they are not found behind a number.
+for words that are units as well: they are not found behind a number. ``$`` at the end is for the end of the text.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BEFORE: Final = {
     "-": r"(?<![^\W_])",
     "!": r"(?<![^\W_])(?<!\s\d )(?<!^\d )(?<!\d\d )(?<!\d\.\d )",
 }
-_AFTER: Final = {"letter": r"(?![^\W\d_])", "digit": r"(?!\d)", "-": r"(?![^\W_]|\s*\d)"}
+_AFTER: Final = {"letter": r"(?![^\W\d_])", "digit": r"(?!\d)", "-": r"(?![^\W_]|\s*\d)", "$": "$"}
 _TOKEN: Final = re.compile(r"[^\s-]+")
 # Longer than any description that DICOM allows (64 characters), and short enough to be searched at once.
 _LONGEST: Final = 256
@@ -47,7 +47,7 @@ def pattern_of(words: Iterable[str]) -> re.Pattern[str]:
     """What finds any of ``words`` in a plain text. The longest match wins where several begin at one place."""
     by_start: dict[str, list[str]] = defaultdict(list)
     for text in map(plain, words):
-        body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text.removeprefix("!"))
+        body = "".join(_BODY.get(letter, re.escape(letter)) for letter in text.removeprefix("!").removesuffix("$"))
         by_start[_sort(text[0])].append(body + _AFTER.get(_sort(text[-1]), ""))
     # What may stand before is asked once for all words that begin alike: that is four times as fast.
     groups = [

@@ -30,6 +30,8 @@ PLAIN = (
     "T1 blanco", "T1 voor contrast", "T1 bez kontrastu", "T1 tanjun", "T1 POST-OP", "T1 postoperativ",
     "T1 posterior fossa", "T1 FOV 24 cm", "T1 mit FS ohne KM", "AX T1 FLAIR",
 )  # fmt: skip
+# A letter C at the end is for contrast; right behind T1 it may be for coronal.
+LAST_C = ("t1_fl2d_cor_C", "T1 TSE FS C", "AX T1 - SE C")
 GLUED_PLAIN = ("t1axpre", "T1TRANATIV", "T1OHNEKM", "MPRAGEPRE", "T1NOGD", "T1WOGD", "SANSGADO T1", "T1PREGD")
 GLUED_ENHANCED = ("t1axpost", "T1TRAKM", "T1CORGD", "MPRAGEPOST", "BRAVOGD", "T1SAGGAD", "T1nachKM", "T1axGd")
 OTHER_SCRIPTS_PLAIN = ("T1平扫", "T1造影なし", "T1 без контраста", "T1 до КУ")  # noqa: RUF001
@@ -64,7 +66,7 @@ def test_a_t1_without_contrast(description: str) -> None:
     assert judge(replace(T1, description=description)).weighting == "t1"
 
 
-@pytest.mark.parametrize("description", [*ENHANCED, *GLUED_ENHANCED, *OTHER_SCRIPTS_ENHANCED])
+@pytest.mark.parametrize("description", [*ENHANCED, *LAST_C, *GLUED_ENHANCED, *OTHER_SCRIPTS_ENHANCED])
 def test_a_t1_with_contrast(description: str) -> None:
     assert guess(replace(T1, description=description)) == "t1ce"
 
@@ -128,10 +130,11 @@ def test_words_on_contrast_outweigh_an_agent_that_was_left_in_the_protocol() -> 
     assert guess(replace(T1, description="T1 +C", contrast_agent="NONE")) == "t1ce"
 
 
-def test_a_protocol_tells_a_weighting_but_no_contrast_where_there_is_a_description() -> None:
+def test_a_protocol_tells_of_contrast_only_where_it_tells_the_weighting() -> None:
     assert guess(replace(T2, description="AX", protocol="T2 TSE")) == "t2"
     assert guess(Acquisition("AX T1 SE", protocol="BRAIN W/WO CONTRAST")) == "t1"
     assert guess(Acquisition("", protocol="t1_se_tra_KM")) == "t1ce"
+    assert guess(Acquisition("MPR", protocol="t1_vibe_fs_cor_KM")) == "t1ce"
 
 
 @pytest.mark.parametrize(
