@@ -140,11 +140,15 @@ def _around(held: BoolArray, step: int) -> BoolArray:
 
     Around it lies what leads to the border of the volume over voxels whose neighbours are held as well: so a seam of
     voxels of the head that happen to hold the value is no way into it. What leads there is looked for on every
-    ``step``-th voxel, and from there all others are near.
+    ``step``-th voxel and on the faces, and from there all others are near.
     """
     core = ~grown(~held)
     around = np.zeros_like(held)
     around[::step, ::step, ::step] = joined_to_border(core[::step, ::step, ::step])
+    for axis in range(3):
+        ends, faces = np.moveaxis(core, axis, 0), np.moveaxis(around, axis, 0)
+        faces[0] |= ends[0]
+        faces[-1] |= ends[-1]
     for _ in range(3 * (step - 1) + _CLEFT):
         around = grown(around) & held
     return around

@@ -11,7 +11,7 @@ Ranks run from -1/2 to 1/2. Turning the greys round turns the sign round. See ``
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -66,6 +66,10 @@ def _settled(name: str, given: FloatArray) -> tuple[FloatArray, list[str]]:
     greys = head.greys(voxels)
     if greys.min() == greys.max():
         raise _refused(name, "all of the head has the same value.")
+    if surroundings is not None:
+        # All that is no background: of a head with its skull, air whose noise is not quite the one value is among it.
+        mask = voxels[:: head.step, :: head.step, :: head.step] != np.float32(surroundings.black)
+        head = replace(head, mask=mask)
     inverted = polarity(name, voxels, head) > _INVERTED
     bright = _has_bright_edges(given) if surroundings is None else surroundings.brightness > _WHITE
     if bright and (inverted or surroundings is None):
