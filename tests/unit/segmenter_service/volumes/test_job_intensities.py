@@ -32,7 +32,7 @@ def rewritten(kind: str, grey: Greys, mask: npt.NDArray[np.bool_]) -> npt.NDArra
         "z-scores, 0 outside": np.where(mask, z, 0).astype(np.float32),
         "z-scores, NaN outside": np.where(mask, z, np.nan).astype(np.float32),
         "z-scores, -1024 outside": np.where(mask, z, -1024).astype(np.float64),
-        "z-scores in bytes, 128 outside": np.clip(np.rint(np.where(mask, z, 0) * 32 + 128), 0, 255).astype(np.uint8),
+        "z-scores in bytes, 128 outside": np.clip(np.rint(np.where(mask, z, 0) * 20 + 128), 0, 255).astype(np.uint8),
         "-1 to 1, -1 outside": (2 * grey / grey.max() - 1).astype(np.float32),
         "a millionth, -1 outside": np.where(mask, grey * 1e-6, -1).astype(np.float32),
     }
