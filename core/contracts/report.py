@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field, JsonValue
 
 from core.contracts.base import DISCLAIMER, Contract, may_lack
 from core.contracts.sequences import SequenceName
+from core.contracts.series import REASONS, Confidence, SeriesAlternative
 
 Voxel = tuple[int, int, int]
 Areas = dict[str, float]
@@ -88,13 +89,17 @@ class SliceAreas(Contract):
 
 
 class SeriesSource(Contract):
-    """The DICOM series that a sequence was taken from; ``slices`` are those used."""
+    """The DICOM series that a sequence was taken from, and why; ``slices`` are those used."""
 
     sequence: SequenceName
     uid: str = Field(description="SeriesInstanceUID.")
     number: int | None
     slices: int = Field(ge=1)
     frame_of_reference: str | None
+    score: float | None = Field(description="Points; null where the caller named the series.")
+    confidence: Confidence | None
+    reasons: tuple[str, ...] = Field(description=f"Why it was chosen. {REASONS}")
+    alternatives: tuple[SeriesAlternative, ...] = Field(description="What else might be it, likeliest first.")
 
 
 class Report(Measured):

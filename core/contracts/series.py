@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import Field
 
@@ -10,7 +10,9 @@ from core.contracts.base import DISCLAIMER, Contract
 from core.contracts.sequences import SequenceName
 
 _UID = "SeriesInstanceUID."
-_REASONS = "Each begins with the name of an entry of the table of evidence, and says what it means."
+REASONS: Final = "Each begins with the name of an entry of the table of evidence, and says what it means."
+
+Confidence = Literal["high", "medium", "low"]
 
 
 class SeriesAlternative(Contract):
@@ -20,7 +22,7 @@ class SeriesAlternative(Contract):
     number: int | None = Field(default=None, description="SeriesNumber.")
     slices: int = Field(ge=0)
     score: float = Field(description="Points for the sequence that it is likeliest to be.")
-    reasons: tuple[str, ...] = Field(description=f"Why it was not chosen, then what was found. {_REASONS}")
+    reasons: tuple[str, ...] = Field(description=f"Why it was not chosen, then what was found. {REASONS}")
 
 
 class SequenceChoice(Contract):
@@ -32,12 +34,12 @@ class SequenceChoice(Contract):
     slices: int | None = Field(default=None, ge=0, description="Slices that are used.")
     frame_of_reference: str | None = Field(default=None, description="FrameOfReferenceUID.")
     score: float | None = Field(default=None, description="Points; null where the caller named the series.")
-    confidence: Literal["high", "medium", "low"] | None = None
-    reasons: tuple[str, ...] = Field(default=(), description=f"Why it was chosen. {_REASONS}")
+    confidence: Confidence | None = None
+    reasons: tuple[str, ...] = Field(default=(), description=f"Why it was chosen. {REASONS}")
     alternatives: tuple[SeriesAlternative, ...] = Field(
         default=(), description="What else might be it, likeliest first."
     )
-    missing: tuple[str, ...] = Field(default=(), description=f"Why there is none. {_REASONS}")
+    missing: tuple[str, ...] = Field(default=(), description=f"Why there is none. {REASONS}")
 
 
 class SelectionRefusal(Contract):

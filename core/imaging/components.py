@@ -1,4 +1,4 @@
-"""Connected components of a mask in three dimensions."""
+"""What touches what in a mask of three dimensions: connected components, and growth."""
 
 from __future__ import annotations
 
@@ -30,6 +30,30 @@ def label_components(mask: BoolArray, *, corners: bool) -> tuple[IntArray, int]:
     roots = _roots(count + 1, np.concatenate(pairs))
     names, own = np.unique(roots, return_inverse=True)
     return own[numbers], len(names) - 1
+
+
+def grown(mask: BoolArray) -> BoolArray:
+    """A mask (i, j, k) and all voxels that touch it in a face."""
+    grown = mask.copy(order="K")
+    for axis in range(3):
+        before, behind = np.moveaxis(mask, axis, 0), np.moveaxis(grown, axis, 0)
+        behind[1:] |= before[:-1]
+        behind[:-1] |= before[1:]
+    return grown
+
+
+def joined_to_border(mask: BoolArray) -> BoolArray:
+    """The voxels of a mask (i, j, k) that lie on the border of the volume, or are joined to it over faces of others."""
+    # Whole planes lie together in memory then.
+    turned = mask.T if mask.flags.f_contiguous else mask
+    regions, count = label_components(turned, corners=False)
+    outside = np.zeros(count + 1, np.bool_)
+    for axis in range(3):
+        outside[regions.take((0, -1), axis)] = True
+    # What is of no region has number 0.
+    outside[0] = False
+    found: BoolArray = outside[regions]
+    return found.T if turned is not mask else found
 
 
 def _touching(one: IntArray, other: IntArray, corners: bool) -> IntArray:

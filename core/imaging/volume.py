@@ -108,6 +108,13 @@ def corners_of(voxels: FloatArray) -> FloatArray:
     return voxels[::i, ::j, ::k]
 
 
+def edges_of(voxels: FloatArray) -> FloatArray:
+    """The values (n,) along the twelve edges of a volume (i, j, k)."""
+    turned = (np.moveaxis(voxels, axis, 0) for axis in range(3))
+    ends = (voxel[:, :: max(1, voxel.shape[1] - 1), :: max(1, voxel.shape[2] - 1)] for voxel in turned)
+    return np.concatenate([end.ravel() for end in ends])
+
+
 def bounds_of(mask: npt.NDArray[np.bool_]) -> Bounds | None:
     """The smallest block that holds every true voxel of a mask (i, j, k); None where there is none."""
     start, stop = [0, 0, 0], [0, 0, 0]

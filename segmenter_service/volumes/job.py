@@ -19,6 +19,7 @@ from core.contracts.regions import CHANNELS
 from core.contracts.sequences import BACKDROP_ORDER
 from core.errors import InvalidRequest
 from core.imaging.preparation.alignment import align
+from core.imaging.preparation.intensities import settle
 from core.imaging.preparation.volume_transforms import PreparedVolume, prepare_volume
 from core.imaging.volume import Volume
 from core.jobs.handler import Work
@@ -117,7 +118,8 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
     stages.enter("read")
     sequences = model.preprocessing.sequences
     inputs = read_inputs(files, record.inputs, sequences, stages.within, record.request.series)
-    aligned = align(inputs.volumes)
+    settled = settle(inputs.volumes)
+    aligned = align(settled.volumes)
     stages.enter("prepare")
     prepared = prepare_volume(aligned.volumes, model.spec)
     return _Case(
@@ -130,7 +132,7 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
             "grid": list(aligned.grid.shape),
             "working_grid": list(prepared.space.shape),
         },
-        model.bundle.manifest.caveats + inputs.warnings + aligned.warnings + _left_out(prepared),
+        model.bundle.manifest.caveats + inputs.warnings + settled.warnings + aligned.warnings + _left_out(prepared),
         inputs.series,
     )
 

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.regions import REGIONS
+from core.imaging.preparation.foreground import find_foreground
 from core.imaging.preparation.geometry import Reorientation
-from core.imaging.preparation.volume_transforms import find_foreground, stretched
+from core.imaging.preparation.volume_transforms import stretched
 from core.imaging.volume import Bounds, Volume, bounds_of
 from segmenter_service.volumes.belief import Belief
 

@@ -23,6 +23,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from core.imaging.preparation.background import with_dark_background
 from training.data.archives import FloatArray, IntArray, UInt8Array, cached
 from training.data.samples import DataSet, Pixels, Sample
 
@@ -93,8 +94,10 @@ def oriented(path: Path, index: int | None = None) -> tuple[npt.NDArray[Any], tu
 
 
 def _grey(voxels: npt.NDArray[Any]) -> FloatArray:
-    """Any unit as [0, 1]: 0 stays 0 (outside the brain), the bright end of the brain becomes 1."""
-    values = np.maximum(voxels.astype(np.float32), 0)
+    """Any unit as [0, 1]: what surrounds the brain is 0, as in serving, and the bright end of the brain becomes 1."""
+    values, surroundings = with_dark_background(voxels.astype(np.float32))
+    floor = np.float32(min(0.0, float(values.min())) if surroundings is None else surroundings.black)
+    values = np.maximum(values - floor, 0)
     brain = values[values > 0]
     brightest = float(np.percentile(brain, BRIGHTEST_PERCENTILE)) if brain.size else 1.0
     return np.minimum(values / np.float32(brightest), 1)
@@ -161,7 +164,7 @@ def _brain_slices(cases: Iterable[Case]) -> IntArray:
     rows: list[tuple[int, int]] = []
     for number, case in enumerate(cases):
         voxels, _ = oriented(*next(iter(case.images.values())))
-        shares = (voxels > 0).mean(axis=(0, 1))
+        shares = (_grey(voxels) > 0).mean(axis=(0, 1))
         rows.extend((number, z) for z in range(0, voxels.shape[2], SLICE_STEP) if shares[z] >= SMALLEST_BRAIN)
     return np.array(rows, np.int64).reshape(-1, 2)
 

@@ -52,12 +52,17 @@ class FigshareMat(DataSet):
             yield Sample(name, (SEQUENCE,), "figshare", LABELS[code], mask=name, patient=patient)
 
     def pixels(self, samples: Iterable[Sample]) -> Iterator[Pixels]:
-        """Each slice from 0 to its own brightest pixel: int16 values have no common scale."""
+        """Each slice from 0 to its own brightest pixel: int16 values have no common scale.
+
+        Raises ValueError for a file whose image holds NaN or infinity.
+        """
         for sample in samples:
             struct = _struct(self.folder / sample.image)
             with struct.file:
                 image = np.asarray(struct["image"], np.float32).T
                 mask = np.asarray(struct["tumorMask"]).T > 0
+            if not np.isfinite(image).all():
+                raise ValueError(f"{self.folder / sample.image}: the image holds values that are no finite numbers")
             brightest = np.float32(max(float(image.max()), 1.0))
             grey = np.ascontiguousarray(np.clip(image / brightest, 0, 1))
             yield Pixels({SEQUENCE: grey}, np.ascontiguousarray(mask))

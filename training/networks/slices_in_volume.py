@@ -139,11 +139,14 @@ class StackedNorm(nn.Module):
         self.bias = nn.Parameter(source.bias.detach().view(1, 1, -1, 1, 1).clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mean and variance of each channel of a window. Slices first, then their means: runtimes sum that fast."""
-        mean = x.mean(dim=(3, 4), keepdim=True).mean(dim=1, keepdim=True)
-        square = (x * x).mean(dim=(3, 4), keepdim=True).mean(dim=1, keepdim=True)
-        factor = self.weight * torch.rsqrt((square - mean * mean).clamp(min=0) + self.eps)
-        return x * factor + (self.bias - mean * factor)
+        """Mean and variance of each channel of a window. Slices first, then their means: runtimes sum that fast.
+
+        The mean is taken off before anything is squared. The mean of squares less the square of the mean is the same
+        number, but in float32 nothing is left of it where the mean is some thousand times the spread.
+        """
+        around = x - x.mean(dim=(3, 4), keepdim=True).mean(dim=1, keepdim=True)
+        variance = (around * around).mean(dim=(3, 4), keepdim=True).mean(dim=1, keepdim=True)
+        return around * (self.weight * torch.rsqrt(variance + self.eps)) + self.bias
 
 
 class StackedBlock(ResidualBlock3d):

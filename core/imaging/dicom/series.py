@@ -195,7 +195,7 @@ def _check_line(places: Vector, step: Vector, normal: Vector) -> None:
 
 
 def read_pixels(data_set: Any, layout: Layout, frame: int) -> FloatArray:
-    """Rescaled values (column, row) of one frame, white on black; padding is 0."""
+    """Rescaled values (column, row) of one frame, white on black; NaN where the file pads."""
     stored = decode_frame(data_set, layout, frame)
     header = Header(data_set).at(frame)
     slope, intercept = dicom_header.read_rescale(header)
@@ -204,5 +204,5 @@ def read_pixels(data_set: Any, layout: Layout, frame: int) -> FloatArray:
     values = np.subtract(brightest, stored, dtype=np.float32) if layout.inverted else stored.astype(np.float32)
     values = values * np.float32(slope) + np.float32(intercept)
     if padding is not None:
-        values[stored == padding] = 0.0
+        values[stored == padding] = np.nan
     return np.asarray(values.T, np.float32)

@@ -238,4 +238,8 @@ def _load(archive: StudyZip, arranged: Stack, limits: StudyLimits) -> Voxels:
             header, data_set = opened(archive.read(plane.source), limits)
             current = plane.source, data_set, dicom_header.read_layout(header, limits.image)
         voxels[:, :, index] = read_pixels(current[1], current[2], plane.frame)
+    padded = np.isnan(voxels)
+    if padded.any():
+        # 0 is dark where no value is below it.
+        voxels[padded] = np.fmin(0.0, np.fmin.reduce(voxels, axis=None))
     return Voxels(voxels, arranged.affine)

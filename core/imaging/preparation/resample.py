@@ -81,9 +81,10 @@ def _blurred(voxels: FloatArray, sigma: float, axis: int) -> FloatArray:
 
 
 def resample_to(volume: Volume, grid: Grid, *, order: int = LINEAR) -> Volume:
-    """A volume as seen on ``grid``, which may be turned and tilted against its own; 0 outside of it.
+    """A volume as seen on ``grid``, which may be turned and tilted against its own.
 
-    Each voxel reaches half a voxel beyond its centre. float32 values are smoothed along axes that shrink.
+    Each voxel reaches half a voxel beyond its centre; beyond the outermost, greys (``LINEAR``) are the smallest of the
+    volume, which is dark in any unit, and labels 0. float32 values are smoothed along axes that shrink.
     """
     to_voxels = np.linalg.inv(volume.affine) @ grid.affine
     # Rounding must not push the centre of an outermost voxel out of its volume, nor tilt grids that are only turned.
@@ -99,7 +100,8 @@ def resample_to(volume: Volume, grid: Grid, *, order: int = LINEAR) -> Volume:
     for at, plane in enumerate(resampled):
         points = [(start + 1 + a * at) + b * rows + c * columns for a, b, c, start in to_voxels[:3]]
         plane[...] = _read(padded, points, order)
-    _blank_outside(resampled, to_voxels, volume.grid.shape)
+    outside = 0 if order == NEAREST else volume.voxels.min()
+    _blank_outside(resampled, to_voxels, volume.grid.shape, outside)
     return Volume(resampled, grid.affine)
 
 
@@ -132,10 +134,10 @@ def _neighbours(points: Floats, size: int) -> Neighbours:
     return (before, near), (behind, 1.0 - near)
 
 
-def _blank_outside(resampled: npt.NDArray[Any], to_voxels: Floats, source: Shape) -> None:
-    """Set to 0 what lies more than half a voxel beyond the outermost centres of a volume of shape ``source``."""
+def _blank_outside(resampled: npt.NDArray[Any], to_voxels: Floats, source: Shape, value: Any) -> None:
+    """Set to ``value`` what lies over half a voxel beyond the outermost centres of a volume of shape ``source``."""
     j, k = np.arange(resampled.shape[1])[:, None], np.arange(resampled.shape[2])
     for i, plane in enumerate(resampled):
         for row, size in zip(to_voxels[:3], source, strict=True):
             position = (row[0] * i + row[3]) + row[1] * j + row[2] * k
-            plane[(position < -0.5) | (position > size - 0.5)] = 0
+            plane[(position < -0.5) | (position > size - 0.5)] = value

@@ -11,13 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from core.contracts.tensors import TENSORS
+from core.runtime.session import OrtSession
 from tests.support.runs import write_run
 from training.bundle.graphs import ColumnGraph, SegmenterGraph
 from training.bundle.onnx_files import export_graph, fold_normalisation, half_weights
 from training.config import Phase, ScheduleConfig, SegmenterConfig
 from training.loop.checkpoints import load_trained
 from training.loop.trainer import Trainer
-from training.networks.slices_in_volume import SlicesInColumn, SlicesInVolume, as_slices, as_volumes, unstacked
+from training.networks.slices_in_volume import (
+    SlicesInColumn,
+    SlicesInVolume,
+    StackedNorm,
+    as_slices,
+    as_volumes,
+    unstacked,
+)
 from training.networks.starts import restore
 from training.networks.unet import UNet
 
@@ -158,3 +166,22 @@ def test_a_run_of_slices_is_a_start_for_volumes(tmp_path: Path) -> None:
     assert not torch.equal(network.slices.head.weight, trained["head.weight"])
     Trainer(task, ScheduleConfig(phases=(Phase(16, 2, 2),)), tmp_path / "volumes", "cpu", {}, run)
     assert all(torch.equal(value, trained[name]) for name, value in network.slices.state_dict().items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (1000.0, 1.0), (10_000.0, 10.0), (7.0, 0.0)])
+def test_normalisation_holds_where_the_mean_is_large(tmp_path: Path, mean: float, spread: float) -> None:
+    """Also as exported, and for a constant channel; against float64."""
+    source = nn.InstanceNorm3d(2, affine=True)
+    nn.init.uniform_(source.weight, 0.5, 1.5)
+    nn.init.uniform_(source.bias, -1, 1)
+    norm = StackedNorm(source)
+    x = mean + spread * torch.randn(1, 8, 2, 48, 48)
+    exact = x.double()
+    centred = exact - exact.mean(dim=(1, 3, 4), keepdim=True)
+    expected = centred / (centred.square().mean(dim=(1, 3, 4), keepdim=True) + norm.eps).sqrt()
+    expected = (expected * norm.weight + norm.bias).float()
+    torch.testing.assert_close(norm(x), expected, atol=0.01, rtol=0)
+    export_graph(norm, torch.rand(2, 8, 2, 48, 48), tmp_path / "norm.onnx", "x", ("y",))
+    found = OrtSession(tmp_path / "norm.onnx").run({"x": x.numpy()})["y"]
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=0.01, rtol=0)

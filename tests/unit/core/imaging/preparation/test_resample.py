@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+from core.imaging.preparation.foreground import _averaged
 from core.imaging.preparation.resample import LINEAR, NEAREST, resample_to, scaled, smoothed
-from core.imaging.preparation.volume_transforms import _averaged
 from core.imaging.volume import Grid, Volume
 from tests.fixtures.volumes import ORIENTATIONS, make_affine
 

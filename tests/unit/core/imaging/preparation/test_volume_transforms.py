@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from core.errors import InvalidRequest, MissingSequence
-from core.imaging.preparation.volume_transforms import VolumeSpec, find_foreground, prepare_volume, stretched
+from core.imaging.preparation.foreground import find_foreground
+from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume, stretched
 from core.imaging.volume import Bounds, Volume
 from tests.fixtures.volumes import ORIENTATIONS, make_affine, make_head
 
