@@ -43,7 +43,7 @@ class ModelServingSettings(ServingSettings):
     )
     max_image_bytes: int = Field(default=32 * MIB, ge=1024, description="Size of one upload above which it gets 413.")
     max_image_pixels: int = Field(
-        default=40_000_000, ge=1, description="Pixels of one image, read from its header before any pixel is decoded."
+        default=24_000_000, ge=1, description="Pixels of one image, read from its header before any pixel is decoded."
     )
     max_image_side: int = Field(default=16_384, ge=1, description="Pixels of the longer side of one image.")
 
