@@ -58,7 +58,8 @@ async def download(request: Request, store: BlobStore, file: StoredFile) -> Resp
     """The answer to a GET or HEAD of ``file``.
 
     Raises ``RangeNotSatisfiable``, ``NotFound`` and ``StorageUnavailable``. Should the stored bytes turn out not to be
-    those that were written, the answer ends before its last bytes.
+    those that were written, those of a range included, the answer ends before its last bytes; one of up to a megabyte
+    is an internal error.
     """
     headers = _headers(file)
     if _matches(request.headers.getlist("if-none-match"), headers["ETag"]):
@@ -77,7 +78,7 @@ async def download(request: Request, store: BlobStore, file: StoredFile) -> Resp
     chunks = (
         store.read(file.blob, file.sha256)
         if wanted is None
-        else store.read_range(file.blob, wanted.start, wanted.length)
+        else store.read_range(file.blob, file.sha256, wanted.start, wanted.length)
     )
     return StreamingResponse(await begun(chunks), status_code=status, headers=headers)
 
