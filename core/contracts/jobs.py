@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -42,16 +43,42 @@ SeriesUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=512)]
 
 
+# No UID of DICOM begins like this.
+_HASHED: Final = "0.0."
+
+
+def hashed_uid(uid: str) -> str:
+    """What stands for ``uid`` and does not say it, written like one: made of the first 32 digits of its SHA-256.
+
+    What has been hashed already stays as it is.
+    """
+    if uid.startswith(_HASHED):
+        return uid
+    return f"{_HASHED}{int(hashlib.sha256(uid.encode()).hexdigest()[:32], 16)}"
+
+
+def digits_of(hashed: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 that ``hashed_uid`` was made of."""
+    number = hashed.removeprefix(_HASHED)
+    return f"{int(number):032x}"[:12] if number.isdecimal() else ""
+
+
 class JobRequest(Contract):
     """The part ``job`` of ``POST /v1/jobs``. ``outputs`` names results that are made on request only.
 
-    ``series`` says of series in a study, by their SeriesInstanceUID, which sequence they are; None leaves one out.
+    ``series`` says of series in a study, by their SeriesInstanceUID, which sequence they are; None leaves one out. A
+    record has them by ``hashed_uid``: a UID may lead to a patient.
     """
 
     type: Slug = "segmentation"
     outputs: tuple[Slug, ...] = ()
     priority: Priority = "routine"
     series: dict[SeriesUid, SequenceName | None] = Field(default_factory=dict, max_length=MOST_SERIES)
+
+    def hashed(self) -> JobRequest:
+        """The request as a record keeps it."""
+        series = {hashed_uid(uid): sequence for uid, sequence in self.series.items()}
+        return self.model_copy(update={"series": series})
 
     @field_validator("series")
     @classmethod

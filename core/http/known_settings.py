@@ -13,7 +13,7 @@ from typing import Final
 PREFIX: Final = "FALX_"
 
 _SERVICES: Final = """
-    allow_anonymous allowed_hosts api_keys_file blobs_endpoint blobs_max_bytes blobs_min_free_bytes blobs_url
+    allow_anonymous allowed_hosts api_keys_file audit_log blobs_endpoint blobs_max_bytes blobs_min_free_bytes blobs_url
     catalogue_ttl_s circuit_failures circuit_reset_s classifier_port classifier_url connect_timeout_s cors_origins
     data_dir decode_threads drain_delay_s drain_timeout_s expected_run_s host idempotency_ttl_s job_drain_s
     job_lease_s job_max_attempts job_retention_s job_retry_delay_s job_timeout_s job_tombstone_s job_types

@@ -21,6 +21,7 @@ from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
+from gateway.auth import Principal
 from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.settings import GatewaySettings
@@ -49,8 +50,11 @@ class Received:
 class Receiver:
     """Takes in the parts of one request. Without a ``store`` they are hashed and let go."""
 
-    def __init__(self, settings: GatewaySettings, store: BlobStore | None, job_id: str, deadline: Deadline) -> None:
+    def __init__(
+        self, settings: GatewaySettings, store: BlobStore | None, job_id: str, deadline: Deadline, caller: Principal
+    ) -> None:
         self._settings = settings
+        self._caller = caller
         self._deadline = deadline
         self._store = store
         self._job_id = job_id
@@ -60,9 +64,9 @@ class Receiver:
         """Read the whole body.
 
         Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``InputTooLarge``, what the first
-        bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``, ``StorageUnavailable``,
-        ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs up. What was stored by
-        then is for the caller to erase.
+        bytes of a file give away (``InvalidNifti`` and the like), ``Forbidden`` for an urgent job of a key that may
+        send none, ``StorageFull``, ``StorageUnavailable``, ``DeadlineExceeded``, ``UploadStalled``, and
+        ``ClientDisconnect`` when the client hangs up. What was stored by then is for the caller to erase.
         """
         boundary = _boundary(request)
         async for part in StreamedParts(self._body(request), boundary, _NAMES):
@@ -142,6 +146,7 @@ class Receiver:
                 f"There are no jobs of this type here; known: {known}.",
                 errors=[FieldError("part/job#/type", f"is none of: {known}")],
             )
+        self._caller.check_priority(request.priority)
         return request
 
 

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from core.contracts.jobs import JobRequest
 from core.errors import QueueUnavailable
@@ -28,6 +30,8 @@ from tests.fixtures.servers import ROOT
 from tests.support.jobs import settings, until
 
 _MOUNT = 'mount -t tmpfs -o size=8m tmpfs "$1" && shift && exec "$@"'
+# An eighth of it.
+_RESERVE = 1024 * 1024
 _NAMESPACE = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c")
 
 
@@ -48,6 +52,18 @@ def fill(folder: Path) -> None:
     with suppress(OSError), (folder / "filler").open("ab", buffering=0) as file:
         while file.write(bytes(4096)):
             pass
+
+
+def fails_when_full(folder: Path, client: Redis) -> bool:
+    """Fill what is left; whether the server then fails to write."""
+    fill(folder)
+    return not answers(client, bytes(1000))
+
+
+def reserved(folder: Path) -> int:
+    """Bytes of the disk that the keeper holds back."""
+    path = folder / "queue" / "reserve"
+    return path.stat().st_blocks * 512 if path.exists() else 0
 
 
 def answers(client: Redis, value: bytes = b"1") -> bool:
@@ -82,16 +98,15 @@ async def watch(folder: Path) -> dict[str, Any]:
 async def filled_twice(folder: Path, address: str) -> dict[str, Any]:
     """What is seen meanwhile."""
     first = EmbeddedValkey(folder / "queue").pid()
-    client = Redis(unix_socket_path=address.removeprefix("unix://"), socket_timeout=5)
-    await until(lambda: asyncio.sleep(0, (folder / "queue" / "reserve").exists()), "a reserve")
+    client = Redis(unix_socket_path=address.removeprefix("unix://"), socket_timeout=5, retry=Retry(NoBackoff(), 0))
+    await until(lambda: asyncio.sleep(0, reserved(folder) >= _RESERVE), "a reserve")
     seen: dict[str, Any] = {}
     async with open_queue(address, settings()) as queue:
         jobs = [(await queue.submit(JobRequest(), ())).record.id for _ in range(3)]
-        fill(folder)
-        seen["down"] = not all(answers(client, bytes(1000)) for _ in range(20))
+        seen["down"] = await until(lambda: asyncio.sleep(0, fails_when_full(folder, client)), "a full disk")
         seen["ended"] = (await insisted(lambda: queue.cancel(jobs[0]))).status
         await queue.delete(jobs[0])
-        seen["reserve"] = (folder / "queue" / "reserve").exists()
+        seen["reserve"] = reserved(folder)
         until_s = time.monotonic() + 6
         while time.monotonic() < until_s:
             fill(folder)

@@ -18,7 +18,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 HEADER: Final = struct.Struct("<64sHHBB?I")
 LENGTH: Final = struct.Struct("<I")
@@ -56,20 +56,19 @@ def _with_pillow(syntax: str, header: Header, frame: bytes) -> bytes:
     from pydicom.uid import UID
 
     _, rows, columns, allocated, stored, signed, _ = header
-    decoded, _ = get_decoder(UID(syntax)).as_array(
-        encapsulate([frame], has_bot=False),
-        raw=True,
-        decoding_plugin="pillow",
-        rows=rows,
-        columns=columns,
-        number_of_frames=1,
-        samples_per_pixel=1,
-        bits_allocated=allocated,
-        bits_stored=stored,
-        pixel_representation=int(signed),
-        photometric_interpretation="MONOCHROME2",
-        pixel_keyword="PixelData",
-    )
+    options: dict[str, Any] = {
+        "rows": rows,
+        "columns": columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": 1,
+        "bits_allocated": allocated,
+        "bits_stored": stored,
+        "pixel_representation": int(signed),
+        "photometric_interpretation": "MONOCHROME2",
+        "pixel_keyword": "PixelData",
+    }
+    frames = encapsulate([frame], has_bot=False)
+    decoded, _ = get_decoder(UID(syntax)).as_array(frames, raw=True, decoding_plugin="pillow", **options)
     return decoded.tobytes()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO, Final
 
 import numpy as np
 
+from core.contracts.jobs import digits_of, hashed_uid
 from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError
 from core.imaging.dicom import header as dicom_header
@@ -60,8 +60,8 @@ def read_study(
 ) -> Study:
     """The sequences in a zip of one study.
 
-    ``series`` says which sequence series are by their SeriesInstanceUID, None to leave one out; the sequences that it
-    does not name are guessed from the series that it does not name.
+    ``series`` says which sequence series are by their SeriesInstanceUID, or by ``hashed_uid``, None to leave one out;
+    the sequences that it does not name are guessed from the series that it does not name.
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
     of the largest single file.
 
@@ -101,11 +101,14 @@ def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None
 
 def _choose(contents: Contents, named: Mapping[str, str | None]) -> tuple[dict[str, Series], list[str]]:
     """The series of each sequence, and what was guessed."""
-    if unknown := [uid for uid in named if uid not in contents.series]:
+    known = {hashed_uid(uid): uid for uid in contents.series}
+    named = {hashed_uid(uid): sequence for uid, sequence in named.items()}
+    if unknown := [uid for uid in named if uid not in known]:
         # A UID may lead to a patient: the caller, who knows it, finds it by its hash.
-        hashes = ", ".join(sorted(hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in unknown))
+        hashes = ", ".join(sorted(map(digits_of, unknown)))
         detail = f"{len(unknown)} of the series named are no MR series of the study (SHA-256 of the UID: {hashes})."
         raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
+    named = {known[uid]: sequence for uid, sequence in named.items()}
     candidates = [part for uid, series in contents.series.items() if uid not in named for part in _by_echo(series)]
     told = {sequence: _named(contents.series[uid], sequence) for uid, sequence in named.items() if sequence}
     likely = _guessed(candidates, taken=told)

@@ -131,7 +131,7 @@ def test_it_comes_back_when_a_full_disk_has_room_again(tmp_path: Path) -> None:
     assert seen == {
         "down": True,
         "ended": "cancelled",
-        "reserve": False,
+        "reserve": 0,
         "down again": True,
         "kept": ["queued", "queued"],
         "another server": True,
@@ -141,7 +141,7 @@ def test_it_comes_back_when_a_full_disk_has_room_again(tmp_path: Path) -> None:
 
 def test_the_reserve_takes_no_room_that_is_scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     free = 0
-    monkeypatch.setattr(queue_server.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(8_000_000, 0, free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(8_000_000, 0, free))
     reserve = Reserve(tmp_path)
     free = 1_999_999
     reserve.fill()

@@ -155,7 +155,7 @@ def test_strips_that_overlap_are_refused() -> None:
     container = tiff.read(bytes(data))
     assert container.height == 64
     shape = tiff._Shape("<", big=False)
-    entries = {entry.tag: entry for entry in tiff._directory(data, shape, int.from_bytes(data[4:8], "little"))}
+    entries = {entry.tag: entry for entry in tiff._directory(bytes(data), shape, int.from_bytes(data[4:8], "little"))}
     sizes = entries[279]
     struct.pack_into(f"<{sizes.count}I", data, sizes.start, *[len(data) // 2] * sizes.count)
     starts = entries[273]
