@@ -79,7 +79,7 @@ class Turns:
             await self._store.client.delete(self._store.keys.turn(ticket))
 
     async def _begin(self, ticket: str, job_id: str, begin: Begin) -> JobRecord | None:
-        """Hold a job and begin it; it is let go unless it has been begun. Raises ``Held`` where somebody else has it."""
+        """Hold a job and begin it; let it go unless it was. Raises ``Held`` where somebody else has it."""
         if not await self._store.hold(job_id, self._token, self._lease_s):
             raise Held
         record = None
