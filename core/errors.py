@@ -33,6 +33,7 @@
     │   └── RateLimited              429
     ├── CapacityError                the same request may succeed later
     │   ├── QueueFull                429
+    │   ├── QuotaExceeded            429  as much as one key may have waiting, or stored
     │   ├── UploadsBusy              503  as many uploads as are taken in at once
     │   ├── QueueUnavailable         503  the job queue cannot be reached
     │   ├── StorageUnavailable       503  the store of inputs and results cannot be reached
@@ -221,6 +222,10 @@ class CapacityError(FalxError):
 
 class QueueFull(CapacityError):
     code, status, title = "queue-full", 429, "The queue is full"
+
+
+class QuotaExceeded(CapacityError):
+    code, status, title = "quota-exceeded", 429, "The key has used up its quota"
 
 
 class UploadsBusy(CapacityError):

@@ -34,11 +34,17 @@ class LogFile:
     def rotate(self, max_bytes: int = MAX_BYTES) -> None:
         """Move the content to ``.1`` when the file has grown over ``max_bytes``.
 
-        It is copied and truncated, not renamed: a living child holds the file open, and appends at its new end.
+        It is copied and truncated, not renamed: a living child holds the file open, and appends at its new end. On a
+        full disk it stays as it is.
         """
         if not self.path.exists() or self.path.stat().st_size <= max_bytes:
             return
-        shutil.copyfile(self.path, self.path.with_name(self.path.name + ".1"))
+        before = self.path.with_name(self.path.name + ".1")
+        try:
+            shutil.copyfile(self.path, before)
+        except OSError:
+            before.unlink(missing_ok=True)
+            return
         os.truncate(self.path, 0)
         self._seen = self._start = 0
 

@@ -79,7 +79,12 @@ def plan(settings: EmbeddedSettings, redis_url: str | None = None) -> tuple[Tier
     """
     classifier = _service("classifier", "classifier_service", settings.classifier_port, "FALX_CLASSIFIER_PORT")
     segmenter = _service("segmenter", "segmenter_service", settings.segmenter_port, "FALX_SEGMENTER_PORT")
-    upstreams = {"FALX_CLASSIFIER_URL": classifier.url, "FALX_SEGMENTER_URL": segmenter.url}
+    audit_log = os.environ.get("FALX_AUDIT_LOG") or str((settings.log_dir / "audit.log").absolute())
+    upstreams = {
+        "FALX_CLASSIFIER_URL": classifier.url,
+        "FALX_SEGMENTER_URL": segmenter.url,
+        "FALX_AUDIT_LOG": audit_log,
+    }
     models: Tier = (classifier, segmenter)
     if redis_url is None:
         # Nobody would do its jobs.

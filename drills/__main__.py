@@ -65,6 +65,12 @@ DRILLS: Final = (
         ("drills.soak", "--seconds", "1200"),
         ("drills.soak", "--seconds", "60"),
     ),
+    Drill(
+        "inputs",
+        "The costliest files within the limits: three seconds of a CPU and 500 MB are enough for any of them.",
+        ("drills.inputs",),
+        ("drills.inputs", "--pixels", "1000000"),
+    ),
 )
 
 

@@ -16,6 +16,7 @@ from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_
 from core.http.openapi import all_answers
 from core.http.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
+from gateway.audit import Audit, open_audit_log
 from gateway.auth import Authenticator, authenticator
 from gateway.body import BodyLimits
 from gateway.browsers import LocalCallersOnly
@@ -43,7 +44,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """The gateway's application.
 
     Raises:
-        UnsafeConfiguration: it would serve other machines without keys, or the key file is unusable.
+        UnsafeConfiguration: it would serve other machines without keys, or a file that it is given is unusable.
     """
     auth = authenticator(settings)
     metrics = UpstreamMetrics()
@@ -78,6 +79,8 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         _add_openapi(app)
     add_pages(app, settings.problems_file, reference=settings.openapi)
     _allow_origins(app, settings.cors_origins)
+    # Inside the shell, which has given the request its id, and around all that may refuse it.
+    app.user_middleware.append(Middleware(Audit, log=open_audit_log(settings.audit_log)))
     if not auth.needs_key:
         # Innermost, so that a refusal has its request id, its line in the log and its count like any other.
         app.user_middleware.append(
@@ -118,7 +121,7 @@ def _study_policy(settings: GatewaySettings, policy: Policy) -> Policy:
 
 
 def _require(auth: Authenticator, request: Request, scope: Scope) -> None:
-    auth.require(request.headers, client_address(request.scope), scope)
+    auth.require(request.headers, client_address(request.scope), scope, request.scope["state"])
 
 
 def _guard_metrics(app: FastAPI, auth: Authenticator, metrics: UpstreamMetrics) -> None:

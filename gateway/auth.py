@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import Any
 
+from core.contracts.jobs import Priority
 from core.errors import Forbidden, Unauthorized, UnsafeConfiguration
+from core.jobs.quota import JobQuota
 from gateway.keys import KeyRecord, KeyRing, Scope, presented_key
 from gateway.settings import GatewaySettings
 
+AUDITED = "caller"
+"""Where a request's state has the name of its caller."""
 CHALLENGE = {"WWW-Authenticate": 'Bearer realm="falx"'}
 CHALLENGE_INVALID = {"WWW-Authenticate": 'Bearer realm="falx", error="invalid_token"'}
 
@@ -19,10 +24,18 @@ class Principal:
     """The caller: ``name`` is ``key:<id>`` or ``address:<ip>``, for rate limits.
 
     ``owner`` is whose jobs it may see: the key's id, or None where no keys are configured and everybody sees all.
+    ``quota`` binds it, and ``urgent`` says whether its jobs may be: both are a matter of keys.
     """
 
     name: str
     owner: str | None = None
+    quota: JobQuota | None = None
+    urgent: bool = True
+
+    def check_priority(self, priority: Priority) -> None:
+        """Raise ``Forbidden`` for an urgent job of a key without that scope."""
+        if priority == "urgent" and not self.urgent:
+            raise Forbidden(f"Urgent jobs need the scope '{Scope.URGENT}'; the key '{self.owner}' does not have it.")
 
 
 class Authenticator:
@@ -35,20 +48,24 @@ class Authenticator:
     def needs_key(self) -> bool:
         return self._ring is not None
 
-    def require(self, headers: Mapping[str, str], address: str, scope: Scope) -> Principal:
-        """The caller of a request that needs ``scope``.
+    def require(
+        self, headers: Mapping[str, str], address: str, scope: Scope, state: MutableMapping[str, Any] | None = None
+    ) -> Principal:
+        """The caller of a request that needs ``scope``; its name is noted in the request's ``state`` (``AUDITED``).
 
         Raises:
             Unauthorized: no key, or one that is unknown, wrong or expired.
             Forbidden: the key lacks the scope; the problem names it.
         """
         if self._ring is None:
-            return Principal(f"address:{address}")
+            return _noted(Principal(f"address:{address}"), state)
         record = self._recognise(self._ring, headers)
+        caller = Principal(f"key:{record.id}", record.id, record.quota, record.allows(Scope.URGENT))
+        _noted(caller, state)
         if not record.allows(scope):
             held = ", ".join(sorted(record.scopes))
             raise Forbidden(f"This needs the scope '{scope}'; the key '{record.id}' has: {held}.")
-        return Principal(f"key:{record.id}", owner=record.id)
+        return caller
 
     @staticmethod
     def _recognise(ring: KeyRing, headers: Mapping[str, str]) -> KeyRecord:
@@ -62,6 +79,12 @@ class Authenticator:
         if record is None:
             raise Unauthorized("The API key is not valid here: unknown, wrong or expired.", headers=CHALLENGE_INVALID)
         return record
+
+
+def _noted(caller: Principal, state: MutableMapping[str, Any] | None) -> Principal:
+    if state is not None:
+        state[AUDITED] = caller.name
+    return caller
 
 
 def authenticator(settings: GatewaySettings) -> Authenticator:

@@ -65,7 +65,7 @@ class Forwarder:
         scope["route"] = self._route  # names the route in logs and metrics
         headers = _by_name(scope)
         policy = self._policy
-        caller = policy.auth.require(headers, client_address(scope), policy.scope)
+        caller = policy.auth.require(headers, client_address(scope), policy.scope, scope["state"])
         if policy.rate_limit is not None:
             policy.rate_limit.hit(caller.name)
         query = checked_query(scope["query_string"], self._route.parameters)

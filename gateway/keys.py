@@ -25,6 +25,7 @@ from pydantic import AwareDatetime, Field, ValidationError, field_validator
 
 from core.contracts.base import Contract
 from core.errors import UnsafeConfiguration
+from core.jobs.quota import JobQuota
 
 log = structlog.get_logger(__name__)
 
@@ -37,10 +38,11 @@ KeyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
 class Scope(StrEnum):
-    """What a key may do. ``admin`` includes the others."""
+    """What a key may do. ``admin`` includes the others; ``urgent`` is for jobs of that priority, and needs ``jobs``."""
 
     INFER = "infer"
     JOBS = "jobs"
+    URGENT = "urgent"
     ADMIN = "admin"
 
 
@@ -51,6 +53,7 @@ class KeyRecord(Contract):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     scopes: frozenset[Scope] = Field(min_length=1)
     expires: AwareDatetime | None = None
+    quota: JobQuota = JobQuota()
 
     def allows(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes

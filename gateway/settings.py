@@ -44,6 +44,12 @@ class GatewaySettings(QueueSettings, BlobSettings, ServingSettings):
         description="Start without keys on an address that other machines reach. Unsafe: whoever reaches the port may "
         "use it. Meant for a private container network behind an authenticating proxy.",
     )
+    audit_log: str = Field(
+        default="stdout",
+        description="Where one JSON line a request of the API goes: who (the key's id, or the address), operation, "
+        "job, status, time; no patient data. stdout, a file (followed when it is moved, so logrotate may), or off. "
+        "`make run` sets it to logs/audit.log of its data folder.",
+    )
     metrics_public: bool = Field(
         default=False,
         description="Serve /metrics without a key. Otherwise it needs the scope admin as soon as keys are configured.",

@@ -18,6 +18,11 @@ _FULL: Final = re.compile(r"os error 28|StorageFull|QuotaExceeded|InsufficientSt
 _RETRY_AFTER_S: Final = 5.0
 
 
+def corrupt() -> StoredDataCorrupt:
+    """The error of a blob whose bytes are not those that were written."""
+    return StoredDataCorrupt("A stored file is not what was written.")
+
+
 class Check:
     """Hashes chunks and holds the newest one back until the whole is known to be right."""
 
@@ -35,7 +40,7 @@ class Check:
     def last(self) -> Iterator[bytes]:
         """The chunk held back. Raises ``StoredDataCorrupt``."""
         if self._digest.hexdigest() != self._expected:
-            raise StoredDataCorrupt("A stored file is not what was written.")
+            raise corrupt()
         if self._held is not None:
             yield self._held
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -46,6 +47,26 @@ SeriesUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 BlobName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*$", max_length=512)]
 
 
+# No UID of DICOM begins like this.
+_HASHED: Final = "0.0."
+
+
+def hashed_uid(uid: str) -> str:
+    """What stands for ``uid`` and does not say it, written like one: made of the first 32 digits of its SHA-256.
+
+    What has been hashed already stays as it is.
+    """
+    if uid.startswith(_HASHED):
+        return uid
+    return f"{_HASHED}{int(hashlib.sha256(uid.encode()).hexdigest()[:32], 16)}"
+
+
+def digits_of(hashed: str) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 that ``hashed_uid`` was made of."""
+    number = hashed.removeprefix(_HASHED)
+    return f"{int(number):032x}"[:12] if number.isdecimal() else ""
+
+
 class JobRequest(Contract):
     """The part ``job`` of ``POST /v1/jobs``: what is wanted of the volumes. Optional, as each of its fields is."""
 
@@ -75,9 +96,15 @@ class JobRequest(Contract):
         default_factory=dict,
         max_length=MOST_SERIES,
         description="With the part `dicom`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. "
-        "The sequences that are not named are guessed from the series that are not named. No sequence twice.",
+        "The sequences that are not named are guessed from the series that are not named. No sequence twice. "
+        "The record of the job has the SHA-256 of each UID in its place.",
         examples=[{"1.2.840.113619.2.5.1": "flair", "1.2.840.113619.2.5.3": None}],
     )
+
+    def hashed(self) -> JobRequest:
+        """The request as a record keeps it."""
+        series = {hashed_uid(uid): sequence for uid, sequence in self.series.items()}
+        return self.model_copy(update={"series": series})
 
     @field_validator("series")
     @classmethod

@@ -16,8 +16,8 @@ class ImageLimits:
     """
 
     max_bytes: int = 32 * 1024 * 1024
-    max_inflated_bytes: int = 96 * 1024 * 1024
-    max_pixels: int = 40_000_000
+    max_inflated_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 24_000_000
     max_side: int = 16_384
     min_side: int = 16
     max_frames: int = 4_096

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from core.errors import InvalidImage
 
-# What may hide behind the end of an image. Alone, each is refused as a format; here it makes the file a polyglot.
-_HIDDEN: Final = re.compile(
-    rb"(?i:(?P<markup><(?:script|html|svg|!doctype|\?php|iframe)))"
-    rb"|(?P<zip>PK(?:\x03\x04|\x05\x06))|(?P<pdf>%PDF-)|(?P<elf>\x7fELF)|(?P<rar>Rar!\x1a\x07)"
-    rb"|(?P<sevenzip>7z\xbc\xaf\x27\x1c)|(?P<gif>GIF8[79]a)|(?P<program>\AMZ)|(?P<script>\A#!)"
-)
-_NAMES: Final = {
-    "markup": "markup",
-    "zip": "a ZIP archive",
-    "pdf": "a PDF document",
-    "elf": "an ELF program",
-    "rar": "a RAR archive",
-    "sevenzip": "a 7z archive",
-    "gif": "a GIF image",
-    "program": "a Windows program",
-    "script": "a script",
+# What may hide behind the end of an image. Alone, each is refused as a format; here it makes the file a polyglot. Each
+# is searched for by itself: one pattern for all of them takes ten times as long over a tail of many megabytes.
+_HIDDEN: Final = {
+    b"<script": "markup",
+    b"<html": "markup",
+    b"<svg": "markup",
+    b"<!doctype": "markup",
+    b"<?php": "markup",
+    b"<iframe": "markup",
+    b"PK\x03\x04": "a ZIP archive",
+    b"PK\x05\x06": "a ZIP archive",
+    b"%PDF-": "a PDF document",
+    b"\x7fELF": "an ELF program",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"GIF87a": "a GIF image",
+    b"GIF89a": "a GIF image",
 }
+_AT_START: Final = {b"MZ": "a Windows program", b"#!": "a script"}
 # Readers of ZIP look for this record at the end of a file, behind at most 64 KiB of comment.
 _ZIP_END: Final = b"PK\x05\x06"
 _ZIP_END_SIZE: Final = 22
@@ -50,8 +51,12 @@ def check_tail(tail: bytes) -> tuple[str, ...]:
 
     Raises ``InvalidImage`` where another file begins in them.
     """
-    if found := _HIDDEN.search(tail):
-        raise InvalidImage(f"Polyglot: behind the end of the image follows {_NAMES[str(found.lastgroup)]}.")
+    lower = tail.lower()
+    places = {(lower if text[:1] == b"<" else tail).find(text): name for text, name in _HIDDEN.items()}
+    places |= {0 if tail.startswith(text) else -1: name for text, name in _AT_START.items()}
+    places.pop(-1, None)
+    if places:
+        raise InvalidImage(f"Polyglot: behind the end of the image follows {places[min(places)]}.")
     if not tail.strip(b"\0\r\n"):
         return ()
     return (f"{len(tail)} bytes behind the end of the image were ignored.",)

@@ -20,8 +20,14 @@ def ramp(values: FloatArray, low: float, span: float) -> FloatArray:
 
 def full_range(values: FloatArray, counted: npt.NDArray[np.bool_] | None = None) -> FloatArray:
     """Values (h, w) stretched from the smallest to the largest counted one to [0, 1]; all zeros for a flat slice."""
-    among = values if counted is None or not counted.any() else values[counted]
-    low, high = float(among.min()), float(among.max())
+    low, high = extremes(values, counted)
     if high <= low:
         return np.zeros_like(values, dtype=np.float32)
     return ramp(values, low, high - low)
+
+
+def extremes(values: FloatArray, counted: npt.NDArray[np.bool_] | None = None) -> tuple[float, float]:
+    """The smallest and the largest of the values that are ``counted``; of all where there are none such."""
+    # A copy of the counted ones would be one more image in memory.
+    where = True if counted is None or not counted.any() else counted
+    return float(values.min(where=where, initial=np.inf)), float(values.max(where=where, initial=-np.inf))

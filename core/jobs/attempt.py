@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from core.contracts.jobs import JobRecord, Progress
+from core.contracts.jobs import JobRecord, Priority, Progress
 from core.contracts.problem import Problem
 from core.errors import JobCrashed, JobTimedOut, QueueUnavailable, StorageUnavailable
 from core.jobs.child import ChildRequest, problem_of
@@ -21,6 +21,7 @@ from core.jobs.observer import Observer
 from core.jobs.process import ChildProcess, Died, Done, Failed
 from core.jobs.settings import WorkerSettings
 from core.jobs.store import JobStore, ended, now
+from core.jobs.turns import AllBusy, Held, Turns
 
 logger = structlog.get_logger("falx.jobs")
 
@@ -29,6 +30,8 @@ BEAT_S: Final = 0.5
 _INSIST_S: Final = 0.5
 # A claim expires before the docket's lease does, so that whoever a lost job is delivered to can take it at once.
 _CLAIM_SHARE: Final = 0.75
+# Until somebody else's job may have ended, or the owner's own.
+_BUSY_S: Final = 2.0
 T = TypeVar("T")
 # Erases all files of a job.
 Erase = Callable[[str], Awaitable[None]]
@@ -36,7 +39,7 @@ Erase = Callable[[str], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class PutBack:
-    """The job is to be delivered again, ``delay_s`` seconds from now."""
+    """What was delivered is to be delivered again, ``delay_s`` seconds from now."""
 
     delay_s: float
 
@@ -103,21 +106,34 @@ class Attempt:
         self._token = uuid.uuid4().hex
         self._stages = _Stages(observer)
 
-    async def run(self, job_id: str) -> PutBack | None:
-        """Do the job as far as it goes; None means that nothing is left to do for it here."""
-        if not await self._insist(lambda: self._hold(job_id)):
-            return PutBack(self._settings.job_lease_s / 2)
+    async def run(self, ticket: str, priority: Priority) -> PutBack | None:
+        """Do the job whose turn it is as far as it goes; None means that nothing is left to do for ``ticket`` here."""
+        lease_s = _CLAIM_SHARE * self._settings.job_lease_s
+        turns = Turns(self._store, priority, self._token, lease_s)
         try:
-            record = await self._insist(lambda: self._begin(job_id))
-            if record is None:
-                return None
+            record = await self._insist(lambda: turns.take(ticket, self._begin))
+        except Held:
+            return PutBack(self._settings.job_lease_s / 2)
+        except AllBusy:
+            return PutBack(_BUSY_S)
+        put_back = None
+        if record is not None:
+            put_back = await self._do(record)
+        if put_back is None:
+            with contextlib.suppress(QueueUnavailable):
+                await turns.settle(ticket)
+        return put_back
+
+    async def _do(self, record: JobRecord) -> PutBack | None:
+        """Do a job that has been begun, and let go of it."""
+        try:
             if record.status == "failed":
                 self._given_up(record)
                 return None
             return await self._work(record)
         finally:
             with contextlib.suppress(QueueUnavailable):
-                await self._store.release(job_id, self._token)
+                await self._store.release(record.id, self._token)
 
     async def _hold(self, job_id: str) -> bool:
         return await self._store.hold(job_id, self._token, _CLAIM_SHARE * self._settings.job_lease_s)

@@ -138,9 +138,16 @@ class EmbeddedValkey:
             setsid=True,
         )
         running = _Running(pid, path)
-        fresh = self._pid_file.with_suffix(".new")
-        fresh.write_text(json.dumps({"pid": running.pid, "socket": str(path)}))
-        fresh.replace(self._pid_file)
+        try:
+            fresh = self._pid_file.with_suffix(".new")
+            fresh.write_text(json.dumps({"pid": running.pid, "socket": str(path)}))
+            fresh.replace(self._pid_file)
+        except OSError:
+            # A server that nobody can find again would hold the files of the next one.
+            _signal(pid, signal.SIGKILL)
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+            raise
         return running
 
     def _socket_path(self) -> Path:

@@ -52,8 +52,26 @@ class Keys:
         return self._key("owner", owner, *(() if status is None else (status,)))
 
     def waiting(self, priority: Priority) -> str:
-        """Sorted set of the queued ids of ``priority`` by time of creation."""
+        """Sorted set of the queued ids of ``priority`` in the order in which they start (``scripts``)."""
         return self._key("waiting", priority)
+
+    def waiting_of(self, owner: str | None, priority: Priority) -> str:
+        """Those of them that are one owner's; None is the owner of jobs without one."""
+        return self._key("waiting", priority, "of", owner or "")
+
+    @property
+    def stored(self) -> str:
+        """Hash: by owner, the bytes of inputs and results of the jobs that are kept."""
+        return self._key("stored")
+
+    @property
+    def limits(self) -> str:
+        """Hash: by owner, how many jobs may run at once."""
+        return self._key("limits")
+
+    def turn(self, delivery: str) -> str:
+        """String with an expiry: the job that was begun when ``delivery`` (an id too) came out of the docket."""
+        return self._key("turn", delivery)
 
     @property
     def active(self) -> str:

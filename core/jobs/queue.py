@@ -11,18 +11,22 @@ from dataclasses import dataclass
 import structlog
 
 from core.contracts.jobs import ACTIVE, JobEvent, JobRecord, JobRequest, JobStatus, Priority, StoredFile
-from core.errors import IdempotencyConflict, JobNotCancellable, NotFound, QueueFull, QueueUnavailable
+from core.errors import IdempotencyConflict, JobNotCancellable, NotFound, QueueFull, QueueUnavailable, QuotaExceeded
 from core.jobs.connection import TASK, Dockets, open_client, open_dockets, reaching
 from core.jobs.events import check_event_id, follow
 from core.jobs.idempotency import Intake, settled, taking_in
 from core.jobs.keys import Keys
 from core.jobs.presence import Presence, present
+from core.jobs.quota import JobQuota
 from core.jobs.settings import QueueSettings
 from core.jobs.store import JobStore, ended, now
+from core.jobs.turns import used_for
 
 logger = structlog.get_logger("falx.jobs")
 
 HEARTBEAT_S = 15.0
+# Jobs are erased after days; the caller may delete some at once.
+_FOR_ROOM_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +61,15 @@ class JobQueue:
         """
         return taking_in(self._store, key)
 
-    async def ensure_room(self) -> None:
-        """Raise ``QueueFull`` with the time after which there will be room; ask before an upload is taken in."""
-        waiting = await self._store.waiting()
-        if sum(waiting.values()) >= self._settings.max_queued_jobs:
+    async def ensure_room(self, owner: str | None = None, quota: JobQuota | None = None) -> None:
+        """Raise ``QueueFull`` or ``QuotaExceeded`` where a job would not be taken in; ask before an upload is."""
+        waiting, stored = (0, 0) if owner is None else await self._store.usage(owner)
+        if quota is not None and waiting >= quota.waiting:
+            raise await self._too_many(quota)
+        if quota is not None and stored >= quota.stored_bytes:
+            raise _too_much(quota)
+        depth = await self._store.waiting()
+        if sum(depth.values()) >= self._settings.max_queued_jobs and (owner is None or waiting):
             raise await self._full()
 
     async def submit(
@@ -72,13 +81,15 @@ class JobQueue:
         intake: Intake | None = None,
         digest: str = "",
         owner: str | None = None,
+        quota: JobQuota | None = None,
         request_id: str | None = None,
     ) -> Submission:
         """Take a job in; when this returns it survives the loss of every process.
 
         ``inputs`` are in the store already, under names that ``job_id`` occurs in. ``digest`` is of the request's body,
-        ``owner`` the caller whose list the job is in.
-        Raises ``QueueFull`` and, with an ``intake`` that has a key, ``IdempotencyKeyReuse`` or ``IdempotencyConflict``.
+        ``owner`` the caller whose list the job is in and whom ``quota`` binds.
+        Raises ``QueueFull``, ``QuotaExceeded`` and, with an ``intake`` that has a key, ``IdempotencyKeyReuse`` or
+        ``IdempotencyConflict``.
         """
         intake = intake or Intake()
         if intake.known is not None:
@@ -86,7 +97,7 @@ class JobQueue:
             return Submission(await self._store.get(intake.known), replayed=True)
         record = JobRecord(
             id=job_id or new_job_id(),
-            request=request,
+            request=request.hashed(),
             owner=owner,
             inputs=tuple(inputs),
             created_at=now(),
@@ -94,9 +105,13 @@ class JobQueue:
         )
         after = settled(record.id, digest)
         swap = (intake.key, intake.held, after, self._settings.idempotency_ttl_s) if intake.key else None
-        answer = await self._store.create(record, self._settings.max_queued_jobs, swap)
+        answer = await self._store.create(record, self._settings.max_queued_jobs, swap, quota)
         if answer == "FULL":
             raise await self._full()
+        if quota is not None and answer == "WAITING":
+            raise await self._too_many(quota)
+        if quota is not None and answer == "BYTES":
+            raise _too_much(quota)
         if answer == "LOST":
             raise IdempotencyConflict("Another request with this Idempotency-Key has come in.", retry_after_s=1.0)
         if answer == "EXISTS":
@@ -116,6 +131,12 @@ class JobQueue:
     async def _full(self) -> QueueFull:
         pace = await self._store.pace(self._settings.expected_run_s)
         return QueueFull("As many jobs wait as are taken in.", retry_after_s=pace.until_next_start_s())
+
+    async def _too_many(self, quota: JobQuota) -> QuotaExceeded:
+        pace = await self._store.pace(self._settings.expected_run_s)
+        return QuotaExceeded(
+            f"{quota.waiting} jobs of this key wait, as many as may (waiting).", retry_after_s=pace.until_next_start_s()
+        )
 
     async def get(self, job_id: str) -> JobRecord:
         """The job as it stands."""
@@ -188,6 +209,9 @@ class JobQueue:
         """Take the job out of the docket. Should that fail, a worker finds that it has ended and leaves it."""
         if record.attempts == 0:
             try:
+                if await used_for(self._store, record.id) is not None:
+                    # Another job has been begun on its ticket.
+                    return
                 async with reaching(self._settings.redis_timeout_s):
                     await self._dockets[record.request.priority].cancel(record.id)
             except QueueUnavailable as error:
@@ -223,6 +247,14 @@ class JobQueue:
         """Return if Redis answers."""
         async with reaching(self._settings.redis_timeout_s):
             await self._store.client.get(self._store.keys.upkeep)
+
+
+def _too_much(quota: JobQuota) -> QuotaExceeded:
+    return QuotaExceeded(
+        f"Inputs and results of this key's jobs may have {quota.stored_bytes} bytes together "
+        "(stored_bytes): delete jobs, or wait until older ones are erased.",
+        retry_after_s=_FOR_ROOM_S,
+    )
 
 
 @asynccontextmanager

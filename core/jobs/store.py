@@ -27,6 +27,7 @@ from core.jobs import scripts
 from core.jobs.connection import reaching
 from core.jobs.keys import Keys
 from core.jobs.pace import Pace
+from core.jobs.quota import JobQuota
 
 EVENTS_KEPT: Final = 512
 DEAD_LETTERS_KEPT: Final = 1000
@@ -34,6 +35,7 @@ _TOMBSTONE: Final = b'{"schema_version":1,"erased":true}'
 # Each round another writer got ahead; there are few writers of one job.
 _SWAP_LIMIT: Final = 50
 _RUN_WEIGHT: Final = 0.2
+_BUSY: Final = 2
 
 Change = Callable[[JobRecord], JobRecord | None]
 
@@ -61,6 +63,10 @@ def ended(
     return record.model_copy(update=fields)
 
 
+class OwnerBusy(Exception):
+    """As many jobs of the owner run as may."""
+
+
 class JobStore:
     """Records in Redis. Every method raises ``QueueUnavailable`` where Redis does not answer in time."""
 
@@ -74,11 +80,18 @@ class JobStore:
         async with reaching(self.timeout_s):
             return await self.client.eval(script, len(keys), *keys, *arguments)
 
-    async def create(self, record: JobRecord, limit: int, intake: tuple[str, str, str, float] | None) -> str:
+    async def create(
+        self,
+        record: JobRecord,
+        limit: int,
+        intake: tuple[str, str, str, float] | None,
+        quota: JobQuota | None = None,
+    ) -> str:
         """Store a queued job unless its id is taken or ``limit`` jobs wait: "OK", "EXISTS", "FULL" or "LOST".
 
         ``intake`` is an idempotency key with its value before and after and its lifetime in seconds; "LOST" means that
-        somebody else holds the key by now.
+        somebody else holds the key by now. An owner none of whose jobs waits is let in beyond ``limit``. "WAITING" and
+        "BYTES" mean that ``quota`` of the owner is used up.
         """
         key, before, after, ttl_s = intake or (self.keys.idempotency(""), "", "", 1.0)
         first, second = _priorities_from(record.request.priority)
@@ -92,10 +105,16 @@ class JobStore:
             key,
             self.keys.owned(record.owner),
             self.keys.owned(record.owner, "queued"),
+            self.keys.waiting_of(record.owner, first),
+            self.keys.stored,
+            self.keys.limits,
         )
         event = _state_event(record)
         score = _score(record.created_at)
-        arguments = (record.id, _dump(record), score, limit, event, before, after, round(ttl_s * 1000))
+        most = ("", "", "") if quota is None else (quota.waiting, quota.stored_bytes, quota.running)
+        lifetime_ms = round(ttl_s * 1000)
+        job = (record.id, _dump(record), score, limit, event, before, after, lifetime_ms)
+        arguments = (*job, record.owner or "", most[0], _size(record), most[1], most[2])
         answer: bytes = await self.run(scripts.CREATE, keys, arguments)
         return answer.decode()
 
@@ -120,7 +139,8 @@ class JobStore:
     async def change(self, job_id: str, change: Change, *, dead: str = "") -> JobRecord | None:
         """Replace a record by ``change`` of it, in one step with its indexes and its event; the record that stands.
 
-        None: the job is gone, or ``change`` declined by returning None. ``change`` may be called several times.
+        None: the job is gone, or ``change`` declined by returning None. ``change`` may be called several times. Raises
+        ``OwnerBusy`` where it would make one job more of its owner run than may.
         ``dead`` files the job among the dead letters, for that reason, if ``change`` makes it fail.
         """
         for _ in range(_SWAP_LIMIT):
@@ -152,6 +172,9 @@ class JobStore:
             self.keys.dead,
             self.keys.owned(after.owner, before.status),
             self.keys.owned(after.owner, after.status),
+            self.keys.waiting_of(after.owner, after.request.priority),
+            self.keys.stored,
+            self.keys.limits,
         )
         event, data = ("state", _state_event(after)) if moved else _progress_event(before, after)
         arguments = (
@@ -167,8 +190,13 @@ class JobStore:
             EVENTS_KEPT,
             dead if after.status == "failed" else "",
             DEAD_LETTERS_KEPT,
+            after.owner or "",
+            _size(after) - _size(before),
         )
-        return bool(await self.run(scripts.UPDATE, keys, arguments))
+        answer = await self.run(scripts.UPDATE, keys, arguments)
+        if answer == _BUSY:
+            raise OwnerBusy
+        return bool(answer)
 
     async def erase(self, job_id: str, tombstone_s: float) -> bool:
         """Replace an ended job by a tombstone; False where there is nothing to erase or it has not ended."""
@@ -182,15 +210,20 @@ class JobStore:
             keys = (
                 self.keys.job(job_id),
                 self.keys.events(job_id),
+                self.keys.stored,
+                self.keys.limits,
+                self.keys.owned(record.owner),
                 self.keys.all,
                 self.keys.status(record.status),
-                self.keys.owned(record.owner),
                 self.keys.owned(record.owner, record.status),
                 self.keys.waiting(record.request.priority),
+                self.keys.waiting_of(record.owner, record.request.priority),
                 self.keys.active,
                 self.keys.expiry,
             )
-            if await self.run(scripts.ERASE, keys, (job_id, raw, _TOMBSTONE, round(tombstone_s * 1000))):
+            lifetime_ms = round(tombstone_s * 1000)
+            arguments = (job_id, raw, _TOMBSTONE, lifetime_ms, record.owner or "", _size(record))
+            if await self.run(scripts.ERASE, keys, arguments):
                 return True
         raise QueueUnavailable("The job changes too often.", retry_after_s=1.0)
 
@@ -226,6 +259,13 @@ class JobStore:
         """How many jobs of each priority wait."""
         async with reaching(self.timeout_s):
             return {priority: await self.client.zcard(self.keys.waiting(priority)) for priority in PRIORITIES}
+
+    async def usage(self, owner: str) -> tuple[int, int]:
+        """How many jobs of an owner wait, and how many bytes of it are stored."""
+        async with reaching(self.timeout_s):
+            waiting: int = await self.client.zcard(self.keys.owned(owner, "queued"))
+            stored = await cast("Awaitable[bytes | None]", self.client.hget(self.keys.stored, owner))
+        return waiting, int(stored or 0)
 
     async def dead_letters(self) -> int:
         """How many jobs were given up, of the last ``DEAD_LETTERS_KEPT``."""
@@ -275,6 +315,11 @@ def _priorities_from(priority: Priority) -> tuple[Priority, Priority]:
 def _score(moment: datetime | None) -> str:
     """Milliseconds, with the microseconds behind the point: jobs of one millisecond keep their order."""
     return "" if moment is None else f"{moment.timestamp() * 1000:.3f}"
+
+
+def _size(record: JobRecord) -> int:
+    """Bytes that are stored of a job."""
+    return sum(file.size for file in (*record.inputs, *record.results))
 
 
 def _dump(record: JobRecord) -> str:

@@ -7,7 +7,6 @@ from typing import Final
 
 import structlog
 
-from core.contracts.jobs import PRIORITIES
 from core.errors import FalxError, StorageUnavailable
 from core.jobs.attempt import Erase
 from core.jobs.connection import TASK, Dockets, reaching
@@ -55,9 +54,8 @@ class Upkeep:
         holds for a gateway that died between the record and the docket, too.
         """
         up_to = (time.time() - _GRACE_S) * 1000
-        for priority in PRIORITIES:
-            for job_id in await self._store.ids(self._store.keys.waiting(priority), up_to):
-                await self._enqueue(job_id)
+        for job_id in await self._store.ids(self._store.keys.status("queued"), up_to):
+            await self._enqueue(job_id)
         for job_id in await self._silent_for(2 * self._lease_s):
             logger.warning("job found without a worker", job_id=job_id)
             await self._enqueue(job_id)

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from typing import Final
@@ -112,13 +112,10 @@ class JobWorker:
 
     @asynccontextmanager
     async def _lanes(self, dockets: Dockets, store: JobStore) -> AsyncIterator[dict[Priority, Worker]]:
-        async def run_job(job_id: str, execution: Execution = _EXECUTION) -> None:
-            await self._deliver(store, job_id, execution)
-
         async with AsyncExitStack() as stack:
             lanes: dict[Priority, Worker] = {}
             for priority in PRIORITIES:
-                dockets[priority].register(run_job, names=[TASK])
+                dockets[priority].register(self._task(store, priority), names=[TASK])
                 lane = Worker(
                     dockets[priority],
                     name=self.name,
@@ -130,6 +127,14 @@ class JobWorker:
                 )
                 lanes[priority] = await stack.enter_async_context(lane)
             yield lanes
+
+    def _task(self, store: JobStore, priority: Priority) -> Callable[..., Awaitable[None]]:
+        """What the docket of ``priority`` calls."""
+
+        async def run_job(job_id: str, execution: Execution = _EXECUTION) -> None:
+            await self._deliver(store, job_id, priority, execution)
+
+        return run_job
 
     async def _take_turns(self, lanes: dict[Priority, Worker]) -> None:
         while True:
@@ -155,8 +160,8 @@ class JobWorker:
             async with asyncio.timeout(limit_s):
                 await self._taken.wait()
 
-    async def _deliver(self, store: JobStore, job_id: str, execution: Execution) -> None:
-        """What a docket calls. Returning settles the delivery; ``AdmissionBlocked`` puts the job back."""
+    async def _deliver(self, store: JobStore, ticket: str, priority: Priority, execution: Execution) -> None:
+        """One of the waiting jobs may start. Returning settles the delivery; ``AdmissionBlocked`` puts it back."""
         if self.busy or self._stop.is_set():
             raise AdmissionBlocked(execution, "a busy worker")
         self._idle.clear()
@@ -166,7 +171,7 @@ class JobWorker:
             attempt = Attempt(
                 store, self._settings, self._handler, self._service, self._observer, self._leave, self._erase
             )
-            put_back = await attempt.run(job_id)
+            put_back = await attempt.run(ticket, priority)
         finally:
             self._current = None
             self._taken.clear()

@@ -50,7 +50,7 @@ class ModelServingSettings(ServingSettings):
         "together larger than four images may be. Of the two limits this and max_queue the lower one holds.",
     )
     max_image_pixels: int = Field(
-        default=40_000_000, ge=1, description="Pixels of one image, read from its header before any pixel is decoded."
+        default=24_000_000, ge=1, description="Pixels of one image, read from its header before any pixel is decoded."
     )
     max_image_side: int = Field(default=16_384, ge=1, description="Pixels of the longer side of one image.")
 

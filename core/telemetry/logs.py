@@ -6,6 +6,7 @@ type and frames without their message (messages of image libraries quote what th
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 import sys
@@ -13,7 +14,7 @@ import traceback
 import warnings
 from functools import lru_cache
 from types import TracebackType
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -37,7 +38,7 @@ def configure_logging(service: str, level: str = "info", stream: TextIO | None =
     ``service`` is named in each line. ``level`` is debug, info, warning or error; only debug shows the messages of
     unexpected exceptions. Call it once, before the first line is logged.
     """
-    out = sys.stderr if stream is None else stream
+    out = cast("TextIO", _Unfailing(sys.stderr if stream is None else stream))
     number = logging.getLevelNamesMapping()[level.upper()]
     shared = _shared_processors(service, with_messages=number <= logging.DEBUG)
     renderer: Processor = structlog.dev.ConsoleRenderer() if out.isatty() else structlog.processors.JSONRenderer()
@@ -70,6 +71,28 @@ def _shared_processors(service: str, *, with_messages: bool) -> list[Processor]:
         render_exception,
         redact,
     ]
+
+
+class _Unfailing:
+    """A stream whose writing never fails: a full disk under the log must not make a request or a job fail."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what is held, if that can be done."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        """Whether somebody reads along."""
+        return self._stream.isatty()
 
 
 def _route_standard_library(out: TextIO, level: int, shared: list[Processor], renderer: Processor) -> None:

@@ -142,8 +142,9 @@ def cancel_times(site: Site, story: Story) -> list[float]:
 
 
 def _disturbed(damages: Sequence[Damage], start: float, end: float) -> bool:
-    # A killed Valkey is started again within a second, and its clients come back within another one.
-    return any(damage.at < end and damage.until + 2.0 > start for damage in damages if damage.deed != "disk")
+    # A Valkey that was killed, or could not write, is started again within a second, and its clients come back within
+    # another one.
+    return any(damage.at < end and damage.until + 2.0 > start for damage in damages)
 
 
 def _slow_cancels(site: Site, story: Story, limit_s: float) -> Iterator[str]:

@@ -97,7 +97,7 @@ class Service:
 
 @dataclass
 class Site:
-    """Everything that serves volumes here. ``blobs`` lies on a disk of its own where ``small_disk``."""
+    """Everything that serves volumes here. Blobs and queue lie on a disk of their own where ``small_disk``."""
 
     folder: Path
     redis_url: str
@@ -152,7 +152,7 @@ def open_site(folder: Path, *, small_disk: bool) -> Iterator[Site]:
     models = write_trapped_bundle(folder / "models")
     (folder / "disk").mkdir(exist_ok=True)
     with ExitStack() as stack:
-        queue = QueueServer(folder / "queue")
+        queue = QueueServer(folder / "disk" / "queue")
         redis_url = queue.start()
         stack.callback(queue.stop)
         lifeline, held = os.pipe()
@@ -175,7 +175,7 @@ def open_site(folder: Path, *, small_disk: bool) -> Iterator[Site]:
                 )
                 for number in (1, 2)
             ),
-            EmbeddedValkey(folder / "queue"),
+            EmbeddedValkey(folder / "disk" / "queue"),
             f"http://127.0.0.1:{port}",
             small_disk,
         )

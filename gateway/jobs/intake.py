@@ -22,6 +22,7 @@ from core.contracts.service import ModelSummary
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
 from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
+from gateway.auth import Principal
 from gateway.body import content_length, too_large
 from gateway.jobs.first_bytes import Head, NiftiHead, ZipHead
 from gateway.jobs.headers import wants_experimental
@@ -52,7 +53,7 @@ class Received:
 class Receiver:
     """Takes in the parts of one request. Without a ``store`` they are hashed and let go.
 
-    ``models`` are those that the workers have, against which the request is held as soon as it can be.
+    ``models`` are those that the workers have, against which the request of ``caller`` is held as soon as it can be.
     """
 
     def __init__(
@@ -61,9 +62,11 @@ class Receiver:
         store: BlobStore | None,
         job_id: str,
         deadline: Deadline,
+        caller: Principal,
         models: Sequence[ModelSummary] = (),
     ) -> None:
         self._settings = settings
+        self._caller = caller
         self._deadline = deadline
         self._store = store
         self._job_id = job_id
@@ -74,9 +77,9 @@ class Receiver:
         """Read the whole body.
 
         Raises ``UnsupportedMediaType``, ``InvalidRequest``, ``MissingSequence``, ``UnknownModel``, ``InputTooLarge``,
-        what the first bytes of a file give away (``InvalidNifti`` and the like), ``StorageFull``,
-        ``StorageUnavailable``, ``DeadlineExceeded``, ``UploadStalled``, and ``ClientDisconnect`` when the client hangs
-        up. What was stored by then is for the caller to erase.
+        what the first bytes of a file give away (``InvalidNifti`` and the like), ``Forbidden`` for an urgent job
+        of a key that may send none, ``StorageFull``, ``StorageUnavailable``, ``DeadlineExceeded``, ``UploadStalled``,
+        and ``ClientDisconnect`` when the client hangs up. What was stored by then is for the caller to erase.
         """
         experimental = wants_experimental(request.query_params)
         boundary = _boundary(request)
@@ -154,9 +157,11 @@ class Receiver:
             text += chunk
             check_part_size(part.name, len(text), _DESCRIPTION_BYTES)
         try:
-            return JobRequest.model_validate_json(text)
+            request = JobRequest.model_validate_json(text)
         except ValidationError as error:
             raise _description_fault(error) from error
+        self._caller.check_priority(request.priority)
+        return request
 
 
 def _boundary(request: Request) -> bytes:

@@ -35,6 +35,7 @@ from core.errors import (
     NotFound,
     QueueFull,
     QueueUnavailable,
+    QuotaExceeded,
     UploadsBusy,
 )
 from core.http.draining import Drain
@@ -47,6 +48,7 @@ from core.http.requests import (
 )
 from core.jobs.idempotency import Intake
 from core.jobs.queue import Submission, new_job_id
+from gateway.audit import JOB
 from gateway.auth import Principal
 from gateway.forward import Policy, checked_query, client_address
 from gateway.jobs.backend import JobBackend
@@ -62,7 +64,7 @@ _ID_LENGTH: Final = 32
 # The answer itself has to arrive before the caller's deadline, too.
 _ANSWER_MARGIN_S: Final = 0.2
 # Clean refusals: nothing has been accepted, so what was stored may go at once.
-_REFUSALS: Final = (QueueFull, IdempotencyConflict, IdempotencyKeyReuse)
+_REFUSALS: Final = (QueueFull, QuotaExceeded, IdempotencyConflict, IdempotencyKeyReuse)
 
 
 class JobRoutes:
@@ -105,6 +107,7 @@ class JobRoutes:
             except ClientDisconnect:
                 raise ClientGone from None
         record = submission.record
+        request.scope["state"][JOB] = record.id
         applied = {}
         if wait_s is not None:
             applied["Preference-Applied"] = f"wait={wait_s}"
@@ -147,17 +150,19 @@ class JobRoutes:
         job_id = new_job_id()
         async with queue.taking_in(scoped) as intake:
             if intake.known is not None:
-                received = await Receiver(self._settings, None, job_id, deadline).receive(request)
+                received = await Receiver(self._settings, None, job_id, deadline, caller).receive(request)
                 return await queue.submit(received.request, received.inputs, intake=intake, digest=received.digest)
-            await queue.ensure_room()
-            received = await self._receive(request, job_id, deadline, await self._backend.models())
+            await queue.ensure_room(caller.owner, caller.quota)
+            received = await self._receive(request, job_id, deadline, caller, await self._backend.models())
             return await self._submit(request, caller, job_id, received, intake)
 
     async def _receive(
-        self, request: Request, job_id: str, deadline: Deadline, models: Sequence[ModelSummary]
+        self, request: Request, job_id: str, deadline: Deadline, caller: Principal, models: Sequence[ModelSummary]
     ) -> Received:
         try:
-            return await Receiver(self._settings, self._backend.store, job_id, deadline, models).receive(request)
+            return await Receiver(self._settings, self._backend.store, job_id, deadline, caller, models).receive(
+                request
+            )
         except BaseException:
             await self._backend.erase(job_id, job_prefix(job_id))
             raise
@@ -173,6 +178,7 @@ class JobRoutes:
                 intake=intake,
                 digest=received.digest,
                 owner=caller.owner,
+                quota=caller.quota,
                 request_id=request_id_of(request),
             )
         except _REFUSALS:
@@ -269,7 +275,9 @@ class JobRoutes:
         return await download(request, self._backend.store, file)
 
     def _caller(self, request: Request, known: frozenset[str] = frozenset()) -> Principal:
-        caller = self._policy.auth.require(request.headers, client_address(request.scope), Scope.JOBS)
+        caller = self._policy.auth.require(
+            request.headers, client_address(request.scope), Scope.JOBS, request.scope["state"]
+        )
         checked_query(request.scope["query_string"], known)
         return caller
 

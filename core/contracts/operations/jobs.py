@@ -201,6 +201,7 @@ SUBMIT_JOB: Final = Operation(
         errors.TooFewSlices("flair: The file holds one slice, a volume is needed."),
         errors.IdempotencyKeyReuse("The Idempotency-Key belongs to an earlier request with another body."),
         errors.QueueFull("As many jobs wait as are taken in.", retry_after_s=12),
+        errors.QuotaExceeded("50 jobs of this key wait, as many as may (waiting).", retry_after_s=12),
         _NO_STORAGE,
         errors.DeadlineExceeded("The answer was not ready in time."),
         errors.StorageFull("There is no room left on the disk."),

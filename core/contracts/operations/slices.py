@@ -39,7 +39,7 @@ _REFUSALS: tuple[errors.FalxError, ...] = (
     errors.InvalidDicom("The file has no DICOM prefix."),
     errors.UnknownModel("No such model is served here. Known: tumor-classifier@1."),
     errors.InputTooLarge("The body is larger than the limit of 184549376 bytes (176 MiB)."),
-    errors.DecompressionBomb("The image has 900000000 pixels; the limit is 40000000."),
+    errors.DecompressionBomb("The image has 900000000 pixels; the limit is 24000000."),
     errors.UnsupportedMediaType("Content-Type 'text/plain' is not read here."),
     errors.UnsupportedMediaType(
         "Compressed bodies (Content-Encoding) are not read; images are compressed already.",

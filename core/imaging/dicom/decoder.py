@@ -18,7 +18,7 @@ from core.imaging.dicom.sequence import guess
 from core.imaging.dicom.voi import Window
 from core.imaging.limits import ImageLimits
 from core.imaging.quiet import hush_decoders
-from core.imaging.ramp import full_range
+from core.imaging.ramp import extremes, full_range
 from core.imaging.slices import FloatArray, Slice
 
 # Values of ImageType, as the vendors write them, that stand for maps and other computed images.
@@ -106,8 +106,7 @@ def _window(header: Header) -> tuple[Window | None, tuple[str, ...]]:
 
 def _hides_all(window: Window, values: FloatArray, counted: npt.NDArray[np.bool_] | None) -> bool:
     """Whether the window shows pixels that differ as one black or white plane."""
-    among = values if counted is None or not counted.any() else values[counted]
-    low, high = float(among.min()), float(among.max())
+    low, high = extremes(values, counted)
     black, white = window.bounds
     return low < high and (high <= black or low >= white)
 

@@ -46,7 +46,10 @@ _META_START: Final = 132
 # An enhanced file of a thousand frames takes about half of these reads; all of them take less than a second.
 _MAX_READS: Final = 200_000
 _MAX_ITEMS: Final = 50_000
-_MAX_SEQUENCE_BYTES: Final = 8 * 1024 * 1024
+# Room for thousands of frames; filled with the shortest elements it takes two and a half seconds.
+_MAX_SEQUENCE_BYTES: Final = 4 * 1024 * 1024
+# There are about ten.
+_MAX_META_ELEMENTS: Final = 1_024
 _UNDEFINED: Final = 0xFFFFFFFF
 _ITEM: Final = b"\xfe\xff\x00\xe0"
 _ITEM_BIG_ENDIAN: Final = b"\xff\xfe\xe0\x00"
@@ -96,8 +99,11 @@ def read_meta(data: bytes) -> MetaInformation:
 
 def scan_meta(data: bytes) -> tuple[str, int]:
     """The transfer syntax that group 0002 names, empty where it names none, and the offset behind the group."""
-    offset, syntax = _META_START, ""
+    offset, syntax, count = _META_START, "", 0
     while data[offset : offset + 2] == b"\x02\x00":
+        count += 1
+        if count > _MAX_META_ELEMENTS:
+            raise InputTooLarge(f"The file meta information has more than {_MAX_META_ELEMENTS} elements.")
         element, start, length = _element(data, offset)
         if start + length > len(data):
             raise InvalidDicom("The file ends inside the file meta information.")
@@ -197,12 +203,10 @@ def _check_items(data: bytes) -> None:
 
 def _check_nested(data_set: Any) -> None:
     """Sequences of known length were read in one piece, past the meter, and are parsed when they are asked for."""
-    for keyword in _SEQUENCES:
-        element = data_set.get_item(keyword)
-        if element is None or not isinstance(element.value, bytes):
-            continue
-        if len(element.value) > _MAX_SEQUENCE_BYTES:
-            raise InputTooLarge(f"{keyword} has more than {_MAX_SEQUENCE_BYTES} bytes.")
+    elements = (data_set.get_item(keyword) for keyword in _SEQUENCES)
+    unparsed = [element.value for element in elements if element is not None and isinstance(element.value, bytes)]
+    if sum(map(len, unparsed)) > _MAX_SEQUENCE_BYTES:
+        raise InputTooLarge(f"{' and '.join(_SEQUENCES)} have more than {_MAX_SEQUENCE_BYTES} bytes.")
 
 
 def _check_plain(data_set: Any, syntax: uid.UID) -> None:

@@ -1,9 +1,10 @@
-"""GDCM at arm's length: frames are decoded in child processes that may die without taking the service along."""
+"""GDCM and OpenJPEG at arm's length: they decode in child processes that may die without taking the service along."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import signal
 import subprocess
 import sys
 import threading
@@ -11,10 +12,12 @@ from collections import deque
 from pathlib import Path
 from typing import IO, Final
 
-from core.imaging.dicom.gdcm_worker import HEADER, LENGTH
+from core.errors import InputTooLarge
+from core.imaging.dicom.codec_worker import HEADER, LENGTH
 
-_SCRIPT: Final = Path(__file__).with_name("gdcm_worker.py")
-# A 40-megapixel frame takes about 2 s; what takes longer is hostile.
+_SCRIPT: Final = Path(__file__).with_name("codec_worker.py")
+_CPU_S: Final = 3
+# The child counts time of a CPU, of which it may get little; this is for one that stands still.
 _LIMIT_S: Final = 20.0
 
 
@@ -25,11 +28,11 @@ class CodecFailed(Exception):
 class _Worker:
     """One child process. Used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_s: int) -> None:
         # An empty environment and -I: the child needs nothing of ours, secrets least of all. Its own session keeps
         # a Ctrl-C meant for the service away from it; it ends when its stdin does.
         self._process = subprocess.Popen(  # noqa: S603 - a fixed command
-            [sys.executable, "-I", str(_SCRIPT)],
+            [sys.executable, "-I", str(_SCRIPT), str(cpu_s)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -50,14 +53,15 @@ class _Worker:
         finally:
             guard.cancel()
 
-    def close(self) -> None:
-        """End the child and reap it."""
+    def close(self) -> bool:
+        """End the child and reap it; whether it had been ended for the time that it took."""
         self._process.kill()
-        self._process.wait()
+        code = self._process.wait()
         for pipe in _pipes(self._process):
             # What was left to flush has no reader any more.
             with contextlib.suppress(OSError):
                 pipe.close()
+        return code == -signal.SIGXCPU
 
 
 def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
@@ -74,25 +78,31 @@ def _read(source: IO[bytes], size: int) -> bytes:
 
 
 class CodecPool:
-    """Idle workers; as many are started as threads decode at the same time."""
+    """Idle workers; as many are started as threads decode at the same time.
 
-    def __init__(self) -> None:
+    A frame may take ``cpu_s`` seconds of a CPU.
+    """
+
+    def __init__(self, cpu_s: int = _CPU_S) -> None:
+        self._cpu_s = cpu_s
         self._idle: deque[_Worker] = deque()
 
     def decode(self, syntax: str, size: tuple[int, int], bits: tuple[int, int], signed: bool, frame: bytes) -> bytes:
         """The decoded bytes of a frame of ``size`` (rows, columns) and ``bits`` (allocated, stored) per pixel.
 
-        Raises ``CodecFailed`` where GDCM cannot decode it, dies over it or takes too long.
+        Raises ``CodecFailed`` where it cannot be decoded, and where the decoder dies over it or stands still;
+        ``InputTooLarge`` where it takes more time than it may.
         """
         request = HEADER.pack(syntax.encode("ascii"), *size, *bits, signed, len(frame)) + frame
         try:
             worker = self._idle.pop()
         except IndexError:
-            worker = _Worker()
+            worker = _Worker(self._cpu_s)
         try:
             decoded = worker.decode(request)
         except (OSError, EOFError) as error:
-            worker.close()
+            if worker.close():
+                raise InputTooLarge(f"PixelData takes more than {self._cpu_s} seconds to decode.") from error
             raise CodecFailed("the decoder died") from error
         self._idle.append(worker)
         if not decoded:

@@ -1,4 +1,4 @@
-"""One frame of PixelData as stored values: through pydicom, Pillow, our own RLE, and GDCM at arm's length."""
+"""One frame of PixelData as stored values: by pydicom, Pillow, our own RLE, and GDCM and OpenJPEG at arm's length."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _decode(data_set: Any, syntax: uid.UID, layout: Layout, index: int) -> npt.N
         return _arranged(rle.decode(frame, layout.rows * layout.columns, layout.allocated // 8), layout)
     if syntax in _JPEG_2000:
         _check_size(syntax, layout, *_j2k_size(frame))
-        return _with_pydicom(data_set, syntax, index, "pillow")
+        return _with_openjpeg(frame, syntax, layout)
     header = jpeg.frame_header(frame)
     _check_size(syntax, layout, header.height, header.width)
     if header.components != 1:
@@ -65,6 +65,8 @@ def _decode(data_set: Any, syntax: uid.UID, layout: Layout, index: int) -> npt.N
         raise UnsupportedTransferSyntax(
             f"The transfer syntax is {syntax.name} with {header.precision} bits. Readable are: {READABLE}."
         )
+    # Bounds its segments and scans, and refuses what makes a decoder go over the pixels again and again.
+    jpeg.read(frame)
     return _with_pydicom(data_set, syntax, index, "pillow")
 
 
@@ -98,6 +100,15 @@ def _with_pydicom(data_set: Any, syntax: uid.UID, index: int, plugin: str) -> np
     """Through pydicom, with one named plugin, so that an answer never depends on what else is installed."""
     decoded, _ = get_decoder(syntax).as_array(data_set, index=index, raw=True, decoding_plugin=plugin)
     return np.asarray(decoded)
+
+
+def _with_openjpeg(frame: bytes, syntax: uid.UID, layout: Layout) -> npt.NDArray[Any]:
+    """Through OpenJPEG, as many bytes a pixel as come back."""
+    bits = (layout.allocated, layout.stored)
+    decoded = CODECS.decode(str(syntax), (layout.rows, layout.columns), bits, layout.signed, frame)
+    width = len(decoded) // (layout.rows * layout.columns)
+    values = np.frombuffer(decoded, np.dtype(f"<{'i' if layout.signed else 'u'}{width}"))
+    return values.reshape(layout.rows, layout.columns)
 
 
 def _with_gdcm(frame: bytes, syntax: uid.UID, layout: Layout, precision: int) -> npt.NDArray[Any]:

@@ -5,10 +5,10 @@ Everything here rests on headers, but for one look at a slice of what was chosen
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from core.contracts.jobs import digits_of, hashed_uid
 from core.contracts.sequences import SEQUENCES
 from core.errors import FieldError, InvalidDicom, MissingSequence, RequestError, TooFewSlices
 from core.imaging.dicom.parts import parts_of
@@ -59,11 +59,11 @@ class Plan:
 
 
 def make_plan(contents: Contents, named: Mapping[str, str | None], limits: StudyLimits, look: Look) -> Plan:
-    """The plan for a study. ``named`` says which sequence series are, None to leave one out.
+    """The plan for a study. ``named`` says which sequence series are, by UID or its hash; None to leave one out.
 
     Raises ``RequestError`` for a series that is named and not there or cannot be used.
     """
-    _check_named(contents, named)
+    named = _known(contents, named)
     told = {sequence: _named(contents.series[uid], sequence, limits) for uid, sequence in named.items() if sequence}
     volumes = _weighed([series for uid, series in contents.series.items() if uid not in named], limits)
     selection, volumes = _chosen(volumes, told, look)
@@ -84,12 +84,16 @@ def make_plan(contents: Contents, named: Mapping[str, str | None], limits: Study
     )
 
 
-def _check_named(contents: Contents, named: Mapping[str, str | None]) -> None:
-    if unknown := [uid for uid in named if uid not in contents.series]:
+def _known(contents: Contents, named: Mapping[str, str | None]) -> dict[str, str | None]:
+    """``named`` by the SeriesInstanceUIDs of the study, where the record of a job has hashes of them."""
+    uids = {hashed_uid(uid): uid for uid in contents.series}
+    wanted = {hashed_uid(uid): sequence for uid, sequence in named.items()}
+    if unknown := wanted.keys() - uids.keys():
         # A UID may lead to a patient: the caller, who knows it, finds it by its hash.
-        hashes = ", ".join(sorted(hashlib.sha256(uid.encode()).hexdigest()[:12] for uid in unknown))
+        hashes = ", ".join(sorted(map(digits_of, unknown)))
         detail = f"{len(unknown)} of the series named are no MR series of the study (SHA-256 of the UID: {hashes})."
         raise MissingSequence(detail, errors=[FieldError("part/job#/series", detail)])
+    return {uids[uid]: sequence for uid, sequence in wanted.items()}
 
 
 def _named(series: Series, sequence: str, limits: StudyLimits) -> Volume:

@@ -95,8 +95,9 @@ def read_study(
 ) -> Study:
     """The sequences in a zip of one study.
 
-    ``series`` says which sequence series are by their SeriesInstanceUID, None to leave one out; the sequences that it
-    does not name are chosen among the series that it does not name (``core.imaging.dicom.selection``).
+    ``series`` says which sequence series are by their SeriesInstanceUID, or by ``hashed_uid``, None to leave one out;
+    the sequences that it does not name are chosen among the series that it does not name
+    (``core.imaging.dicom.selection``).
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
     of the largest single file.
 

@@ -67,6 +67,7 @@ def _decode(data: bytes, media_type: str, limits: ImageLimits) -> Slice:
         grey = widened(image, container.white_is_zero)
     else:
         grey = stretched(image, np.dtype(container.dtype), container.swapped, container.white_is_zero)
+    del image  # as large as what is turned next
     return Slice(
         pixels=turned(grey.pixels, container.orientation),
         media_type=media_type,

@@ -55,9 +55,15 @@ def stretched(image: Image.Image, dtype: np.dtype[np.generic], swapped: bool, wh
     """
     loaded = np.asarray(image)
     # The decoder may hold narrow samples in wider ones, never the other way round, and in either byte order.
-    bits = loaded if loaded.dtype.kind == "f" else loaded.astype(f"u{dtype.itemsize}")
+    bits = loaded if loaded.dtype.kind == "f" else loaded.astype(f"u{dtype.itemsize}", copy=False)
     values = (bits.byteswap() if swapped else bits).view(dtype)
-    grey = _from_floats(values) if dtype.kind == "f" else full_range(values.astype(np.float32))
+    if dtype.kind == "f":
+        grey = _from_floats(values)
+    else:
+        floats = values.astype(np.float32)
+        # As large as the image each, and nobody needs them any more.
+        del loaded, bits, values
+        grey = full_range(floats)
     return Grey(np.subtract(1.0, grey, out=grey) if white_is_zero else grey)
 
 

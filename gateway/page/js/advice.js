@@ -50,6 +50,7 @@ const ADVICE = {
   "rate-limited": ["Too many requests in a short time", LATER],
   "queue-full": ["The server has all the work it can take",
     "Nothing is lost: try again when the time is up."],
+  "quota-exceeded": ["Your key has as much here as it may", "Delete jobs, or wait until some have ended."],
   "upload-stalled": ["The upload came to a standstill", "Check the connection, then send it again."],
   "uploads-busy": ["Others are uploading just now", LATER],
   "queue-unavailable": ["Volumes cannot be taken in now",

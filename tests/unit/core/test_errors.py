@@ -41,6 +41,7 @@ def test_only_capacity_and_rate_errors_invite_a_retry() -> None:
     retryable = {cls.code for cls in WIRE_ERRORS if cls.retryable}
     assert retryable == {
         "queue-full",
+        "quota-exceeded",
         "queue-unavailable",
         "uploads-busy",
         "storage-full",

@@ -64,3 +64,17 @@ def test_bytes_that_are_no_text_do_not_stop_the_tail(log: LogFile) -> None:
     os.write(descriptor, b"caf\xe9\n")
     assert log.tail() == ["caf\N{REPLACEMENT CHARACTER}"]
     os.close(descriptor)
+
+
+def test_a_log_that_cannot_be_moved_stays(log: LogFile) -> None:
+    """As on a full disk, which the place of the copy stands for."""
+    descriptor = log.open_for_child()
+    write(descriptor, "x" * 100)
+    os.close(descriptor)
+    before = log.path.with_name(log.path.name + ".1")
+    before.symlink_to("/dev/full")
+    log.rotate(max_bytes=10)
+    assert log.path.read_text() == "x" * 100
+    assert not before.is_symlink()
+    log.rotate(max_bytes=10)
+    assert (log.path.read_text(), before.read_text()) == ("", "x" * 100)

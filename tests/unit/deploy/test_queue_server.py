@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from core.errors import StartupError
 from core.jobs.embedded import EmbeddedValkey
 from deploy import embedded, queue_server
 from deploy.plan import EmbeddedSettings
-from deploy.queue_server import QueueServer
+from deploy.queue_server import QueueServer, Reserve
 from tests.fixtures.volume_models import write_volume_bundle
+from tests.support.full_disk import on_a_small_disk
 
 ROOT = Path(__file__).resolve().parents[3]
 LIMIT_S = 100.0
@@ -120,3 +122,33 @@ def test_without_a_model_nothing_is_started(tmp_path: Path, capsys: pytest.Captu
         assert address is None
     assert "holds no model for volumes" in capsys.readouterr().out
     assert not (tmp_path / "queue").exists()
+
+
+def test_it_comes_back_when_a_full_disk_has_room_again(tmp_path: Path) -> None:
+    seen = on_a_small_disk(tmp_path)
+    if seen is None:
+        pytest.skip("this machine lets nobody mount a small file system (unshare)")
+    assert seen == {
+        "down": True,
+        "ended": "cancelled",
+        "reserve": 0,
+        "down again": True,
+        "kept": ["queued", "queued"],
+        "another server": True,
+        "left behind": [],
+    }
+
+
+def test_the_reserve_takes_no_room_that_is_scarce(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = 0
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(8_000_000, 0, free))
+    reserve = Reserve(tmp_path)
+    free = 1_999_999
+    reserve.fill()
+    assert list(tmp_path.iterdir()) == []
+    free = 2_000_000
+    reserve.fill()
+    assert (tmp_path / "reserve").stat().st_size == 1_000_000
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1_000_000
+    reserve.release()
+    assert list(tmp_path.iterdir()) == []

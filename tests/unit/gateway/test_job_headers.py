@@ -57,6 +57,10 @@ def test_a_wrong_query_is_named_and_not_repeated() -> None:
     ("header", "size", "expected"),
     [
         (None, 10, None),
+        ("bytes=0-" + " " * 119 + "0", 10, ByteRange(0, 1)),
+        # One byte more than a range may be long: as anything that is no range, it is ignored.
+        ("bytes=0-" + " " * 120 + "0", 10, None),
+        ("bytes=" + ",".join(f"{n}-{n}" for n in range(5_000)), 10_000, None),
         ("bytes=0-0", 10, ByteRange(0, 1)),
         ("bytes=2-", 10, ByteRange(2, 8)),
         ("bytes=2-99", 10, ByteRange(2, 8)),

@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+from core.errors import InputTooLarge
+
+MAX_PIECES: Final = 65_536
+"""Pieces that one file may be cut into: chunks, segments, strips, tiles. Each costs about a microsecond here and
+several in a decoder; a file of a slice has a few hundred."""
+
+
+def check_pieces(count: int, what: str) -> None:
+    """Raise ``InputTooLarge`` for more than ``MAX_PIECES`` of ``what``, as in "The PNG has too many chunks"."""
+    if count > MAX_PIECES:
+        raise InputTooLarge(f"{what}: the limit is {MAX_PIECES}.")
 
 
 @dataclass(frozen=True, slots=True)

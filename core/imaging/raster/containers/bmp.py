@@ -5,11 +5,15 @@ from __future__ import annotations
 import struct
 from typing import Final
 
+from core.errors import DecompressionBomb, InputTooLarge
 from core.imaging.raster.containers.base import BrokenContainer, Container
 
 _CORE_HEADER: Final = 12
 _RUN_LENGTH: Final = (1, 2)
 _UNCOMPRESSED: Final = (0, 3)
+# Runs are undone one by one, and some of them pixel by pixel, in Python.
+_MAX_RUN_PIXELS: Final = 4_000_000
+_MAX_RUN_BYTES: Final = 4 * 1024 * 1024
 
 
 def read(data: bytes) -> Container:
@@ -24,9 +28,17 @@ def read(data: bytes) -> Container:
         end = pixels_at + row * height
     elif compression in _RUN_LENGTH:
         end = len(data)
+        _check_runs(height * width, end)
     else:
         raise BrokenContainer("The BMP is compressed in an unknown way.")
     return Container(height, width, data[:end], end=min(end, len(data)))
+
+
+def _check_runs(pixels: int, size: int) -> None:
+    if pixels > _MAX_RUN_PIXELS:
+        raise DecompressionBomb(f"A run-length BMP may have {_MAX_RUN_PIXELS} pixels; this one has {pixels}.")
+    if size > _MAX_RUN_BYTES:
+        raise InputTooLarge(f"A run-length BMP may have {_MAX_RUN_BYTES} bytes; this one has {size}.")
 
 
 def _header(data: bytes) -> tuple[int, int, int, int]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import Final
 
-from core.errors import DecompressionBomb
+from core.errors import DecompressionBomb, UnusableImage
 from core.imaging.raster.containers import exif
-from core.imaging.raster.containers.base import BrokenContainer, Container
+from core.imaging.raster.containers.base import BrokenContainer, Container, check_pieces
 
 _SOI: Final = 0xD8
 _EOI: Final = 0xD9
@@ -24,8 +25,17 @@ _ALONE: Final = frozenset(range(0xD0, 0xD8)) | {0x01}
 _DROPPED: Final = frozenset(range(_APP0, 0xF0)) - {_APP0, _APP14} | {_COMMENT}
 # In a scan FF is followed by 00 (a stuffed byte), a restart marker or more FF, unless the scan ends.
 _END_OF_SCAN: Final = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+# Baseline, extended and progressive DCT with Huffman codes: what every decoder reads. Arithmetic codes, lossless and
+# hierarchical processes are read by few, and cost far more.
+_READ: Final = frozenset({0xC0, 0xC1, 0xC2})
 # A progressive image needs about ten scans. Each one costs a pass over all coefficients, even when it is empty.
 _MAX_SCANS: Final = 100
+# So scans also count by their samples: this is the largest image in four colours, each in seven scans.
+_MAX_SCANNED: Final = 700_000_000
+# A marker may stand behind any number of fill bytes, which decoders step over one by one.
+_FILL: Final = re.compile(rb"\xff+")
+_MAX_FILL: Final = 1_024
+_MANY: Final = "The JPEG has too many segments"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +49,12 @@ class Segment:
 
 def _next_segment(data: bytes, offset: int) -> Segment:
     start = offset
-    if data[offset : offset + 1] != b"\xff":
+    fill = _FILL.match(data, offset)
+    if fill is None:
         raise BrokenContainer("The JPEG is broken or truncated: a marker is missing.")
-    while data[offset : offset + 1] == b"\xff":
-        offset += 1
+    offset = fill.end()
+    if offset - start > _MAX_FILL:
+        raise BrokenContainer(f"The JPEG has more than {_MAX_FILL} fill bytes before a marker.")
     if offset >= len(data):
         raise BrokenContainer("The JPEG is truncated: it ends before the EOI marker.")
     marker = data[offset]
@@ -78,13 +90,15 @@ def frame_header(data: bytes) -> FrameHeader:
     offset = 2
     if data[:2] != b"\xff\xd8":
         raise BrokenContainer("The stream does not begin like a JPEG.")
-    while True:
+    for pieces in itertools.count(1):
+        check_pieces(pieces, _MANY)
         segment = _next_segment(data, offset)
         if segment.marker in _FRAMES:
             return _parsed(_body(data, segment))
         if segment.marker in (_SOS, _EOI, _SOI):
-            raise BrokenContainer("The JPEG has no frame header before its first scan.")
+            break
         offset = segment.end
+    raise BrokenContainer("The JPEG has no frame header before its first scan.")
 
 
 def _parsed(body: bytes) -> FrameHeader:
@@ -102,10 +116,14 @@ def _parsed(body: bytes) -> FrameHeader:
 
 
 def read(data: bytes) -> Container:
-    """Walk the segments of a JPEG up to its first EOI."""
+    """Walk the segments of a JPEG up to its first EOI.
+
+    Raises ``UnusableImage`` for a process that is not read, ``InputTooLarge`` and ``DecompressionBomb`` for too many
+    segments or scans.
+    """
     header = frame_header(data)
     kept: list[bytes] = [data[:2]]
-    frames = scans = 0
+    work = _Work(header.height * header.width)
     turned, offset, kept_to = exif.UPRIGHT, 2, 2
     while True:
         segment = _next_segment(data, offset)
@@ -115,23 +133,43 @@ def read(data: bytes) -> Container:
             kept_to = segment.end
             if segment.marker == _APP1 and turned == exif.UPRIGHT:
                 turned = exif.orientation(_body(data, segment))
-        elif segment.marker in _FRAMES:
-            frames += 1
         elif segment.marker == _SOS:
-            scans += 1
             offset = _end_of_scan(data, segment.end)
         elif segment.marker == _EOI:
             break
-        _check(segment, frames, scans)
+        work.add(segment, data)
     essence = data if kept_to == 2 and offset == len(data) else b"".join([*kept, data[kept_to:offset]])
     return Container(header.height, header.width, essence, orientation=turned, end=offset)
 
 
-def _check(segment: Segment, frames: int, scans: int) -> None:
-    if segment.marker == _SOI or frames > 1:
-        raise BrokenContainer("The JPEG has more than one frame header.")
-    if scans > _MAX_SCANS:
-        raise DecompressionBomb(f"The JPEG has more than {_MAX_SCANS} scans.")
+@dataclass(slots=True)
+class _Work:
+    """What the segments so far ask of a decoder, of an image of ``pixels``."""
+
+    pixels: int
+    pieces: int = 0
+    frames: int = 0
+    scans: int = 0
+    scanned: int = 0
+
+    def add(self, segment: Segment, data: bytes) -> None:
+        """Count one more segment; raise where there are too many, or it is of a kind that is not read."""
+        self.pieces += 1
+        check_pieces(self.pieces, _MANY)
+        if segment.marker in _FRAMES:
+            self.frames += 1
+            if segment.marker not in _READ:
+                raise UnusableImage("The JPEG is lossless, hierarchical or in arithmetic codes, which are not read.")
+        if segment.marker == _SOI or self.frames > 1:
+            raise BrokenContainer("The JPEG has more than one frame header.")
+        if segment.marker == _SOS:
+            self.scans += 1
+            self.scanned += self.pixels * max(1, next(iter(_body(data, segment)[:1]), 1))
+        if self.scans > _MAX_SCANS:
+            raise DecompressionBomb(f"The JPEG has more than {_MAX_SCANS} scans.")
+        # Of a single scan the size of the image says enough.
+        if self.scans > 1 and self.scanned > _MAX_SCANNED:
+            raise DecompressionBomb(f"The scans of the JPEG go over more than {_MAX_SCANNED} samples.")
 
 
 def _end_of_scan(data: bytes, start: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.imaging.raster.containers import exif
-from core.imaging.raster.containers.base import BrokenContainer, Container
+from core.imaging.raster.containers.base import BrokenContainer, Container, check_pieces
 
 _START: Final = 8
 # A chunk is length, type, body and checksum.
@@ -19,8 +19,10 @@ def read(data: bytes) -> Container:
     if data[_START + 4 : _START + 8] != b"IHDR" or len(data) < _START + 25:
         raise BrokenContainer("The PNG does not begin with a complete IHDR chunk.")
     kept: list[bytes] = [data[:_START]]
-    frames, turned, offset, dropped = 1, exif.UPRIGHT, _START, False
+    frames, turned, offset, dropped, chunks = 1, exif.UPRIGHT, _START, False, 0
     while True:
+        chunks += 1
+        check_pieces(chunks, "The PNG has too many chunks")
         length, kind = int.from_bytes(data[offset : offset + 4], "big"), data[offset + 4 : offset + 8]
         end = offset + _AROUND + length
         if len(kind) < 4 or end > len(data):

@@ -9,7 +9,7 @@ from typing import Final
 
 from core.errors import DecompressionBomb, UnusableImage
 from core.imaging.raster.containers import exif
-from core.imaging.raster.containers.base import BrokenContainer, Container
+from core.imaging.raster.containers.base import BrokenContainer, Container, check_pieces
 from core.imaging.raster.containers.tiff_samples import UNSIGNED, Samples
 
 _WIDTH: Final = 256
@@ -60,6 +60,10 @@ _SEPARATE: Final = 2
 _MAX_ENTRIES: Final = 1_024
 _MAX_PAGES: Final = 100_000
 _MAX_TILE: Final = 65_536
+_USUAL_TILE: Final = 1_024
+_JPEG: Final = 7
+_SCAN: Final = b"\xff\xda"
+_MAX_SCANS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,8 @@ def _container(data: bytes, shape: _Shape, entries: dict[int, _Entry], pages: in
     height, width = (_number(data, shape, entries.get(tag), 0) for tag in (_HEIGHT, _WIDTH))
     if height < 1 or width < 1:
         raise BrokenContainer("The TIFF declares no size.")
-    _check_extents(data, shape, entries)
+    _check_extents(data, shape, entries, compression)
+    _check_padding(height, width, *(_number(data, shape, entries.get(tag), 0) for tag in (_TILE_LENGTH, _TILE_WIDTH)))
     samples = _samples(data, shape, entries, compression)
     samples.check()
     turned = _number(data, shape, entries.get(_ORIENTATION), exif.UPRIGHT)
@@ -208,6 +213,7 @@ def _entry(shape: _Shape, tag: int, value: int) -> _Entry:
 def _numbers(data: bytes, shape: _Shape, entry: _Entry | None) -> tuple[int, ...]:
     if entry is None or entry.kind not in _WHOLE_TYPES or entry.start + entry.size > len(data):
         return ()
+    check_pieces(entry.count, f"The TIFF has too many values in tag {entry.tag}")
     return struct.unpack_from(f"{shape.order}{entry.count}{_WHOLE_TYPES[entry.kind]}", data, entry.start)
 
 
@@ -216,13 +222,37 @@ def _number(data: bytes, shape: _Shape, entry: _Entry | None, default: int) -> i
     return numbers[0] if numbers else default
 
 
-def _check_extents(data: bytes, shape: _Shape, entries: dict[int, _Entry]) -> None:
-    """Every strip and tile must lie inside the file."""
+def _check_extents(data: bytes, shape: _Shape, entries: dict[int, _Entry], compression: int) -> None:
+    """Every strip and tile must lie inside the file, and say how long it is; together they are no longer than it."""
     for starts_tag, sizes_tag in ((_STRIP_OFFSETS, _STRIP_SIZES), (_TILE_OFFSETS, _TILE_SIZES)):
         starts = _numbers(data, shape, entries.get(starts_tag))
         sizes = _numbers(data, shape, entries.get(sizes_tag))
-        if any(start + size > len(data) for start, size in zip(starts, sizes, strict=False)):
+        pieces = list(zip(starts, sizes, strict=False))
+        if any(start + size > len(data) for start, size in pieces):
             raise BrokenContainer("The TIFF is truncated: pixels lie outside the file.")
+        if sum(sizes) > len(data):
+            raise BrokenContainer("The strips of the TIFF overlap: together they are longer than the file.")
+        if starts_tag in entries and (not starts or (len(starts) > 1 and len(sizes) != len(starts))):
+            raise BrokenContainer("The TIFF does not say where its strips lie and how long they are.")
+        if compression == _JPEG:
+            _check_scans(data, pieces)
+
+
+def _check_scans(data: bytes, pieces: list[tuple[int, int]]) -> None:
+    """In a TIFF each strip is a JPEG of one scan, or of one for each of at most four samples."""
+    scans = sum(data.count(_SCAN, start, start + size) for start, size in pieces)
+    if scans > _MAX_SCANS * len(pieces):
+        raise DecompressionBomb("The TIFF holds JPEG data of many scans.")
+
+
+def _check_padding(height: int, width: int, tile_height: int, tile_width: int) -> None:
+    """Tiles may reach beyond the image, by a tile of usual size or by as much as there is image."""
+    if not tile_height or not tile_width:
+        return
+    padded = -(-height // tile_height) * tile_height * (-(-width // tile_width) * tile_width)
+    if padded > max(4 * height * width, _USUAL_TILE**2):
+        raise DecompressionBomb(f"The tiles of the TIFF have {padded} pixels, the image {height * width}.")
+    check_pieces(padded // (tile_height * tile_width), "The TIFF has too many tiles")
 
 
 def _first_page(data: bytes, shape: _Shape, kept: list[_Entry]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.imaging.raster.containers import exif
-from core.imaging.raster.containers.base import BrokenContainer, Container
+from core.imaging.raster.containers.base import BrokenContainer, Container, check_pieces
 
 _START: Final = 12
 _SHORT: Final = "The WebP is truncated: it is shorter than its header says."
@@ -17,8 +17,10 @@ def read(data: bytes) -> Container:
     if end > len(data) or end < _START + 8:
         raise BrokenContainer(_SHORT)
     height, width = _size(data[_START : _START + 30])
-    frames, turned, offset = 0, exif.UPRIGHT, _START
+    frames, turned, offset, chunks = 0, exif.UPRIGHT, _START, 0
     while offset + 8 <= end:
+        chunks += 1
+        check_pieces(chunks, "The WebP has too many chunks")
         kind, length = data[offset : offset + 4], int.from_bytes(data[offset + 4 : offset + 8], "little")
         if offset + 8 + length > end:
             raise BrokenContainer(_SHORT)

@@ -101,7 +101,8 @@ async def test_a_file_that_cannot_be_read_says_so_itself(store: BlobStore, tmp_p
 async def test_parts_are_read(store: BlobStore, start: int, length: int) -> None:
     data = os.urandom(10 * MIB)
     await store.put("jobs/a/inputs/t1", chunks(data))
-    assert await collect(store.read_range("jobs/a/inputs/t1", start, length)) == data[start : start + length]
+    parts = store.read_range("jobs/a/inputs/t1", digest(data), start, length)
+    assert await collect(parts) == data[start : start + length]
 
 
 async def test_a_changed_blob_never_arrives_whole(store: BlobStore) -> None:
@@ -112,6 +113,22 @@ async def test_a_changed_blob_never_arrives_whole(store: BlobStore) -> None:
     with pytest.raises(StoredDataCorrupt):
         seen += await collect(parts)
     assert 0 < len(seen) < len(data)
+
+
+async def test_no_part_of_a_changed_blob_arrives_whole(store: BlobStore) -> None:
+    """Wherever the change is: a part is sound only where the whole is."""
+    data = os.urandom(3 * MIB)
+    await store.put("jobs/a/inputs/t1", chunks(data))
+    other = digest(b"what it was")
+    for start, length in ((0, 1), (1000, 1000), (len(data) - 1, 1)):
+        with pytest.raises(StoredDataCorrupt):
+            await anext(store.read_range("jobs/a/inputs/t1", other, start, length))
+    parts = store.read_range("jobs/a/inputs/t1", other, 0, 2 * MIB)
+    seen = bytearray(await anext(parts))
+    with pytest.raises(StoredDataCorrupt):
+        seen += await collect(parts)
+    assert bytes(seen) == data[: len(seen)]
+    assert len(seen) < 2 * MIB
 
 
 @pytest.mark.parametrize("size", [10, 9 * MIB])
@@ -270,7 +287,7 @@ async def test_what_is_not_there(store: BlobStore) -> None:
     with pytest.raises(NotFound):
         await collect(store.read("jobs/a/none", digest(b"")))
     with pytest.raises(NotFound):
-        await collect(store.read_range("jobs/a/none", 0, 1))
+        await collect(store.read_range("jobs/a/none", digest(b""), 0, 1))
     await store.ping()
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -233,3 +235,15 @@ def test_stderr_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(captured.err)["event"] == "here"
     assert captured.out == ""
     assert sys.stderr is not sys.__stderr__
+
+
+def test_a_full_disk_under_the_log_fails_nobody() -> None:
+    """Every write to this device says that there is no room left."""
+    with Path("/dev/full").open("w", buffering=1) as full:
+        configure_logging("test", stream=full)
+        structlog.get_logger().info("a line that is lost")
+        logging.getLogger("uvicorn").warning("another one")
+        configure_logging("test")
+        with pytest.raises(OSError, match="No space"):
+            full.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), full.fileno())

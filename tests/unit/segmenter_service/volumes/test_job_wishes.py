@@ -37,5 +37,8 @@ def test_the_report_and_the_measurements_are_what_is_said_of_them(bench: Bench) 
     report = Report.model_validate_json(done.files["report.json"])
     assert set(done.outcome.measurements) == set(Measured.model_fields)
     assert Measured.model_validate(done.outcome.measurements).regions == report.regions
-    assert report.regions["whole_tumor"].volume_ml > 0
+    whole = report.regions["whole_tumor"]
+    assert whole is not None
+    assert whole.volume_ml > 0
+    assert report.slices is not None
     assert report.slices_with_tumor == len(report.slices) > 0

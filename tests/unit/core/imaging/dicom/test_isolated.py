@@ -1,4 +1,4 @@
-"""The child process around GDCM: it may die, and nobody else notices."""
+"""The child process around the native codecs: it may die, and nobody else notices."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decoded(pool: CodecPool, stream: bytes = STREAM) -> bytes:
 def children() -> list[psutil.Process]:
     # Other tests kill servers of their own; what is left of them until the interpreter ends has no command line.
     own = [child for child in psutil.Process().children() if child.status() != psutil.STATUS_ZOMBIE]
-    return [child for child in own if any("gdcm_worker" in word for word in child.cmdline())]
+    return [child for child in own if any("codec_worker" in word for word in child.cmdline())]
 
 
 def test_a_frame_comes_back_as_it_was(pool: CodecPool) -> None:
