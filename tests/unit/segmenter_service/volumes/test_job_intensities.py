@@ -22,7 +22,8 @@ Greys = npt.NDArray[np.floating]
 
 
 def scores(grey: Greys, mask: npt.NDArray[np.bool_]) -> Greys:
-    return (grey - grey[mask].mean()) / grey[mask].std()
+    z: Greys = (grey - grey[mask].mean()) / grey[mask].std()
+    return z
 
 
 def rewritten(kind: str, grey: Greys, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.generic]:
@@ -107,6 +108,6 @@ def test_a_volume_of_full_size_is_measured_right(bench: Bench) -> None:
     done = bench.run(files)
     labels = done.labels()
     assert labels.shape == shape
-    region = done.outcome.measurements["regions"]["whole_tumor"]
+    region = done.report()["regions"]["whole_tumor"]
     assert region["voxels"] == np.count_nonzero(labels) > 1000
     assert region["volume_ml"] == pytest.approx(np.count_nonzero(labels) / 1000, abs=1e-3)

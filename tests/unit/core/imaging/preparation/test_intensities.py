@@ -24,7 +24,8 @@ SEQUENCES = tuple(BRAIN)
 
 
 def scores(grey: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray:
-    return (grey - grey[mask].mean()) / grey[mask].std()
+    z: FloatArray = (grey - grey[mask].mean()) / grey[mask].std()
+    return z
 
 
 def changed(name: str, change: Change) -> dict[str, Volume]:
