@@ -15,6 +15,7 @@ Contrast = Literal["given", "none", "silent", "doubt"]
 """A contrast agent was in the blood; was not; nothing is said of it; what is said contradicts itself."""
 
 _T1: Final = "t1"
+_PROTOCOL: Final = "protocol-of-contrast"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +91,20 @@ def _worded(acquisition: Acquisition, table: Table) -> set[str]:
     """
     found = _found_in(acquisition.description, table)
     by_name = {entry.name: entry for entry in table.entries}
+    if acquisition.description and not _of_contrast(found, by_name):
+        given = _of_contrast(_found_in(acquisition.protocol, table), by_name)
+        if given and not any("plain" in by_name[name].points for name in given):
+            found |= {_PROTOCOL}
     if any(kind in by_name[name].points for name in found for kind in WEIGHTINGS):
         return found
     of_protocol = _found_in(acquisition.protocol, table)
     if all(by_name[name].points.keys().isdisjoint(WEIGHTINGS) for name in of_protocol):
-        of_protocol = {name for name in of_protocol if by_name[name].points.keys().isdisjoint(CONTRAST)}
+        of_protocol -= _of_contrast(of_protocol, by_name)
     return found | of_protocol
+
+
+def _of_contrast(found: set[str], by_name: Mapping[str, Entry]) -> set[str]:
+    return {name for name in found if not by_name[name].points.keys().isdisjoint(CONTRAST)}
 
 
 def _found_in(text: str, table: Table) -> set[str]:

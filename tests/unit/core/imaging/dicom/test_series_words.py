@@ -204,3 +204,26 @@ def test_every_remark_that_code_makes_is_in_the_table() -> None:
     ):  # fmt: skip
         assert table.says(name).endswith(".")
     assert table.spoken | table.bolus <= {entry.name for entry in table.entries}
+
+
+def test_a_protocol_with_contrast_leaves_a_silent_t1_in_doubt() -> None:
+    """One that says with and without is that of the whole examination, in which those after contrast are named so."""
+    assert guess(Acquisition("AX T1 SE", protocol="BRAIN POST CONTRAST")) is None
+    assert guess(Acquisition("AX T1 SE", protocol="BRAIN WITH AND WITHOUT")) == "t1"
+    assert guess(Acquisition("AX T1 SE PRE", protocol="BRAIN POST CONTRAST")) == "t1"
+    assert guess(Acquisition("AX T2 TSE", protocol="BRAIN POST CONTRAST")) == "t2"
+
+
+@pytest.mark.parametrize(
+    ("description", "sequence"),
+    [
+        ("T1 TSE cor + k.l.", "t1ce"),
+        ("AX 3D SPGRC", "t1ce"),
+        ("AX T1 + GAD", "t1ce"),
+        ("T1 SE tra + xyz", None),
+        ("T1 SE tra + fs", "t1"),
+        ("T1 SE tra+cor", "t1"),
+    ],
+)
+def test_something_added_to_a_t1_may_be_contrast(description: str, sequence: str | None) -> None:
+    assert guess(Acquisition(description)) == sequence
