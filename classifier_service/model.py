@@ -22,8 +22,8 @@ from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.evidence import place_evidence
-from core.imaging.preparation.input_check import Finding, check_input, check_pixels
-from core.imaging.preparation.transforms import Placement, find_head, make_thumbnail, prepare_classification
+from core.imaging.preparation.input_check import Finding, check_input, check_slice
+from core.imaging.preparation.transforms import Framed, Placement, prepare_classification
 from core.imaging.slices import Slice
 
 FloatArray = npt.NDArray[np.float32]
@@ -46,10 +46,9 @@ RowOutputs = Mapping[str, npt.NDArray[Any]]
 def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: ClassificationPreprocessing) -> Prepared:
     """Decodes and checks one upload; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
     image = decode(data, declared, limits)
-    small = make_thumbnail(image.pixels)
-    head = find_head(image.pixels, margin=0.0, small=small)
-    tensor, placement = prepare_classification(image.pixels, spec, head=head)
-    return Prepared(image, tensor, placement, check_pixels(image, head, small=small))
+    framed = Framed.of(image.pixels)
+    tensor, placement = prepare_classification(image.pixels, spec, framed=framed)
+    return Prepared(image, tensor, placement, check_slice(image, framed))
 
 
 def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:

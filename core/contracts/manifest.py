@@ -48,9 +48,10 @@ class ClassificationPreprocessing(Contract):
     size: int = Field(gt=0)
     # Of the head's grey values, what becomes black and white; None: the darkest and the brightest of what is shown.
     percentiles: tuple[float, float] | None = None
-    # What is shown around the head, as a share of the slice's longer side: with this much, a slice stays as it was
-    # framed unless its head is small in it. How large a head is in its frame tells the plane and level of the cut.
-    head_margin: float = Field(default=0.2, ge=0)
+    # Black that is laid round a slice once its own dark border is cut off, as a share of what is left ...
+    border: float = Field(default=0.045, ge=0)
+    # ... and how much is shown around the head at most, as a share of the head's longer side.
+    head_margin: float = Field(default=0.25, ge=0)
 
 
 class SegmentationPreprocessing(Contract):

@@ -17,7 +17,8 @@ class Slice:
     ``pixels`` is float32 (h, w) in [0, 1], C-contiguous. ``spacing_mm`` is the distance of pixel centres in mm as
     (between rows, between columns), None when the file does not say. ``sequence`` is ``t1``, ``t1ce``, ``t2`` or
     ``flair`` when a DICOM header leaves no doubt, ``modality`` the DICOM modality. ``colourfulness`` is the mean
-    over pixels of (largest - smallest of R, G, B) in [0, 1]: 0 for a grey image. ``notes`` say what was left out.
+    over pixels of (largest - smallest of R, G, B) in [0, 1]: 0 for a grey image. ``computed`` names what a DICOM file
+    says that it holds in place of a plain image, such as ADC. ``notes`` say what was left out.
     """
 
     pixels: FloatArray
@@ -26,6 +27,7 @@ class Slice:
     sequence: str | None = None
     modality: str | None = None
     colourfulness: float = 0.0
+    computed: str | None = None
     notes: tuple[str, ...] = ()
 
     @property

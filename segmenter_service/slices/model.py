@@ -21,8 +21,8 @@ from core.errors import FieldError, RequestError
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.copies import find_copies
-from core.imaging.preparation.input_check import check_input, check_pixels
-from core.imaging.preparation.transforms import ANY_SEQUENCE, Placement, find_head, prepare_segmentation
+from core.imaging.preparation.input_check import check_input, check_slice
+from core.imaging.preparation.transforms import ANY_SEQUENCE, Framed, Placement, prepare_segmentation
 from core.imaging.slices import Slice
 from segmenter_service.slices.masks import (
     count_pixels,
@@ -121,8 +121,7 @@ def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: Seg
 def _check(slices: Mapping[str, Slice]) -> InputCheckResult:
     """The check of the least familiar slice; its reasons name the sequence where there are several."""
     checked = {
-        name: check_input(check_pixels(image, find_head(image.pixels, margin=0.0)), None, 0.0, 0.0)
-        for name, image in slices.items()
+        name: check_input(check_slice(image, Framed.of(image.pixels)), None, 0.0, 0.0) for name, image in slices.items()
     }
     name, check = min(checked.items(), key=lambda item: item[1].score)
     if len(checked) == 1:

@@ -65,7 +65,7 @@ def _head(grey: FloatArray) -> tuple[FloatArray, float]:
     width, height = (max(1, round(side * scale)) for side in grey.shape[::-1])
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     framed = np.pad(np.asarray(cv2.resize(grey, (width, height), interpolation=interpolation), np.float32), _RIM)
-    box = find_head(framed, margin=0.0)
+    box = find_head(framed)
     return framed[box.top : box.bottom, box.left : box.right], box.height * box.width / (height * width)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from core.contracts.manifest import ClassificationPreprocessing, InputCheck
-from core.imaging.preparation.input_check import Finding, check_pixels, largest_distance, total_strangeness
-from core.imaging.preparation.transforms import Placement, find_head, prepare_classification
+from core.imaging.preparation.input_check import Finding, check_slice, largest_distance, total_strangeness
+from core.imaging.preparation.transforms import Framed, Placement, prepare_classification
 from core.imaging.slices import Slice
 from training.data.archives import FloatArray
 from training.data.labelled import ct_heads, read_greys, slice_rows
@@ -37,9 +37,9 @@ class CheckedInputs(LabelledInputs):
 
 def prepare(image: Slice, spec: ClassificationPreprocessing) -> tuple[FloatArray, Placement, tuple[Finding, ...]]:
     """Input (1, s, s), placement and findings, as the service has them."""
-    head = find_head(image.pixels, margin=0.0)
-    tensor, placement = prepare_classification(image.pixels, spec, head=head)
-    return tensor, placement, check_pixels(image, head)
+    framed = Framed.of(image.pixels)
+    tensor, placement = prepare_classification(image.pixels, spec, framed=framed)
+    return tensor, placement, check_slice(image, framed)
 
 
 def evenly(count: int, limit: int | None) -> npt.NDArray[np.intp]:

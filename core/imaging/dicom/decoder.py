@@ -32,6 +32,7 @@ _COMPUTED: Final = frozenset(
         "MAX IP", "MIN IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUB",
     }
 )  # fmt: skip
+_NOT_PLAIN: Final = "The file holds a computed image, {} (ImageType): the models were made for plain T1, T2 and FLAIR."
 _BROKEN: Final = "The DICOM file is broken."
 
 
@@ -63,13 +64,16 @@ def _decode(data: bytes, limits: ImageLimits) -> Slice:
     pixels, notes = _shown(stored, header, layout)
     if layout.frames > 1:
         notes = (f"The file has {layout.frames} frames; frame {index + 1}, the middle one, is used.", *notes)
-    notes = (*_kind(header), *notes)
+    computed = _computed(header)
+    if computed is not None:
+        notes = (_NOT_PLAIN.format(computed), *notes)
     return Slice(
         pixels=np.ascontiguousarray(pixels),
         media_type=sniff.DICOM,
         spacing_mm=dicom_header.read_spacing(header),
         sequence=guess(read_acquisition(header)),
         modality=modality,
+        computed=computed,
         notes=notes,
     )
 
@@ -111,12 +115,7 @@ def _hides_all(window: Window, values: FloatArray, counted: npt.NDArray[np.bool_
     return low < high and (high <= black or low >= white)
 
 
-def _kind(header: Header) -> tuple[str, ...]:
-    """A note where ImageType says that the pixels are computed values, which look like an MR image and are none."""
+def _computed(header: Header) -> str | None:
+    """The word of ImageType that says that the pixels are computed values, which look like an MR image and are none."""
     named = {text.upper().replace("_", " ") for text in header.texts("ImageType")}
-    found = sorted(named & _COMPUTED)
-    if not found:
-        return ()
-    return (
-        f"The file holds a computed image, {found[0]} (ImageType): the models were made for plain T1, T2 and FLAIR.",
-    )
+    return min(named & _COMPUTED, default=None)

@@ -27,8 +27,10 @@ import numpy.typing as npt
 
 from core.contracts.common import InputCheckResult
 from core.contracts.manifest import InputCheck
+from core.imaging.preparation.familiarity import KINDS, describe, doubt_of, perceptron
+from core.imaging.preparation.frame import Box
 from core.imaging.preparation.skull_ring import measure_ring
-from core.imaging.preparation.transforms import THUMBNAIL_SIDE, Box
+from core.imaging.preparation.transforms import THUMBNAIL_SIDE, Framed
 from core.imaging.slices import Slice
 
 FloatArray = npt.NDArray[np.float32]
@@ -61,7 +63,19 @@ _RING: Final = (0.55, 0.9)  # brightness of the skull's ring, see ``skull_ring``
 _RING_GAP: Final = 0.7
 _RING_CONTRAST: Final = 1.8
 _ENTROPY: Final = (4.9, 3.7)  # bits of 64 greys inside the head: drawings and windowed CT have few
-_GRAIN: Final = (0.04, 0.012)  # what a median filter takes off, over the spread: anatomy is never quite smooth
+_GRAIN: Final = (
+    0.025,
+    0.006,
+)  # what a median filter takes off, over the spread: anatomy is never quite smooth, though templates nearly are
+
+_TAKEN_FOR: Final = {
+    "turned_left": "the head seems to be turned by 90 degrees to the left; send it upright",
+    "upside_down": "the head seems to be upside down; send it upright",
+    "turned_right": "the head seems to be turned by 90 degrees to the right; send it upright",
+    "inverted": "the greys seem to be inverted, black for white",
+    "ct": "the image looks like CT; the models know MR only",
+    "other": "the image does not look like an MR slice of a head",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +86,36 @@ class Finding:
     reason: str
 
 
-def check_pixels(image: Slice, head: Box, *, small: FloatArray | None = None) -> tuple[Finding, ...]:
-    """What speaks against the image being a slice of a head; empty when nothing does.
+def check_slice(image: Slice, framed: Framed) -> tuple[Finding, ...]:
+    """What speaks against the image being a slice of a head like those the models know; empty when nothing does.
 
-    ``head`` is what ``find_head`` finds without a margin. Everything is measured on a thumbnail, a fraction of a
-    millisecond for any image: on ``small``, where it is given.
+    Everything that is asked before a network is: what the pixels show, what the slice is taken for, and what the file
+    itself says. Both model servers ask it. ``framed`` is the image without its border.
     """
-    height, width = image.pixels.shape
+    findings = [*check_pixels(image, framed), recognise(framed)]
+    if image.computed is not None:
+        reason = (
+            f"the file says that it holds a computed image, {image.computed} (ImageType), and not plain T1, T2 or FLAIR"
+        )
+        findings.append(Finding(_STRANGEST, reason))
+    return tuple(finding for finding in findings if finding.strangeness > 0.0)
+
+
+def recognise(framed: Framed) -> Finding:
+    """What the slice is taken for (``familiarity``), where that is not a familiar slice."""
+    network = perceptron()
+    odds = network(describe(framed.pixels, framed.head))
+    taken_for = KINDS[1 + int(np.argmax(odds[1:]))]
+    limits = float(network.limits[0]), float(network.limits[1])
+    return Finding(_towards(doubt_of(odds), limits), _TAKEN_FOR[taken_for])
+
+
+def check_pixels(image: Slice, framed: Framed) -> tuple[Finding, ...]:
+    """What the pixels alone say, by measures that each name what they dislike; empty when they dislike nothing.
+
+    Everything is measured on a thumbnail of ``framed``, the image without its border.
+    """
+    height, width = framed.pixels.shape
     aspect = max(height, width) / min(height, width)
     findings = [
         Finding(
@@ -87,23 +124,25 @@ def check_pixels(image: Slice, head: Box, *, small: FloatArray | None = None) ->
         ),
         Finding(_towards(image.colourfulness, _COLOURFULNESS), "the image is coloured; MR slices are grey"),
     ]
-    thumbnail = _thumbnail(image.pixels, small)
+    thumbnail = _thumbnail(framed.pixels)
     greys = np.sort(thumbnail, axis=None)
     low, high = float(greys[round(0.01 * (greys.size - 1))]), float(greys[round(0.99 * (greys.size - 1))])
     if high - low < _SMALLEST_SPREAD or high - low < _SMALLEST_CONTRAST * high:
         findings.append(Finding(_STRANGEST, "the image has almost no contrast: it is nearly one grey"))
     else:
         bright_end = np.float32(high)
-        findings += _check_head(thumbnail / bright_end, greys / bright_end, image, head)
+        findings += _check_head(thumbnail / bright_end, greys / bright_end, framed)
     return tuple(finding for finding in findings if finding.strangeness > 0.0)
 
 
-def _check_head(grey: FloatArray, ascending: FloatArray, image: Slice, found: Box) -> list[Finding]:
+def _check_head(grey: FloatArray, ascending: FloatArray, framed: Framed) -> list[Finding]:
     """``grey`` (h, w): the thumbnail over its bright end; ``ascending`` (h * w,): the same values, sorted."""
-    box = found.grown(_HEAD_MARGIN, (image.pixels.shape[0], image.pixels.shape[1]))
-    inside = grey[_rows(box.top, box.bottom, grey.shape[0], image), _rows(box.left, box.right, grey.shape[1], image)]
+    height, width = framed.pixels.shape
+    whole = Box(0, 0, height, width)
+    box = framed.head.grown(round(_HEAD_MARGIN * whole.longer)).common(whole)
+    inside = grey[_rows(box.top, box.bottom, grey.shape[0], whole), _rows(box.left, box.right, grey.shape[1], whole)]
     filled = np.count_nonzero(inside > _BACKGROUND_LEVEL) / inside.size if inside.size else 0.0
-    share = box.height * box.width / image.pixels.size
+    share = box.height * box.width / (height * width)
     findings = [
         Finding(_towards(filled, _FILLED), "nothing in the image is large and bright enough to be a head"),
         Finding(_towards(share, _HEAD_SHARE), "the head fills too small a part of the image"),
@@ -210,18 +249,16 @@ def _bounded(strangeness: float) -> float:
     return min(max(strangeness, 0.0), _STRANGEST) if math.isfinite(strangeness) else _STRANGEST
 
 
-def _thumbnail(pixels: FloatArray, small: FloatArray | None) -> FloatArray:
-    """Longest side ``THUMBNAIL_SIDE``, enlarged too: ``small``, unless the image is small itself or a thin strip."""
+def _thumbnail(pixels: FloatArray) -> FloatArray:
+    """Longest side ``THUMBNAIL_SIDE``, enlarged too."""
     scale = THUMBNAIL_SIDE / max(pixels.shape)
     size = (max(_CORNER, round(pixels.shape[1] * scale)), max(_CORNER, round(pixels.shape[0] * scale)))
-    if small is not None and small.shape == size[::-1]:
-        return small
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def _rows(start: int, end: int, count: int, image: Slice) -> slice:
+def _rows(start: int, end: int, count: int, whole: Box) -> slice:
     """Pixels ``start`` to ``end`` of the image on a side of ``count`` pixels of the thumbnail."""
-    scale = THUMBNAIL_SIDE / max(image.pixels.shape)
+    scale = THUMBNAIL_SIDE / whole.longer
     first = min(int(start * scale), count - 1)
     return slice(first, max(first + 1, round(end * scale)))
 

@@ -9,8 +9,9 @@ Everything is numpy and OpenCV on float32; nothing here keeps state.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Final
 
 import cv2
@@ -20,6 +21,7 @@ import numpy.typing as npt
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.errors import InconsistentGeometry, InvalidRequest, MissingSequence
 from core.imaging.preparation.copies import find_copies
+from core.imaging.preparation.frame import Box, find_content
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
@@ -41,74 +43,42 @@ _SMALLEST_HEAD: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
-class Box:
-    """A rectangle of whole pixels: rows ``top`` to ``bottom`` and columns ``left`` to ``right``, ends excluded."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-
-    @property
-    def height(self) -> int:
-        """Rows."""
-        return self.bottom - self.top
-
-    @property
-    def width(self) -> int:
-        """Columns."""
-        return self.right - self.left
-
-    def union(self, other: Box) -> Box:
-        """The smallest box that holds both."""
-        return Box(
-            min(self.top, other.top),
-            min(self.left, other.left),
-            max(self.bottom, other.bottom),
-            max(self.right, other.right),
-        )
-
-    def grown(self, share: float, shape: tuple[int, int]) -> Box:
-        """The box with a ``share`` of the longer side more all round, cut at the edges of a slice of ``shape``."""
-        margin = round(share * max(shape))
-        return Box(
-            max(0, self.top - margin),
-            max(0, self.left - margin),
-            min(shape[0], self.bottom + margin),
-            min(shape[1], self.right + margin),
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class Placement:
     """How a model square sits in the original slice.
 
-    ``shape`` is the original (h, w). ``box`` is the part of it that the square shows, centred, with black
-    padding where the box is not square; ``side`` is the square's side in original pixels.
+    ``shape`` is the original (h, w). The square shows ``box``, centred, black where the box is not square. The box may
+    reach beyond ``content``, the part of the slice inside its border: there the square is black, too.
     """
 
     shape: tuple[int, int]
     box: Box
+    content: Box
 
     @property
     def side(self) -> int:
         """Side of the square in original pixels."""
-        return max(self.box.height, self.box.width)
+        return self.box.longer
+
+    @property
+    def shown(self) -> Box:
+        """The part of the slice that is seen in the square."""
+        return self.content.common(self.box)
 
     @property
     def offset(self) -> tuple[int, int]:
-        """(row, column) of the box inside the square, in original pixels."""
-        return (self.side - self.box.height) // 2, (self.side - self.box.width) // 2
+        """(row, column) of what is shown inside the square, in original pixels."""
+        row, column = (self.side - self.box.height) // 2, (self.side - self.box.width) // 2
+        return row + self.shown.top - self.box.top, column + self.shown.left - self.box.left
 
     def cut(self, pixels: FloatArray, size: int, padding: float = 0.0) -> FloatArray:
         """The model square (size, size) of an original (h, w), padded with ``padding``.
 
         Shrinks by area averaging and enlarges linearly, so that neither aliases nor blocks appear.
         """
-        box = self.box
-        inside = pixels[box.top : box.bottom, box.left : box.right]
+        shown = self.shown
+        inside = shown.of(pixels)
         # Only the rim of padding is filled: to fill the whole square first takes as long as to shrink it.
-        rows, columns = self.side - box.height, self.side - box.width
+        rows, columns = self.side - shown.height, self.side - shown.width
         if rows or columns:
             row, column = self.offset
             rim = (row, rows - row, column, columns - column)
@@ -118,17 +88,36 @@ class Placement:
     def restore(self, values: FloatArray) -> FloatArray:
         """A square map (s, s) over the model square, of any side s, laid back over the original (h, w).
 
-        Linear interpolation; 0 outside the box. Pixel centres keep their place: the map is neither
+        Linear interpolation; 0 outside what the square shows of it. Pixel centres keep their place: the map is neither
         flipped nor shifted, whatever the parities of the sizes.
         """
         square = cv2.resize(np.asarray(values, np.float32), (self.side, self.side), interpolation=cv2.INTER_LINEAR)
         row, column = self.offset
-        box = self.box
+        shown = self.shown
         original = np.zeros(self.shape, np.float32)
-        original[box.top : box.bottom, box.left : box.right] = square[
-            row : row + box.height, column : column + box.width
-        ]
+        shown.of(original)[:] = square[row : row + shown.height, column : column + shown.width]
         return original
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Framed:
+    """A slice without its border: where its ``content`` lies, the ``pixels`` (h, w) inside, and the ``head`` there."""
+
+    shape: tuple[int, int]
+    content: Box
+    pixels: FloatArray
+    head: Box
+
+    @classmethod
+    def of(cls, pixels: FloatArray) -> Framed:
+        """Looks for border and head of a slice (h, w) in [0, 1]."""
+        content = find_content(pixels)
+        inside = content.of(pixels)
+        return cls((pixels.shape[0], pixels.shape[1]), content, inside, find_head(inside))
+
+    def place(self, box: Box) -> Placement:
+        """A ``box`` of the pixels inside, in the whole slice."""
+        return Placement(self.shape, box.moved(self.content.top, self.content.left), self.content)
 
 
 def _resized(square: FloatArray, size: int) -> FloatArray:
@@ -146,14 +135,13 @@ def make_thumbnail(pixels: FloatArray) -> FloatArray:
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
-def find_head(pixels: FloatArray, margin: float = 0.02, *, small: FloatArray | None = None) -> Box:
-    """Bounding box of the head in a slice (h, w), ``margin`` (share of the longer side) added.
+def find_head(pixels: FloatArray) -> Box:
+    """Bounding box of the head in a slice (h, w) without border (``find_content``).
 
-    The whole slice when nothing in it is large and bright enough to be a head. ``small`` is its thumbnail, if there is
-    one already.
+    The whole slice when nothing in it is large and bright enough to be a head.
     """
     height, width = pixels.shape
-    thumbnail = cv2.blur(make_thumbnail(pixels) if small is None else small, (3, 3))
+    thumbnail = cv2.blur(make_thumbnail(pixels), (3, 3))
     whole = Box(0, 0, height, width)
     bright = _percentile(np.sort(thumbnail, axis=None), _BRIGHT_PERCENTILE)
     if bright <= 0.0:
@@ -171,18 +159,17 @@ def find_head(pixels: FloatArray, margin: float = 0.02, *, small: FloatArray | N
     right = (kept[:, cv2.CC_STAT_LEFT] + kept[:, cv2.CC_STAT_WIDTH]).max()
     bottom = (kept[:, cv2.CC_STAT_TOP] + kept[:, cv2.CC_STAT_HEIGHT]).max()
     rows_per_cell, columns_per_cell = height / thumbnail.shape[0], width / thumbnail.shape[1]
-    box = Box(
+    return Box(
         int(top * rows_per_cell),
         int(left * columns_per_cell),
         min(height, int(np.ceil(bottom * rows_per_cell))),
         min(width, int(np.ceil(right * columns_per_cell))),
     )
-    return box.grown(margin, (height, width))
 
 
 def grey_window(pixels: FloatArray, box: Box, percentiles: tuple[float, float]) -> tuple[float, float]:
     """The grey values at the two percentiles of the head inside ``box``; background does not count."""
-    inside = pixels[box.top : box.bottom, box.left : box.right]
+    inside = box.of(pixels)
     step = max(1, -(-max(inside.shape) // _SAMPLE_SIDE))
     # Sorted once: all percentiles are then read off, and the head is what lies above its level.
     sample = np.sort(inside[::step, ::step], axis=None)
@@ -195,7 +182,7 @@ def grey_window(pixels: FloatArray, box: Box, percentiles: tuple[float, float]) 
 
 def grey_range(pixels: FloatArray, box: Box) -> tuple[float, float]:
     """The darkest and the brightest grey value inside ``box``."""
-    inside = pixels[box.top : box.bottom, box.left : box.right]
+    inside = box.of(pixels)
     return float(inside.min()), float(inside.max())
 
 
@@ -216,22 +203,24 @@ def _stretched(square: FloatArray, window: tuple[float, float]) -> FloatArray:
 
 
 def _square(pixels: FloatArray, placement: Placement, size: int, percentiles: tuple[float, float] | None) -> FloatArray:
-    box = placement.box
+    box = placement.shown
     window = grey_range(pixels, box) if percentiles is None else grey_window(pixels, box, percentiles)
     # Padding at the window's low end becomes exactly black and leaves no rim after interpolation.
     return _stretched(placement.cut(pixels, size, padding=window[0]), window)
 
 
 def prepare_classification(
-    pixels: FloatArray, spec: ClassificationPreprocessing, *, head: Box | None = None
+    pixels: FloatArray, spec: ClassificationPreprocessing, *, framed: Framed | None = None
 ) -> tuple[FloatArray, Placement]:
     """A grey slice (h, w) in [0, 1] as the classifier's input (1, size, size) in [0, 1], and where it sits.
 
-    ``head`` is what ``find_head`` finds without a margin, if that is known already.
+    What is shown is the same whatever black border the slice has. ``framed`` is the slice without it, if that is known
+    already.
     """
-    shape = (pixels.shape[0], pixels.shape[1])
-    found = find_head(pixels, margin=0.0) if head is None else head
-    placement = Placement(shape, found.grown(spec.head_margin, shape))
+    found = Framed.of(pixels) if framed is None else framed
+    whole = Box(0, 0, *found.pixels.shape)
+    framing = whole.grown(round(spec.border * whole.longer))
+    placement = found.place(framing.common(found.head.grown(round(spec.head_margin * found.head.longer))))
     return _square(pixels, placement, spec.size, spec.percentiles)[None], placement
 
 
@@ -250,6 +239,11 @@ def _by_channel(sequences: Mapping[str, FloatArray], spec: SegmentationPreproces
     return dict(sequences)
 
 
+def _union(boxes: Iterable[Box]) -> Box:
+    """The smallest box that holds all of one or more."""
+    return reduce(Box.union, boxes)
+
+
 def prepare_segmentation(
     sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing
 ) -> tuple[FloatArray, Placement]:
@@ -265,12 +259,11 @@ def prepare_segmentation(
     slices = _by_channel(sequences, spec)
     for name in find_copies(slices, spec.sequences, spec.copy_correlation):
         del slices[name]
-    boxes = [find_head(pixels, spec.head_margin) for pixels in slices.values()]
-    box = boxes[0]
-    for other in boxes[1:]:
-        box = box.union(other)
+    content = _union(find_content(pixels) for pixels in slices.values())
+    head = _union(find_head(content.of(pixels)) for pixels in slices.values()).moved(content.top, content.left)
+    box = content.common(head.grown(round(spec.head_margin * content.longer)))
     shape = next(iter(slices.values())).shape
-    placement = Placement((shape[0], shape[1]), box)
+    placement = Placement((shape[0], shape[1]), box, content)
     squares = {name: _square(pixels, placement, spec.size, spec.percentiles) for name, pixels in slices.items()}
     if ANY_SEQUENCE in squares:
         return np.repeat(squares[ANY_SEQUENCE][None], len(spec.sequences), axis=0), placement

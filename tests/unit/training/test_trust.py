@@ -14,7 +14,8 @@ from onnx import numpy_helper
 from typer.testing import CliRunner
 
 from core.contracts.manifest import Calibration, ClassificationPreprocessing, Manifest, MapGeometry
-from core.imaging.preparation.transforms import Box, Placement
+from core.imaging.preparation.frame import Box
+from core.imaging.preparation.transforms import Placement
 from tests.fixtures.models import classifier_manifest, classifier_network, write_bundle
 from training.bundle.map_geometry import map_geometry
 from training.bundle.onnx_files import OnnxModel, export_graph
@@ -111,7 +112,7 @@ def test_places_are_spread_evenly() -> None:
 
 
 def test_points_are_found_in_the_slice_and_judged() -> None:
-    placement = Placement((128, 256), Box(0, 64, 128, 192))
+    placement = Placement((128, 256), Box(0, 64, 128, 192), Box(0, 0, 128, 256))
     told = manifest(map_geometry=MapGeometry(first=0, step=16))
     evidence = np.full((4, 4), -1.0, np.float32)
     evidence[2, 1] = 5.0

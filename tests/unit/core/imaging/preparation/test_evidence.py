@@ -9,7 +9,8 @@ import pytest
 
 from core.contracts.manifest import ClassificationPreprocessing, MapGeometry
 from core.imaging.preparation.evidence import place_evidence
-from core.imaging.preparation.transforms import Box, Placement, prepare_classification
+from core.imaging.preparation.frame import Box
+from core.imaging.preparation.transforms import Placement, prepare_classification
 
 FloatArray = npt.NDArray[np.float32]
 SPEC = ClassificationPreprocessing(size=64)
@@ -44,7 +45,7 @@ def test_evidence_for_a_lesion_lies_on_the_lesion(height: int, width: int, row: 
 
 
 def test_evidence_against_the_class_is_no_evidence() -> None:
-    placement = Placement((64, 64), Box(0, 0, 64, 64))
+    placement = Placement((64, 64), Box(0, 0, 64, 64), Box(0, 0, 64, 64))
     heat = place_evidence(np.array([[-3.0, 1.0], [-2.0, -1.0]], np.float32), placement, 64, None)
     assert heat[15, 47] > 0.99
     assert heat[47, 15] < 0.25
@@ -52,7 +53,7 @@ def test_evidence_against_the_class_is_no_evidence() -> None:
 
 
 def test_nothing_is_drawn_outside_the_head_box() -> None:
-    placement = Placement((30, 40), Box(5, 10, 25, 30))
+    placement = Placement((30, 40), Box(5, 10, 25, 30), Box(0, 0, 30, 40))
     heat = place_evidence(np.ones((7, 7), np.float32), placement, 64, None)
     outside = np.ones(heat.shape, np.bool_)
     outside[5:25, 10:30] = False
@@ -66,7 +67,7 @@ def test_cells_lie_where_the_geometry_says(cell: int) -> None:
     """A convolution of stride 16 that begins on the first pixel centres its cells on 0, 16, 32 and 48."""
     evidence = np.zeros((4, 4), np.float32)
     evidence[cell, 1] = 2.0
-    placement = Placement((64, 64), Box(0, 0, 64, 64))
+    placement = Placement((64, 64), Box(0, 0, 64, 64), Box(0, 0, 64, 64))
     heat = place_evidence(evidence, placement, 64, MapGeometry(first=0, step=16))
     assert int(heat.argmax()) == 16 * cell * 64 + 16
     tiled = place_evidence(evidence, placement, 64, None)
@@ -76,6 +77,6 @@ def test_cells_lie_where_the_geometry_says(cell: int) -> None:
 def test_the_maximum_may_lie_between_cells() -> None:
     evidence = np.zeros((4, 4), np.float32)
     evidence[1, 1:3] = 1.0
-    placement = Placement((64, 64), Box(0, 0, 64, 64))
+    placement = Placement((64, 64), Box(0, 0, 64, 64), Box(0, 0, 64, 64))
     heat = place_evidence(evidence, placement, 64, MapGeometry(first=0, step=16))
     assert int(heat.argmax()) == 16 * 64 + 24

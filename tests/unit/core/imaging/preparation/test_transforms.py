@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from core.contracts.manifest import ClassificationPreprocessing, SegmentationPreprocessing
 from core.errors import InconsistentGeometry, InvalidRequest, MissingSequence
 from core.imaging.preparation.copies import find_copies
+from core.imaging.preparation.frame import Box, find_content
 from core.imaging.preparation.transforms import (
-    Box,
     FloatArray,
     Placement,
     find_head,
@@ -87,8 +87,7 @@ def test_a_full_map_fills_the_box_and_nothing_else(height: int, width: int, size
     _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=size))
     restored = placement.restore(np.ones((size, size), np.float32))
     expected = np.zeros((height, width), np.float32)
-    box = placement.box
-    expected[box.top : box.bottom, box.left : box.right] = 1
+    placement.shown.of(expected)[:] = 1
     assert restored.dtype == np.float32
     np.testing.assert_array_equal(restored, expected)
 
@@ -97,7 +96,7 @@ def test_a_full_map_fills_the_box_and_nothing_else(height: int, width: int, size
 @given(height=sides, width=sides, scale=st.integers(min_value=1, max_value=4))
 def test_cut_and_restore_are_exact_on_whole_multiples(height: int, width: int, scale: int) -> None:
     """Enlarging by a whole factor and averaging back must not move anything, for odd and even sizes alike."""
-    placement = Placement((height, width), Box(0, 0, height, width))
+    placement = Placement((height, width), Box(0, 0, height, width), Box(0, 0, height, width))
     pixels, lesion = phantom((height, width))
     large = placement.cut(lesion.astype(np.float32), placement.side * scale)
     np.testing.assert_array_equal(placement.restore(large) >= 0.5, lesion)
@@ -129,7 +128,8 @@ def test_input_is_bounded_and_does_not_depend_on_gain(height: int, width: int, s
 
 def test_the_head_is_cut_out_whole_with_its_margin() -> None:
     pixels, _ = phantom((240, 200))
-    box = find_head(pixels, margin=0.02)
+    _, placement = prepare_segmentation({"image": pixels}, SegmentationPreprocessing(size=64))
+    box = placement.box
     rows, columns = np.nonzero(pixels)
     assert box.top <= rows.min()
     assert box.bottom > rows.max()
@@ -139,23 +139,60 @@ def test_the_head_is_cut_out_whole_with_its_margin() -> None:
     assert box.width <= np.ptp(columns) + 1 + 2 * (5 + 4)
 
 
-def test_a_slice_stays_as_it_was_framed_unless_its_head_is_small_in_it() -> None:
-    spec = ClassificationPreprocessing(size=64)
+def test_a_slice_is_shown_with_the_border_of_the_manifest_around_what_is_not_black() -> None:
     pixels, _ = phantom((240, 200))
-    _, placement = prepare_classification(pixels, spec)
-    assert placement.box == Box(0, 0, 240, 200)
-    _, placement = prepare_classification(np.pad(pixels, 400), spec)
-    head = find_head(np.pad(pixels, 400), margin=0.0)
-    assert placement.box == Box(head.top - 208, head.left - 208, head.bottom + 208, head.right + 208)
-    # A bundle of before still says that the head alone is shown.
-    _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64, head_margin=0.02))
-    assert placement.box == find_head(pixels, margin=0.02)
+    content = find_content(pixels)
+    _, placement = prepare_classification(pixels, ClassificationPreprocessing(size=64, border=0.1, head_margin=0.5))
+    assert placement.box == content.grown(round(0.1 * content.longer))
+    # Where the air around the head is not black, the head does not become small in it.
+    foggy = np.pad(pixels, 200) + np.float32(0.05)
+    head = find_head(foggy)
+    _, placement = prepare_classification(foggy, ClassificationPreprocessing(size=64, border=0.0, head_margin=0.25))
+    assert placement.box == head.grown(round(0.25 * head.longer))
+
+
+BORDERS = {
+    "left": (0, 90, 0, 0),
+    "right": (0, 0, 0, 41),
+    "top": (77, 0, 0, 0),
+    "bottom": (0, 0, 13, 0),
+    "16:9": (0, 113, 0, 114),
+    "1.6 times": (72, 60, 72, 60),
+    "2.2 times": (144, 120, 144, 120),
+    "uneven": (3, 200, 150, 31),
+}
+
+
+@pytest.mark.parametrize("border", BORDERS.values(), ids=BORDERS)
+@pytest.mark.parametrize("noisy", [False, True])
+def test_a_black_border_changes_nothing_that_a_network_is_shown(
+    border: tuple[int, int, int, int], *, noisy: bool
+) -> None:
+    pixels, lesion = phantom((240, 200))
+    top, left, bottom, right = border
+    around = ((top, bottom), (left, right))
+    bordered = np.pad(pixels, around)
+    if noisy:
+        noise = np.random.default_rng(0).integers(0, 5, bordered.shape).astype(np.float32) / np.float32(255)
+        bordered = np.where(np.pad(np.ones_like(pixels), around) > 0, bordered, noise)
+    classified, placed = prepare_classification(pixels, ClassificationPreprocessing(size=96))
+    outlined, _ = prepare_segmentation({"flair": pixels}, SegmentationPreprocessing(size=96))
+    classified_too, placed_too = prepare_classification(bordered, ClassificationPreprocessing(size=96))
+    outlined_too, placed_mask = prepare_segmentation({"flair": bordered}, SegmentationPreprocessing(size=96))
+    np.testing.assert_array_equal(classified, classified_too)
+    np.testing.assert_array_equal(outlined, outlined_too)
+    # What comes back lies on the caller's own pixels, as far as it lies on those of the slice.
+    assert placed_too.box == placed.box.moved(top, left)
+    restored = placed_mask.restore(placed_mask.cut(np.pad(lesion, around).astype(np.float32), 192))
+    assert restored.shape == bordered.shape
+    assert np.abs(centroid(restored >= 0.5) - centroid(lesion) - (top, left)).max() <= 0.75
 
 
 def test_all_greys_of_what_is_shown_are_told_apart() -> None:
     pixels, _ = phantom((200, 200))
     veiled = np.float32(0.2) + pixels * np.float32(0.5)
-    shown, _ = prepare_classification(veiled, ClassificationPreprocessing(size=200))
+    spec = ClassificationPreprocessing(size=200, border=0.0, head_margin=0.5)
+    shown, _ = prepare_classification(veiled, spec)
     np.testing.assert_allclose(shown[0], (pixels - pixels.min()) / np.ptp(pixels), atol=1e-5)
 
 
@@ -171,7 +208,7 @@ def test_burnt_in_letters_do_not_widen_the_box() -> None:
 @pytest.mark.parametrize("value", [0.0, 0.3, 1.0])
 def test_featureless_slices_give_a_whole_finite_square(shape: tuple[int, int], value: float) -> None:
     image, placement = prepare_classification(np.full(shape, value, np.float32), ClassificationPreprocessing(size=64))
-    assert placement.box == Box(0, 0, *shape)
+    assert placement.shown == Box(0, 0, *shape)
     assert np.isfinite(image).all()
     assert placement.restore(image[0]).shape == shape
 
