@@ -98,7 +98,8 @@ def with_dark_background(voxels: FloatArray) -> tuple[FloatArray, Surroundings |
     outside = fill.held_by(voxels)
     if max(places) > _DARK:
         outside = _around(outside, step)
-    dark = voxels.copy(order="K")
+    # Whole numbers have no room for a black between two of them.
+    dark = voxels.astype(np.float32, order="K")
     dark[outside] = black
     if min(places) < _ABYSS:
         # What was interpolated between the head and an abyss is as far from grey as the abyss itself.

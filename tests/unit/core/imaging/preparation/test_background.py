@@ -123,6 +123,13 @@ def test_nothing_of_the_head_reaches_into_an_abyss() -> None:
     assert (dark[rim] == dark.min()).all()
 
 
+def test_whole_numbers_are_read_as_the_same_ones_in_floats() -> None:
+    whole = np.where(BRAIN, HEAD.round() + 1000, -1024).astype(np.int16)
+    dark, _ = with_dark_background(whole)
+    assert dark.dtype == np.float32
+    assert (dark == with_dark_background(whole.astype(np.float32))[0]).all()
+
+
 def test_zero_within_another_fill_is_background_too() -> None:
     """Scores with 0 around the brain that were moved, with -1024 for what came into view."""
     voxels = around(0.0)
