@@ -261,7 +261,7 @@ def prepare_segmentation(
         del slices[name]
     content = _union(find_content(pixels) for pixels in slices.values())
     head = _union(find_head(content.of(pixels)) for pixels in slices.values()).moved(content.top, content.left)
-    box = content.common(head.grown(round(spec.head_margin * content.longer)))
+    box = head.grown(round(spec.head_margin * head.longer))
     shape = next(iter(slices.values())).shape
     placement = Placement((shape[0], shape[1]), box, content)
     squares = {name: _square(pixels, placement, spec.size, spec.percentiles) for name, pixels in slices.items()}
