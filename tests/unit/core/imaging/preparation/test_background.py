@@ -124,7 +124,7 @@ def test_nothing_of_the_head_reaches_into_an_abyss() -> None:
 
 
 def test_whole_numbers_are_read_as_the_same_ones_in_floats() -> None:
-    whole = np.where(BRAIN, HEAD.round() + 1000, -1024).astype(np.int16)
+    whole: Any = np.where(BRAIN, HEAD.round() + 1000, -1024).astype(np.int16)
     dark, _ = with_dark_background(whole)
     assert dark.dtype == np.float32
     assert (dark == with_dark_background(whole.astype(np.float32))[0]).all()
