@@ -13,6 +13,7 @@ from starlette.responses import Response
 
 from core.contracts.base import Contract
 from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_METRICS, READ_MODEL_CARD
+from core.http.multipart import ENVELOPE_BYTES
 from core.http.openapi import all_answers
 from core.http.shell import create_shell, drain_of
 from core.telemetry.metrics import METRICS_MEDIA_TYPE, UpstreamMetrics
@@ -24,7 +25,6 @@ from gateway.catalogue import Catalogue
 from gateway.circuit import Circuit
 from gateway.forward import Policy, client_address
 from gateway.jobs.backend import JobBackend
-from gateway.jobs.intake import ENVELOPE_BYTES
 from gateway.jobs.routes import JobRoutes
 from gateway.keys import Scope
 from gateway.openapi.document import openapi_document

@@ -97,7 +97,7 @@ class JobRequest(Contract):
         max_length=MOST_SERIES,
         description="With the part `dicom`: which sequence a series is, by its SeriesInstanceUID; null leaves it out. "
         "The sequences that are not named are guessed from the series that are not named. No sequence twice. "
-        "The record of the job has the SHA-256 of each UID in its place.",
+        "The record of the job has a number made of the SHA-256 of each UID in its place.",
         examples=[{"1.2.840.113619.2.5.1": "flair", "1.2.840.113619.2.5.3": None}],
     )
 

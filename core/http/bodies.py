@@ -26,12 +26,10 @@ from core.errors import (
     RequestError,
     UnsupportedMediaType,
 )
-from core.http.multipart import MultipartReader, Part, boundary_of
+from core.http.multipart import ENVELOPE_BYTES, MultipartReader, Part, boundary_of
 from core.http.problems import ACCEPT_POST
 from core.http.requests import ClientGone, Deadline, deadline_exceeded
 
-# Boundaries and part headers, or the braces and names of the JSON form: generous, and small beside any image.
-_ENVELOPE_BYTES = 64 * 1024
 # Larger base64 is decoded in a thread: it would hold up the event loop, and every other request, for milliseconds.
 _INLINE_BASE64_BYTES = 512 * 1024
 
@@ -123,7 +121,7 @@ async def _read(
         return _files(parts) if several else _from_parts(parts, names)
     if media_type == "application/json":
         # Base64 carries 3 bytes in 4 characters.
-        body = await _whole(request, max_images * (max_bytes // 3 + 1) * 4 + _ENVELOPE_BYTES)
+        body = await _whole(request, max_images * (max_bytes // 3 + 1) * 4 + ENVELOPE_BYTES)
         if len(body) <= _INLINE_BASE64_BYTES:
             return _from_json(body, max_bytes, names)
         return await asyncio.to_thread(_from_json, body, max_bytes, names)
@@ -191,7 +189,7 @@ async def _parts(
     reader = MultipartReader(boundary, names, max_bytes, repeatable=repeatable, most=most_files)
     # Together files may be as large as the sequences of one slice.
     most_images = max(len(names) - 1, min(most_files, len(SEQUENCES)), 1)
-    async with aclosing(_chunks(request, most_images * max_bytes + _ENVELOPE_BYTES)) as chunks:
+    async with aclosing(_chunks(request, most_images * max_bytes + ENVELOPE_BYTES)) as chunks:
         async for chunk in chunks:
             reader.feed(chunk)
     parts = reader.close()

@@ -16,6 +16,8 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from core.errors import FieldError, InputTooLarge, InvalidRequest, RequestError
 
+ENVELOPE_BYTES: Final = 64 * 1024
+"""Room beside what a body holds, for boundaries and headers of parts, or the braces and names of JSON: generous."""
 # What stands before the first boundary is for readers that know no MIME, and ignored (RFC 2046, 5.1.1).
 _MOST_PREAMBLE_BYTES: Final = 16 * 1024
 # Binary is what RFC 7578 sends; the other two change no byte either.

@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from pydantic import ValidationError
 from starlette.requests import Request
 
 from core.blobs.retention import input_name
@@ -20,7 +19,8 @@ from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, STUDY_PART
 from core.contracts.sequences import SEQUENCES
 from core.contracts.service import ModelSummary
 from core.errors import FieldError, InvalidRequest, MissingSequence, UnsupportedMediaType, UploadStalled
-from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
+from core.http.job_request import read_job_request
+from core.http.multipart import ENVELOPE_BYTES, StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import Deadline, deadline_exceeded
 from gateway.auth import Principal
 from gateway.body import content_length, too_large
@@ -30,9 +30,6 @@ from gateway.jobs.wishes import check_wishes
 from gateway.settings import GatewaySettings
 
 _NAMES: Final = (*SEQUENCES, STUDY_PART, REQUEST_PART)
-_DESCRIPTION_BYTES: Final = 16 * 1024
-ENVELOPE_BYTES: Final = 64 * 1024
-"""Boundaries and the headers of parts."""
 
 
 @dataclass(slots=True)
@@ -152,14 +149,7 @@ class Receiver:
         return StoredFile(name=part.name, media_type=head.media_type, size=size, sha256=sha256, blob=name)
 
     async def _description(self, part: StreamedPart) -> JobRequest:
-        text = b""
-        async for chunk in part.chunks:
-            text += chunk
-            check_part_size(part.name, len(text), _DESCRIPTION_BYTES)
-        try:
-            request = JobRequest.model_validate_json(text)
-        except ValidationError as error:
-            raise _description_fault(error) from error
+        request = await read_job_request(part)
         self._caller.check_priority(request.priority)
         return request
 
@@ -192,18 +182,3 @@ async def _hashed(chunks: AsyncIterator[bytes]) -> tuple[int, str]:
         size += len(chunk)
         digest.update(chunk)
     return size, digest.hexdigest()
-
-
-def _description_fault(error: ValidationError) -> InvalidRequest:
-    """The place of each fault; unknown fields and keys of ``series`` are the caller's own words and not repeated."""
-    faults = []
-    for fault in error.errors(include_input=False, include_context=False, include_url=False):
-        unknown = fault["type"] == "extra_forbidden"
-        places = fault["loc"][:1] if fault["loc"][:1] == ("series",) else fault["loc"]
-        path = "" if unknown else "".join(f"/{place}" for place in places)
-        known = ", ".join(JobRequest.model_fields)
-        faults.append(
-            FieldError(f"part/job#{path}", f"has an unknown field; known: {known}" if unknown else fault["msg"])
-        )
-    pointers = ", ".join(dict.fromkeys(fault.pointer for fault in faults))
-    return InvalidRequest(f"The part {REQUEST_PART} does not match its description at: {pointers}.", errors=faults)

@@ -113,16 +113,15 @@ def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: Seg
         for name, upload in uploads.items()
     }
     pixels = {name: image.pixels for name, image in slices.items()}
-    tensor, placement = prepare_segmentation(pixels, spec)
+    framed = {name: Framed.of(image.pixels) for name, image in slices.items()}
+    tensor, placement = prepare_segmentation(pixels, spec, framed=framed)
     copies = find_copies(pixels, spec.sequences, spec.copy_correlation)
-    return Prepared(slices, tensor, placement, _check(slices), copies)
+    return Prepared(slices, tensor, placement, _check(slices, framed), copies)
 
 
-def _check(slices: Mapping[str, Slice]) -> InputCheckResult:
+def _check(slices: Mapping[str, Slice], framed: Mapping[str, Framed]) -> InputCheckResult:
     """The check of the least familiar slice; its reasons name the sequence where there are several."""
-    checked = {
-        name: check_input(check_slice(image, Framed.of(image.pixels)), None, 0.0, 0.0) for name, image in slices.items()
-    }
+    checked = {name: check_input(check_slice(image, framed[name]), None, 0.0, 0.0) for name, image in slices.items()}
     name, check = min(checked.items(), key=lambda item: item[1].score)
     if len(checked) == 1:
         return check

@@ -13,24 +13,20 @@ from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
 from fastapi import APIRouter
-from pydantic import ValidationError
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from core import errors
-from core.contracts.jobs import JobRequest
 from core.contracts.operations.bodies import MULTIPART, REQUEST_PART, STUDY_PART
 from core.contracts.operations.studies import DICOM_JSON, MEDIA_TYPES, SELECT_SERIES, ZIP
 from core.contracts.sequences import SEQUENCES
 from core.contracts.series import SeriesSelection
 from core.errors import FieldError, InputTooLarge, InvalidRequest, QueueFull, RequestError, UnsupportedMediaType
-from core.http.multipart import StreamedPart, StreamedParts, boundary_of, check_part_size
+from core.http.job_request import read_job_request
+from core.http.multipart import ENVELOPE_BYTES, StreamedPart, StreamedParts, boundary_of, check_part_size
 from core.http.requests import ClientGone, Deadline, cancel_on_disconnect, deadline_exceeded
 from segmenter_service.slices.settings import SegmenterSettings
 
-_DESCRIPTION_BYTES: Final = 16 * 1024
-# Boundaries and the headers of parts.
-_ENVELOPE_BYTES: Final = 64 * 1024
 _LOOKED_AT: Final = 1024
 _ZIPS: Final = (b"PK\x03\x04", b"PK\x05\x06")
 _BUSY_RETRY_S: Final = 5.0
@@ -84,7 +80,7 @@ async def _received(request: Request, study: _Study, settings: SegmenterSettings
     try:
         async with asyncio.timeout(deadline.remaining_s), aclosing(request.stream()) as stream:
             if study.kind == MULTIPART:
-                await _take_parts(request, _bounded(stream, limit + _ENVELOPE_BYTES), study, limit)
+                await _take_parts(request, _bounded(stream, limit + ENVELOPE_BYTES), study, limit)
             else:
                 await _write(study.file, _bounded(stream, limit))
     except TimeoutError:
@@ -112,7 +108,7 @@ async def _take_parts(request: Request, body: AsyncIterator[bytes], study: _Stud
     study.kind = ""
     async for part in StreamedParts(body, boundary_of(request.headers["content-type"]), (STUDY_PART, REQUEST_PART)):
         if part.name == REQUEST_PART:
-            study.series = await _named(part)
+            study.series = dict((await read_job_request(part)).series)
         else:
             study.kind = ZIP
             await _write(study.file, _part_of(part, limit))
@@ -126,23 +122,6 @@ async def _part_of(part: StreamedPart, limit: int) -> AsyncIterator[bytes]:
         size += len(chunk)
         check_part_size(part.name, size, limit)
         yield chunk
-
-
-async def _named(part: StreamedPart) -> dict[str, Any]:
-    """The field ``series`` of a description of a job. A fault is named by its place, not in the caller's words."""
-    text = b""
-    async for chunk in part.chunks:
-        text += chunk
-        check_part_size(part.name, len(text), _DESCRIPTION_BYTES)
-    try:
-        return dict(JobRequest.model_validate_json(text).series)
-    except ValidationError as error:
-        known = {str(fault["loc"][0]) for fault in error.errors() if fault["loc"]} & JobRequest.model_fields.keys()
-        places = [f"part/{REQUEST_PART}#/{name}" for name in sorted(known)] or [f"part/{REQUEST_PART}"]
-        detail = f"The part {REQUEST_PART} does not match its description at: {', '.join(places)}."
-        raise InvalidRequest(
-            detail, errors=[FieldError(place, "does not match its description") for place in places]
-        ) from None
 
 
 async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -14,6 +14,7 @@ from core.imaging.dicom.file import read_data_set
 from core.imaging.dicom.header import Header, Layout
 from core.imaging.dicom.pixels import decode_frame
 from core.imaging.dicom.selection.acquisition import read_acquisition
+from core.imaging.dicom.selection.table import series_table
 from core.imaging.dicom.sequence import guess
 from core.imaging.dicom.voi import Window
 from core.imaging.limits import ImageLimits
@@ -21,18 +22,7 @@ from core.imaging.quiet import hush_decoders
 from core.imaging.ramp import extremes, full_range
 from core.imaging.slices import FloatArray, Slice
 
-# Values of ImageType, as the vendors write them, that stand for maps and other computed images.
-_COMPUTED: Final = frozenset(
-    {
-        "ADC", "ADC UNSPECIFIED", "EADC", "EXPONENTIAL ADC", "FA", "FRACTIONAL ANISOTROPY", "TRACEW", "TRACE",
-        "DIFFUSION", "DIFFUSION ANISO", "TENSOR", "ISOTROPIC", "ANISOTROPY", "CBF", "CBV", "RCBF", "RCBV", "MTT",
-        "RMTT", "TTP", "TMAX", "PERFUSION", "DSC", "PBP", "GBP", "T1 MAP", "T2 MAP", "T2STAR MAP", "R2 MAP",
-        "R2STAR MAP",
-        "B0 MAP", "B1 MAP", "FIELD MAP", "PHASE MAP", "PHASE", "P", "VELOCITY", "FMRI", "T-TEST", "MIP",
-        "MAX IP", "MIN IP", "MINIP", "PROJECTION IMAGE", "SUBTRACTION", "SUB",
-    }
-)  # fmt: skip
-_NOT_PLAIN: Final = "The file holds a computed image, {} (ImageType): the models were made for plain T1, T2 and FLAIR."
+_NOT_PLAIN: Final = "The file holds a computed image or a special one, {} (ImageType): the models know plain T1, T2 and FLAIR."
 _BROKEN: Final = "The DICOM file is broken."
 
 
@@ -118,4 +108,4 @@ def _hides_all(window: Window, values: FloatArray, counted: npt.NDArray[np.bool_
 def _computed(header: Header) -> str | None:
     """The word of ImageType that says that the pixels are computed values, which look like an MR image and are none."""
     named = {text.upper().replace("_", " ") for text in header.texts("ImageType")}
-    return min(named & _COMPUTED, default=None)
+    return min(named & series_table().computed, default=None)

@@ -16,7 +16,8 @@ from core.errors import InputTooLarge
 from core.imaging.dicom.codec_worker import HEADER, LENGTH
 
 _SCRIPT: Final = Path(__file__).with_name("codec_worker.py")
-_CPU_S: Final = 3
+# With all that stands around it a file stays within three seconds.
+_CPU_S: Final = 2
 # The child counts time of a CPU, of which it may get little; this is for one that stands still.
 _LIMIT_S: Final = 20.0
 

@@ -124,7 +124,7 @@ def check_pixels(image: Slice, framed: Framed) -> tuple[Finding, ...]:
         ),
         Finding(_towards(image.colourfulness, _COLOURFULNESS), "the image is coloured; MR slices are grey"),
     ]
-    thumbnail = _thumbnail(framed.pixels)
+    thumbnail = _thumbnail(framed)
     greys = np.sort(thumbnail, axis=None)
     low, high = float(greys[round(0.01 * (greys.size - 1))]), float(greys[round(0.99 * (greys.size - 1))])
     if high - low < _SMALLEST_SPREAD or high - low < _SMALLEST_CONTRAST * high:
@@ -249,11 +249,14 @@ def _bounded(strangeness: float) -> float:
     return min(max(strangeness, 0.0), _STRANGEST) if math.isfinite(strangeness) else _STRANGEST
 
 
-def _thumbnail(pixels: FloatArray) -> FloatArray:
-    """Longest side ``THUMBNAIL_SIDE``, enlarged too."""
-    scale = THUMBNAIL_SIDE / max(pixels.shape)
-    size = (max(_CORNER, round(pixels.shape[1] * scale)), max(_CORNER, round(pixels.shape[0] * scale)))
-    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
+def _thumbnail(framed: Framed) -> FloatArray:
+    """Longest side ``THUMBNAIL_SIDE``, enlarged too, and room for the corners."""
+    rows, columns = framed.pixels.shape
+    scale = THUMBNAIL_SIDE / max(rows, columns)
+    size = (max(_CORNER, round(columns * scale)), max(_CORNER, round(rows * scale)))
+    if framed.thumbnail.shape == size[::-1]:
+        return framed.thumbnail
+    return np.asarray(cv2.resize(framed.pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def _rows(start: int, end: int, count: int, whole: Box) -> slice:

@@ -101,11 +101,15 @@ class Placement:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Framed:
-    """A slice without its border: where its ``content`` lies, the ``pixels`` (h, w) inside, and the ``head`` there."""
+    """A slice without its border: where its ``content`` lies, the ``pixels`` (h, w) inside, and the ``head`` there.
+
+    ``thumbnail`` is of the pixels inside, see ``make_thumbnail``.
+    """
 
     shape: tuple[int, int]
     content: Box
     pixels: FloatArray
+    thumbnail: FloatArray
     head: Box
 
     @classmethod
@@ -113,7 +117,9 @@ class Framed:
         """Looks for border and head of a slice (h, w) in [0, 1]."""
         content = find_content(pixels)
         inside = content.of(pixels)
-        return cls((pixels.shape[0], pixels.shape[1]), content, inside, find_head(inside))
+        thumbnail = make_thumbnail(inside)
+        head = _head_in(thumbnail, (inside.shape[0], inside.shape[1]))
+        return cls((pixels.shape[0], pixels.shape[1]), content, inside, thumbnail, head)
 
     def place(self, box: Box) -> Placement:
         """A ``box`` of the pixels inside, in the whole slice."""
@@ -140,13 +146,17 @@ def find_head(pixels: FloatArray) -> Box:
 
     The whole slice when nothing in it is large and bright enough to be a head.
     """
-    height, width = pixels.shape
-    thumbnail = cv2.blur(make_thumbnail(pixels), (3, 3))
+    return _head_in(make_thumbnail(pixels), (pixels.shape[0], pixels.shape[1]))
+
+
+def _head_in(thumbnail: FloatArray, shape: tuple[int, int]) -> Box:
+    height, width = shape
+    smooth = cv2.blur(thumbnail, (3, 3))
     whole = Box(0, 0, height, width)
-    bright = _percentile(np.sort(thumbnail, axis=None), _BRIGHT_PERCENTILE)
+    bright = _percentile(np.sort(smooth, axis=None), _BRIGHT_PERCENTILE)
     if bright <= 0.0:
         return whole
-    foreground = (thumbnail > _HEAD_LEVEL * bright).astype(np.uint8)
+    foreground = (smooth > _HEAD_LEVEL * bright).astype(np.uint8)
     count, _, stats, _ = cv2.connectedComponentsWithStats(foreground, connectivity=8)
     if count < 2:
         return whole
@@ -245,13 +255,17 @@ def _union(boxes: Iterable[Box]) -> Box:
 
 
 def prepare_segmentation(
-    sequences: Mapping[str, FloatArray], spec: SegmentationPreprocessing
+    sequences: Mapping[str, FloatArray],
+    spec: SegmentationPreprocessing,
+    *,
+    framed: Mapping[str, Framed] | None = None,
 ) -> tuple[FloatArray, Placement]:
     """Grey slices (h, w) in [0, 1] by sequence as the segmenter's input (channels, size, size) in [0, 1].
 
     Channels follow ``spec.sequences``; an absent sequence is all zeros, and so is one that
     repeats another (``find_copies``). The key ``image`` is one slice of unknown
-    sequence and fills every channel. All slices share one grid and one placement.
+    sequence and fills every channel. All slices share one grid and one placement. ``framed`` are the slices without
+    their borders, if they are known already.
 
     Raises ``MissingSequence`` for none, ``InvalidRequest`` for an unknown name, ``InconsistentGeometry`` for
     different sizes.
@@ -259,8 +273,9 @@ def prepare_segmentation(
     slices = _by_channel(sequences, spec)
     for name in find_copies(slices, spec.sequences, spec.copy_correlation):
         del slices[name]
-    content = _union(find_content(pixels) for pixels in slices.values())
-    head = _union(find_head(content.of(pixels)) for pixels in slices.values()).moved(content.top, content.left)
+    frames = [Framed.of(pixels) if framed is None else framed[name] for name, pixels in slices.items()]
+    content = _union(frame.content for frame in frames)
+    head = _union(frame.head.moved(frame.content.top, frame.content.left) for frame in frames)
     box = head.grown(round(spec.head_margin * head.longer))
     shape = next(iter(slices.values())).shape
     placement = Placement((shape[0], shape[1]), box, content)

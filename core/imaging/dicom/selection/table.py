@@ -14,6 +14,7 @@ from typing import Any, Final
 from core.imaging.dicom.selection.words import pattern_of
 
 PATH: Final = Path(__file__).with_name("series_table.toml")
+_COMPUTED: Final = "computed-image"
 OTHER: Final = "other"
 """What is none of the sequences that the networks know."""
 WEIGHTINGS: Final = ("t1", "t2", "flair", OTHER)
@@ -102,6 +103,12 @@ class Table:
     agent: frozenset[str]
     spoken: frozenset[str]
     bolus: frozenset[str]
+
+    @property
+    def computed(self) -> frozenset[str]:
+        """Words of ImageType that stand for no plain image: maps, phases, projections, localizers, mosaics."""
+        when = next(entry.when for entry in self.entries if entry.name == _COMPUTED)
+        return frozenset() if when is None else when.image_type
 
     def says(self, name: str) -> str:
         """What an entry or a remark says, for people."""
