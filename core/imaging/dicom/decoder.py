@@ -22,7 +22,9 @@ from core.imaging.quiet import hush_decoders
 from core.imaging.ramp import extremes, full_range
 from core.imaging.slices import FloatArray, Slice
 
-_NOT_PLAIN: Final = "The file holds a computed image or a special one, {} (ImageType): the models know plain T1, T2 and FLAIR."
+_NOT_PLAIN: Final = (
+    "The file holds a computed image or the like, {} (ImageType): the models know plain T1, T2 and FLAIR."
+)
 _BROKEN: Final = "The DICOM file is broken."
 
 
