@@ -84,7 +84,8 @@ class JobRequest(Contract):
         "`backdrop`: `backdrop.nii.gz`, the sequence that the pictures show (the first there is of "
         f"{', '.join(BACKDROP_ORDER)}) in 256 greys on the voxels of the label map, for viewers: image data of the "
         "patient, kept and erased with the other results. `dicom`, with the part `dicom` only: `measurements.sr.dcm`, "
-        "`pictures.sc.dcm` and, where there is tumour, `segmentation.seg.dcm`, which bear the patient and the study of "
+        "`pictures.sc.dcm` and, where there is tumour, `segmentation.seg.dcm` (the worker may be set to write "
+        "`outlines.pr.dcm` as well), which bear the patient and the study of "
         "the series that they lie on.",
         examples=[["backdrop"]],
     )

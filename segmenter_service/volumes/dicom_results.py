@@ -22,11 +22,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Origin:
-    """Where results as DICOM belong: the series that the labels lie on, all series that were used, the job's time."""
+    """Where results as DICOM belong: the series that the labels lie on, all series that were used, the job's time.
+
+    ``labelmap`` and ``presentation`` are the worker's settings.
+    """
 
     reference: Reference
     sources: tuple[Reference, ...]
     created: datetime
+    labelmap: bool
+    presentation: bool
 
 
 def make_objects(
@@ -39,13 +44,14 @@ def make_objects(
     # pydicom and highdicom take as long to import as the rest of a job's process, and most jobs need neither.
     from core.imaging.dicom.results.findings import Findings
     from core.imaging.dicom.results.stamp import Device
-    from core.imaging.dicom.results.write import Drawn, write_results
+    from core.imaging.dicom.results.write import Drawn, Forms, write_results
 
     regions, model = report["regions"], report["provenance"]["model"]
     measured = {name: RegionMeasurement.model_validate(found) for name, found in regions.items() if found is not None}
     findings = Findings(measured, belief.withheld, belief.experimental, belief.label_regions, tuple(report["warnings"]))
     panels = [_decoded(png) for png in pictures.values()]
-    drawn = Drawn(labels, findings, np.ascontiguousarray(np.hstack(panels)))
+    forms = Forms(origin.labelmap, origin.presentation)
+    drawn = Drawn(labels, findings, np.ascontiguousarray(np.hstack(panels)), forms)
     device = Device(VERSION, model["name"], model["version"], model["sha256"])
     return write_results(drawn, origin.reference, origin.sources, device, origin.created)
 

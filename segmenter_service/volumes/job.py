@@ -53,7 +53,7 @@ def run(work: Work) -> JobOutcome:
     with open_job_files(work.record) as files:
         stages.enter("load")
         model = open_model(settings, work.record.request.model)
-        case = _take_in(files, work.record, model, stages)
+        case = _take_in(files, work.record, model, settings, stages)
         stages.enter("segment")
         probabilities = infer(model, case.prepared.tensor, settings, stages.within)
         stages.enter("restore")
@@ -118,7 +118,7 @@ class _Case:
     origin: Origin | None
 
 
-def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Stages) -> _Case:
+def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, settings: VolumeSettings, stages: Stages) -> _Case:
     """Read, align and prepare the inputs. The volumes themselves are let go: the network needs the memory."""
     stages.enter("read")
     sequences = model.preprocessing.sequences
@@ -139,15 +139,21 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
         },
         model.bundle.manifest.caveats + inputs.warnings + settled.warnings + aligned.warnings + _left_out(prepared),
         inputs.series,
-        _origin(inputs, aligned.reference, record),
+        _origin(inputs, aligned.reference, record, settings),
     )
 
 
-def _origin(inputs: Inputs, reference: str, record: JobRecord) -> Origin | None:
+def _origin(inputs: Inputs, reference: str, record: JobRecord, settings: VolumeSettings) -> Origin | None:
     """Where results as DICOM belong, if they are wanted."""
     if DICOM_RESULTS not in record.request.outputs:
         return None
-    return Origin(inputs.references[reference], tuple(inputs.references.values()), record.created_at)
+    return Origin(
+        inputs.references[reference],
+        tuple(inputs.references.values()),
+        record.created_at,
+        settings.dicom_labelmap,
+        settings.dicom_presentation,
+    )
 
 
 def _left_out(prepared: PreparedVolume) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from tests.support.studies import item
 Labels = npt.NDArray[np.uint8]
 
 SEGMENTATION, MEASUREMENTS, PICTURES = "segmentation.seg.dcm", "measurements.sr.dcm", "pictures.sc.dcm"
+OUTLINES = "outlines.pr.dcm"
 OBJECTS = (SEGMENTATION, MEASUREMENTS, PICTURES)
 TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
@@ -43,7 +44,7 @@ def by_highdicom(data: bytes, shape: tuple[int, int, int], affine: Affine) -> La
 
 
 def by_dcmqi(data: bytes, folder: Path, shape: tuple[int, int, int], affine: Affine) -> Labels:
-    """The same as dcmqi's C++ has it: one NIfTI file a segment."""
+    """The same as dcmqi's C++ has it: one NIfTI file a segment, or one of all segments of a LABELMAP."""
     (folder / "seg.dcm").write_bytes(data)
     command = ["--inputDICOM", "seg.dcm", "--outputDirectory", ".", "-t", "nifti"]
     subprocess.run([program("segimage2itkimage"), *command], cwd=folder, check=True, capture_output=True)
@@ -51,6 +52,8 @@ def by_dcmqi(data: bytes, folder: Path, shape: tuple[int, int, int], affine: Aff
     for path in sorted(folder.glob("*.nii.gz")):
         image = nibabel.load(path)
         mask = pasted(np.asarray(image.dataobj), image.affine, shape, affine)
+        if opened(data).SegmentationType == "LABELMAP":
+            return mask
         assert not found[mask > 0].any()
         found[mask > 0] = int(path.name.split(".")[0].split("-")[0])
     return found

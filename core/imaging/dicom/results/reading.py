@@ -6,12 +6,14 @@ Nothing here is shared with what writes it, so that a mistake in one is seen by 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import pydicom
+from pydicom.pixels import pixel_array
+from pydicom.uid import SegmentationStorage
 
 from core.errors import ResultCorrupt
 from core.imaging.dicom.results.reference import Reference
@@ -41,12 +43,31 @@ def check_segmentation(data: bytes, labels: LabelArray, segments: Sequence[Segme
         raise ResultCorrupt("It lies at another angle, or has other pixels.")
     found = np.zeros_like(labels)
     by_number = {segment.number: segment.label for segment in segments}
-    for groups, frame in zip(data_set.PerFrameFunctionalGroupsSequence, _frames(data_set), strict=True):
-        number = int(_group("SegmentIdentificationSequence", groups, shared).ReferencedSegmentNumber)
+    binary = data_set.SOPClassUID == SegmentationStorage
+    frames = _frames(data_set) if binary else _decoded(data_set)
+    for groups, frame in zip(data_set.PerFrameFunctionalGroupsSequence, frames, strict=True):
         index = _index_of(_group("PlanePositionSequence", groups, shared).ImagePositionPatient, reference)
-        found[:, :, index][frame.T] = by_number[number]
+        for number, mask in _masks(frame, groups, shared, binary=binary):
+            found[:, :, index][mask.T] = by_number[number]
     if not np.array_equal(found, labels):
         raise ResultCorrupt(f"{np.count_nonzero(found != labels)} voxels differ.")
+
+
+def _decoded(data_set: Any) -> npt.NDArray[np.uint8]:
+    """Frames (n, rows, columns) of run lengths."""
+    pixels: npt.NDArray[np.uint8] = pixel_array(data_set, decoding_plugin="pydicom")
+    return pixels.reshape(-1, int(data_set.Rows), int(data_set.Columns))
+
+
+def _masks(
+    frame: npt.NDArray[Any], groups: Any, shared: Any, *, binary: bool
+) -> Iterator[tuple[int, npt.NDArray[np.bool_]]]:
+    """Numbers of the segments of a frame, and where in it they are: of one that it names, or of those in its pixels."""
+    if binary:
+        yield int(_group("SegmentIdentificationSequence", groups, shared).ReferencedSegmentNumber), frame
+        return
+    for number in np.unique(frame[frame > 0]).tolist():
+        yield number, frame == number
 
 
 def _group(keyword: str, own: Any, shared: Any) -> Any:

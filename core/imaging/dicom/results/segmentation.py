@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from highdicom.color import CIELabColor
 from highdicom.content import AlgorithmIdentificationSequence
 from highdicom.seg import Segmentation, SegmentDescription
-from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
-from pydicom.valuerep import DS
+from pydicom.uid import RLELossless
 
 from core.imaging.dicom.results.reference import Reference
 from core.imaging.dicom.results.segments import CATEGORY, COLOURS, REGION_CODES, SITE, Segment
 from core.imaging.dicom.results.stamp import MANUFACTURER, RESEARCH, Stamp
-from core.imaging.dicom.series import Plane
+from core.imaging.dicom.results.stand_ins import instance_of, refer_to_planes, stand_ins
 from core.imaging.volume import LabelArray
 
 SERIES_NUMBER: Final = 901
@@ -24,20 +23,19 @@ _KIND: Final = "segmentation"
 
 
 def make_segmentation(
-    labels: LabelArray, segments: Sequence[Segment], reference: Reference, stamp: Stamp
+    labels: LabelArray, segments: Sequence[Segment], reference: Reference, stamp: Stamp, *, labelmap: bool = False
 ) -> Segmentation:
-    """A BINARY segmentation of ``labels`` (i, j, k), which lie on the planes of ``reference`` in their order.
+    """A segmentation of ``labels`` (i, j, k), which lie on the planes of ``reference`` in their order.
 
-    Frames without a voxel are left out. highdicom is shown a stand-in for every plane, so that files of one frame, of
-    many and of several volumes are alike to it; what it says of the stand-ins is then said of the planes.
+    BINARY, or LABELMAP (PS3.3 A.51, since 2024) with run lengths. Frames without a voxel are left out.
     """
     voxels = np.zeros_like(labels)
     for segment in segments:
         voxels[labels == segment.label] = segment.number
     result = Segmentation(
-        source_images=[_stand_in(index, plane, reference) for index, plane in enumerate(reference.planes)],
+        source_images=stand_ins(reference),
         pixel_array=np.ascontiguousarray(voxels.transpose(2, 1, 0)),
-        segmentation_type="BINARY",
+        segmentation_type="LABELMAP" if labelmap else "BINARY",
         segment_descriptions=[_described(segment, stamp) for segment in segments],
         series_instance_uid=stamp.uid(f"series {_KIND}"),
         series_number=SERIES_NUMBER,
@@ -48,9 +46,13 @@ def make_segmentation(
         omit_empty_frames=True,
         **stamp.series,
     )
-    _refer(result, reference)
+    refer_to_planes(result, reference, "ReferencedInstanceSequence")
+    result.SourceImageSequence = [instance_of(uid, reference) for uid in reference.instances]
     _settle_dimensions(result, stamp.uid("dimensions"))
     stamp.settle(result, reference)
+    if labelmap:
+        # By pydicom's own code: GDCM's, which is taken where nobody says otherwise, ends the process on such frames.
+        result.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
     return result
 
 
@@ -74,66 +76,6 @@ def _described(segment: Segment, stamp: Stamp) -> SegmentDescription:
         anatomic_regions=[SITE],
         display_color=CIELabColor.from_rgb(*COLOURS[segment.region]),
     )
-
-
-def _stand_in(index: int, plane: Plane, reference: Reference) -> Dataset:
-    """A plane as an image of its own, with no patient."""
-    image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", _placeholder(index)
-    image.StudyInstanceUID, image.SeriesInstanceUID = reference.study, reference.series
-    image.FrameOfReferenceUID, image.Modality = reference.frame_of_reference, "MR"
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-                    "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator"):  # fmt: skip
-        setattr(image, keyword, None)
-    image.Rows, image.Columns = plane.size
-    image.PixelSpacing = _decimals(plane.spacing_mm)
-    image.ImagePositionPatient = _decimals(plane.position)
-    # That of the first plane: the others differ from it by less than can be seen (``ORIENTATION_TOLERANCE``).
-    image.ImageOrientationPatient = _decimals(reference.planes[0].orientation.ravel())
-    image.SliceThickness = _decimals([_distance(reference.planes)])[0]
-    return image
-
-
-def _distance(planes: Sequence[Plane]) -> float:
-    """Mean distance in mm between neighbouring planes."""
-    ends = planes[-1].position - planes[0].position
-    return abs(float(ends @ planes[0].normal)) / max(1, len(planes) - 1)
-
-
-def _decimals(numbers: Any) -> list[Any]:
-    return [DS(float(number), auto_format=True) for number in numbers]
-
-
-def _placeholder(index: int) -> str:
-    return f"2.25.{index + 1}"
-
-
-def _refer(result: Segmentation, reference: Reference) -> None:
-    """Put the planes' own UIDs and frames in place of the stand-ins'."""
-    planes = {_placeholder(index): plane for index, plane in enumerate(reference.planes)}
-    # Frames of several segments on one plane share an item.
-    sources = {
-        id(source): source
-        for groups in (*result.SharedFunctionalGroupsSequence, *result.PerFrameFunctionalGroupsSequence)
-        for derivation in groups.get("DerivationImageSequence") or ()
-        for source in derivation.SourceImageSequence
-    }
-    for source in sources.values():
-        plane = planes[source.ReferencedSOPInstanceUID]
-        source.ReferencedSOPClassUID, source.ReferencedSOPInstanceUID = reference.sop_class, plane.instance
-        if reference.frames:
-            source.ReferencedFrameNumber = plane.frame + 1
-    result.SourceImageSequence = [_instance(uid, reference) for uid in reference.instances]
-    series = Dataset()
-    series.SeriesInstanceUID = reference.series
-    series.ReferencedInstanceSequence = [_instance(uid, reference) for uid in reference.instances]
-    result.ReferencedSeriesSequence = [series]
-
-
-def _instance(uid: str, reference: Reference) -> Dataset:
-    instance = Dataset()
-    instance.ReferencedSOPClassUID, instance.ReferencedSOPInstanceUID = reference.sop_class, uid
-    return instance
 
 
 def _settle_dimensions(result: Segmentation, uid: str) -> None:

@@ -53,19 +53,22 @@ class Stamp:
         return f"{_PREFIX}{uuid.uuid5(_NAMESPACE, f'{self.seed}/{what}').int}"
 
     @property
-    def series(self) -> dict[str, Any]:
-        """What highdicom is told of the equipment and the time of every object."""
+    def described(self) -> dict[str, Any]:
+        """What highdicom is told of the equipment, and of the time of the series."""
         return {
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": f"{self.device.model} {self.device.model_version}"[:64],
             "software_versions": self.device.version,
             "device_serial_number": self.device.sha256[:64],
             "instance_number": 1,
-            "content_date": self.created.date(),
-            "content_time": self.created.time(),
             "series_date": self.created.date(),
             "series_time": self.created.time(),
         }
+
+    @property
+    def series(self) -> dict[str, Any]:
+        """The same for objects that have a time of their content too."""
+        return {**self.described, "content_date": self.created.date(), "content_time": self.created.time()}
 
     def settle(self, result: Dataset, reference: Reference) -> None:
         """Put the time of the stamp in place of the clock's, and lend ``result`` the patient."""

@@ -19,6 +19,7 @@ from core.errors import ResultCorrupt
 from core.imaging.dicom.results.capture import ByteArray, make_capture
 from core.imaging.dicom.results.findings import Findings
 from core.imaging.dicom.results.measurements import make_report
+from core.imaging.dicom.results.presentation import make_presentation
 from core.imaging.dicom.results.reading import check_segmentation
 from core.imaging.dicom.results.reference import Reference
 from core.imaging.dicom.results.segmentation import make_segmentation
@@ -29,10 +30,19 @@ from core.imaging.volume import LabelArray
 SEGMENTATION: Final = "segmentation.seg.dcm"
 MEASUREMENTS: Final = "measurements.sr.dcm"
 PICTURES: Final = "pictures.sc.dcm"
+PRESENTATION: Final = "outlines.pr.dcm"
 """Names of the results."""
 
 # Its remarks on malformed values quote them, as pydicom's do, and they may be a patient's.
 logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Forms:
+    """What not every archive takes: segmentations as ``labelmap``, and outlines as a ``presentation`` state."""
+
+    labelmap: bool = False
+    presentation: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,11 +52,12 @@ class Drawn:
     labels: LabelArray
     findings: Findings
     picture: ByteArray
+    forms: Forms = Forms()
 
     @property
     def content(self) -> str:
         """The SHA-256 of all of it."""
-        digest = hashlib.sha256(repr((self.labels.shape, self.picture.shape, self.findings)).encode())
+        digest = hashlib.sha256(repr((self.labels.shape, self.picture.shape, self.findings, self.forms)).encode())
         digest.update(self.labels.tobytes(order="F"))
         digest.update(self.picture.tobytes())
         return digest.hexdigest()
@@ -65,12 +76,18 @@ def write_results(
     with _discreet():
         stamp = Stamp.of(device, sources, drawn.content, created)
         segments = segments_of(drawn.labels, drawn.findings.meaning)
-        segmentation = make_segmentation(drawn.labels, segments, reference, stamp) if segments else None
+        segmentation = (
+            make_segmentation(drawn.labels, segments, reference, stamp, labelmap=drawn.forms.labelmap)
+            if segments
+            else None
+        )
         report = make_report(drawn.findings, segments, segmentation, reference, stamp)
         files = {MEASUREMENTS: _written(report), PICTURES: _written(make_capture(drawn.picture, reference, stamp))}
         if segmentation is not None:
             files[SEGMENTATION] = _written(segmentation)
             check_segmentation(files[SEGMENTATION], drawn.labels, segments, reference)
+        if segments and drawn.forms.presentation:
+            files[PRESENTATION] = _written(make_presentation(drawn.labels, segments, reference, stamp))
         _check_picture(files[PICTURES], drawn.picture)
         return files
 

@@ -19,6 +19,7 @@ from tests.fixtures.volumes import make_affine, make_series, to_nifti, to_zip
 from tests.support.dicom_results import (
     MEASUREMENTS,
     OBJECTS,
+    OUTLINES,
     PICTURES,
     SEGMENTATION,
     by_dcmqi,
@@ -307,6 +308,56 @@ def test_no_object_breaks_its_definition(bench: Bench, tmp_path: Path, kind: str
     files = series(volume, **borne) if kind == "files of one slice" else [make_enhanced(volume, elements=borne)]
     done = run(bench, files)
     assert {name: complaints(done.files[name], tmp_path) for name in OBJECTS} == {key: [] for key in OBJECTS}
+
+
+@pytest.mark.parametrize("tilt", [0, 25])
+def test_a_labelmap_is_the_label_map_too(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tilt: float
+) -> None:
+    volume, labels = phantom("LPS", ANISOTROPIC, tilt)
+    record = bench.record({"dicom.zip": to_zip(shuffled(series(volume))).getvalue()}, outputs=("dicom",))
+    binary = bench.do(record)
+    monkeypatch.setenv("FALX_DICOM_LABELMAP", "true")
+    done, again = bench.do(record), bench.do(record)
+    check_everywhere(done, labels, tmp_path)
+    found = opened(done.files[SEGMENTATION])
+    assert (found.SOPClassUID, found.SegmentationType) == ("1.2.840.10008.5.1.4.1.1.66.7", "LABELMAP")
+    assert found.SOPInstanceUID != opened(binary.files[SEGMENTATION]).SOPInstanceUID
+    assert len(done.files[SEGMENTATION]) < len(binary.files[SEGMENTATION])
+    assert done.files[SEGMENTATION] == again.files[SEGMENTATION]
+    groups = by_tid1500reader(done.files[MEASUREMENTS], tmp_path)
+    assert groups["enhancing"]["segmentationSOPInstanceUID"] == found.SOPInstanceUID
+
+
+@pytest.mark.parametrize("kind", ["files of one slice", "one file"])
+def test_a_presentation_state_outlines_the_segments_on_their_slices(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setenv("FALX_DICOM_PRESENTATION", "true")
+    volume, labels = phantom("LPS", ANISOTROPIC, 20)
+    files = series(volume) if kind == "files of one slice" else [make_enhanced(volume)]
+    record = bench.record({"dicom.zip": to_zip(files).getvalue()}, outputs=("dicom",))
+    done, again = bench.do(record), bench.do(record)
+    assert done.files[OUTLINES] == again.files[OUTLINES]
+    assert complaints(done.files[OUTLINES], tmp_path) == []
+    found = opened(done.files[OUTLINES])
+    assert found.PatientName == opened(files[0]).get("PatientName", "")
+    filled = np.zeros_like(labels)
+    for annotation in found.GraphicAnnotationSequence:
+        number = int(annotation.GraphicLayer.removeprefix("SEGMENT_"))
+        source = annotation.ReferencedImageSequence[0]
+        last = int(source.ReferencedSOPInstanceUID.rpartition(".")[2])
+        k = last - 1 if kind == "files of one slice" else SHAPE[2] - source.ReferencedFrameNumber
+        for points in (np.reshape(one.GraphicData, (-1, 2)) for one in annotation.GraphicObjectSequence):
+            assert np.array_equal(points[0], points[-1])
+            i, j = np.floor(points).astype(int).T
+            filled[i, j, k] = number
+    # Every pixel of an outline is of its segment, or just beside it where the line runs around a hole.
+    outermost = filled[labels > 0] > 0
+    assert np.count_nonzero(outermost) > 100
+    assert {number for number in np.unique(filled) if number} == {1, 2, 3}
+    for number in (1, 2, 3):
+        assert np.array_equal(np.unique(np.nonzero(filled == number)[2]), np.unique(np.nonzero(labels == number)[2]))
 
 
 def test_dicom_results_of_nifti_files_are_refused(bench: Bench) -> None:
