@@ -16,6 +16,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.tag import Tag
+from pydicom.uid import MRImageStorage
 
 from core.errors import InvalidDicom
 from core.imaging.dicom.file import read_data_set
@@ -46,7 +47,7 @@ _LONGEST_UID: Final = 64
 class Reference:
     """The series that a result lies on: its UIDs, its planes in the order of the voxels' third axis, and its patient.
 
-    ``sop_class`` is of its files; a plane's ``frame`` counts only where ``frames`` is true.
+    ``sop_class`` is of its files; ``frames`` says whether that class has frames, which a plane's ``frame`` then counts.
     """
 
     study: str
@@ -86,7 +87,7 @@ def read_reference(data: bytes, limits: ImageLimits, planes: tuple[Plane, ...]) 
         _uid(header.text("SeriesInstanceUID"), "SeriesInstanceUID"),
         _uid(header.text("FrameOfReferenceUID"), "FrameOfReferenceUID"),
         _uid(header.text("SOPClassUID"), "SOPClassUID"),
-        header.number("NumberOfFrames") is not None,
+        header.text("SOPClassUID") != MRImageStorage,
         planes,
         _borne=_borne_by(data_set),
     )

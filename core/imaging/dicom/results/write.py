@@ -99,7 +99,7 @@ def _discreet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         try:
             yield
-        except ResultCorrupt:
+        except (ResultCorrupt, MemoryError):
             raise
         except Exception as error:
             raise ResultCorrupt(f"A result cannot be written as DICOM ({type(error).__name__}).") from None

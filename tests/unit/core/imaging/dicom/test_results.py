@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
+from pydicom import uid
 
 from core.errors import InvalidDicom, ResultCorrupt
 from core.imaging.dicom.results import write
@@ -19,9 +20,11 @@ from core.imaging.dicom.results.segments import segments_of
 from core.imaging.dicom.results.stamp import Device
 from core.imaging.dicom.results.write import Drawn, write_results
 from core.imaging.dicom.study import read_study
+from tests.fixtures.images import make_dicom
 from tests.fixtures.volume_models import make_phantom
 from tests.fixtures.volumes import make_affine, make_series, to_zip
 from tests.support.dicom_results import MEASUREMENTS, OBJECTS, PICTURES, SEGMENTATION, opened
+from tests.support.studies import place
 
 SHAPE = (31, 27, 25)
 MEANING = {1: "necrotic_core", 2: "oedema", 3: "enhancing"}
@@ -73,6 +76,27 @@ def test_no_character_set_is_borne_as_none() -> None:
     for data in written(source).values():
         assert b"D\xf6e^J\xe4n" in data
         assert "SpecificCharacterSet" not in opened(data)
+
+
+@pytest.mark.parametrize(
+    "syntax", [uid.ImplicitVRLittleEndian, uid.ExplicitVRBigEndian, uid.DeflatedExplicitVRLittleEndian, uid.RLELossless]
+)
+def test_a_name_arrives_from_every_encoding(syntax: str) -> None:
+    """Of files that bear it in other orders of bytes, without its type, or packed."""
+    elements = {"SpecificCharacterSet": "ISO_IR 144", "PatientName": "Юрий^Яшин", "PatientWeight": "71.5"}
+    pixels = VOLUME.voxels.round().astype(np.int16)
+    files = [
+        make_dicom(
+            pixels[:, :, k].T,
+            transfer_syntax=syntax,
+            elements=place(2.0 * k, FrameOfReferenceUID="1.2.0", SOPInstanceUID=f"1.2.9.{k + 1}", **elements),
+        )
+        for k in range(SHAPE[2])
+    ]
+    source = read_study(to_zip(files), referenced=True).references["flair"]
+    for data in written(source).values():
+        found = opened(data)
+        assert (str(found.PatientName), found.PatientWeight) == ("Юрий^Яшин", 71.5)
 
 
 @pytest.mark.parametrize(
