@@ -178,9 +178,13 @@ def _judged(what: Code, verdict: Code) -> QualitativeEvaluation:
 
 
 def _commented(group: Any, comments: Sequence[str]) -> Any:
-    """``group`` with sentences beside its codes, whose meanings hold 64 characters. Its template may be extended."""
+    """``group`` with sentences beside its codes, whose meanings hold 64 characters. Its template may be extended.
+
+    They are in ASCII, which every character set that a source may have begins with.
+    """
     for comment in comments:
-        item = TextContentItem(codes.DCM.Comment, comment, RelationshipTypeValues.CONTAINS)
+        plain = comment.encode("ascii", "replace").decode()
+        item = TextContentItem(codes.DCM.Comment, plain, RelationshipTypeValues.CONTAINS)
         group[0].ContentSequence.append(item)
     return group
 

@@ -23,7 +23,7 @@ from core.imaging.dicom.study import read_study
 from tests.fixtures.images import make_dicom
 from tests.fixtures.volume_models import make_phantom
 from tests.fixtures.volumes import make_affine, make_series, to_zip
-from tests.support.dicom_results import MEASUREMENTS, OBJECTS, PICTURES, SEGMENTATION, opened
+from tests.support.dicom_results import MEASUREMENTS, OBJECTS, PICTURES, SEGMENTATION, evaluations, opened
 from tests.support.studies import place
 
 SHAPE = (31, 27, 25)
@@ -66,6 +66,17 @@ def test_a_name_is_borne_in_its_own_characters(character_set: Any, name: str) ->
         assert str(found.PatientName) == name
         assert found["PatientName"].value.original_string == source["PatientName"].value.original_string
         assert found.get("SpecificCharacterSet") == source.SpecificCharacterSet
+
+
+@pytest.mark.parametrize("elements", [{}, {"SpecificCharacterSet": ["", "ISO 2022 IR 87"]}])
+def test_a_remark_beyond_ascii_breaks_no_character_set(elements: dict[str, Any]) -> None:
+    source = reference(**elements)
+    findings = Findings({}, {"oedema": "Dice 0.04 ± 0.01."}, {}, MEANING, ("5 mm² only.",))
+    drawn = Drawn(LABELS, findings, np.zeros((8, 24, 3), np.uint8))
+    report = write_results(drawn, source, [source], DEVICE, datetime(2026, 5, 4, tzinfo=UTC))[MEASUREMENTS]
+    told = evaluations(report)
+    assert told["oedema", "Reliability of the result"][1] == ["Dice 0.04 ? 0.01."]
+    assert told["input", "Input check"][1][1:] == ["5 mm? only."]
 
 
 def test_no_character_set_is_borne_as_none() -> None:
