@@ -43,6 +43,7 @@
     │   ├── UpstreamError            502  a model server answered nonsense
     │   └── DeadlineExceeded         504
     ├── StoredDataCorrupt            500  what was stored is not what was written
+    ├── ResultCorrupt                500  what was written is not what was found
     └── StartupError                 the process must not start
         ├── BundleCorrupt
         ├── ProviderMissing
@@ -262,6 +263,10 @@ class DeadlineExceeded(CapacityError):
 
 class StoredDataCorrupt(FalxError):
     """A stored file does not have the sha256 that it was written with; the caller reads of an internal error."""
+
+
+class ResultCorrupt(FalxError):
+    """A result does not read back as what it was made of; the caller reads of an internal error."""
 
 
 class StartupError(FalxError):

@@ -39,8 +39,9 @@ JobId = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Slug = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
 ModelName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}(@[0-9A-Za-z.]{1,63})?$")]
-OutputName = Literal["backdrop", "probabilities"]
+OutputName = Literal["backdrop", "dicom", "probabilities"]
 """A result that is made on request only."""
+DICOM_RESULTS: Final[OutputName] = "dicom"
 # SeriesInstanceUID: DICOM PS3.5 section 9.1.
 SeriesUid = Annotated[str, Field(pattern=r"^[0-9.]{1,64}$")]
 # Segments of a blob's name, joined by slashes; none of them starts with a dot.
@@ -82,7 +83,10 @@ class JobRequest(Contract):
         description="Results that are made on request only. `probabilities`: `probability_{region}.nii.gz`, float32. "
         "`backdrop`: `backdrop.nii.gz`, the sequence that the pictures show (the first there is of "
         f"{', '.join(BACKDROP_ORDER)}) in 256 greys on the voxels of the label map, for viewers: image data of the "
-        "patient, kept and erased with the other results.",
+        "patient, kept and erased with the other results. `dicom`, with the part `dicom` only: `measurements.sr.dcm`, "
+        "`pictures.sc.dcm` and, where there is tumour, `segmentation.seg.dcm` (the worker may be set to write "
+        "`outlines.pr.dcm` as well), which bear the patient and the study of "
+        "the series that they lie on.",
         examples=[["backdrop"]],
     )
     priority: Priority = Field(

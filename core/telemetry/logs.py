@@ -29,7 +29,7 @@ _SENSITIVE = re.compile(
 )
 
 # Their warnings quote single values of what they read, and say nothing that a problem does not say.
-_SILENT = ("pydicom", "python_multipart", "PIL")
+_SILENT = ("pydicom", "highdicom", "python_multipart", "PIL")
 
 
 def configure_logging(service: str, level: str = "info", stream: TextIO | None = None) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from core.contracts.jobs import JobRequest
+from core.contracts.jobs import DICOM_RESULTS, JobRequest
 from core.contracts.operations.bodies import REQUEST_PART, STUDY_PART
 from core.contracts.service import ModelSummary
 from core.errors import FieldError, InvalidRequest, UnknownModel
 
 _SERIES: Final = f"part/{REQUEST_PART}#/series"
+_OUTPUTS: Final = f"part/{REQUEST_PART}#/outputs"
 _MODEL: Final = f"part/{REQUEST_PART}#/model"
 
 
@@ -22,8 +23,8 @@ def check_wishes(
     ``models`` are those of the workers that are there. While there is none, nobody knows what a later one will have:
     the job is taken in, and the worker that takes it judges.
 
-    Raises ``InvalidRequest`` for a type that is none of ``types``, for series without a study, and for a sequence that
-    no model takes; ``UnknownModel`` for a model that no worker has.
+    Raises ``InvalidRequest`` for a type that is none of ``types``, for series or results as DICOM without a study, and
+    for a sequence that no model takes; ``UnknownModel`` for a model that no worker has.
     """
     if request.type not in types:
         known = ", ".join(types)
@@ -32,9 +33,8 @@ def check_wishes(
             errors=[FieldError(f"part/{REQUEST_PART}#/type", f"is none of: {known}")],
         )
     sequences = [part for part in parts if part != STUDY_PART]
-    if request.series and sequences:
-        detail = f"The field series goes with the part {STUDY_PART} only."
-        raise InvalidRequest(detail, errors=[FieldError(_SERIES, detail)])
+    if sequences:
+        _check_files(request)
     if not models:
         return
     wanted = [model for model in models if request.model is None or model.answers_to(request.model)]
@@ -42,6 +42,16 @@ def check_wishes(
         known = ", ".join(f"{model.name}@{model.version}" for model in models)
         raise UnknownModel(f"No worker has this model. Known: {known}.", errors=[FieldError(_MODEL, "is not known")])
     _check_sequences(sequences, wanted)
+
+
+def _check_files(request: JobRequest) -> None:
+    """Raise ``InvalidRequest`` where ``request``, which comes with NIfTI files, asks for what a study alone allows."""
+    if request.series:
+        detail = f"The field series goes with the part {STUDY_PART} only."
+        raise InvalidRequest(detail, errors=[FieldError(_SERIES, detail)])
+    if DICOM_RESULTS in request.outputs:
+        detail = f"The output {DICOM_RESULTS} goes with the part {STUDY_PART} only: NIfTI files name no study."
+        raise InvalidRequest(detail, errors=[FieldError(_OUTPUTS, detail)])
 
 
 def _check_sequences(sequences: Sequence[str], models: Sequence[ModelSummary]) -> None:

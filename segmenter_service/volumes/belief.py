@@ -41,9 +41,14 @@ class Belief:
 
     @property
     def label_names(self) -> dict[int, str]:
+        """``label_regions`` as people read them."""
+        return {label: NAMES[region] for label, region in self.label_regions.items()}
+
+    @property
+    def label_regions(self) -> dict[int, str]:
         """By label what a voxel that carries it belongs to: the smallest region around it that is shown."""
         regions = {OWN_LABEL[region]: region for label in ENCLOSING if (region := self._smallest(label)) is not None}
-        return {label: NAMES[region] for label, region in sorted(regions.items())}
+        return dict(sorted(regions.items()))
 
     def carried(self, labels: LabelArray) -> LabelArray:
         """Labels (i, j, k) of which each voxel carries the smallest region around it that is shown, or none."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from core.contracts.jobs import JobOutcome, JobRecord, JobRequest
+from core.contracts.jobs import DICOM_RESULTS, JobOutcome, JobRecord, JobRequest
 from core.contracts.nifti import NiftiGeometry
 from core.contracts.regions import CHANNELS
 from core.contracts.sequences import BACKDROP_ORDER
@@ -26,8 +26,9 @@ from core.jobs.handler import Work
 from segmenter_service import VERSION
 from segmenter_service.volumes.belief import Belief, doubts_of
 from segmenter_service.volumes.components import Cleaned, remove_small
+from segmenter_service.volumes.dicom_results import Origin
 from segmenter_service.volumes.files import JobFiles, open_job_files
-from segmenter_service.volumes.inputs import hashed_series, read_inputs
+from segmenter_service.volumes.inputs import Inputs, hashed_series, read_inputs
 from segmenter_service.volumes.labels import Labelled, label_voxels
 from segmenter_service.volumes.model import VolumeModel, infer, open_model
 from segmenter_service.volumes.report import measure
@@ -45,14 +46,14 @@ def run(work: Work) -> JobOutcome:
     """Segment the volumes of a job.
 
     Raises ``RequestError`` for inputs that cannot be used, ``ModelUnavailable``, ``StorageUnavailable`` and
-    ``StorageFull``, after which the job is tried again, ``StoredDataCorrupt`` and ``StartupError``.
+    ``StorageFull``, after which the job is tried again, ``StoredDataCorrupt``, ``ResultCorrupt`` and ``StartupError``.
     """
     check_request(work.record.request)
     settings, stages = VolumeSettings(), Stages(work.report)
     with open_job_files(work.record) as files:
         stages.enter("load")
         model = open_model(settings, work.record.request.model)
-        case = _take_in(files, work.record, model, stages)
+        case = _take_in(files, work.record, model, settings, stages)
         stages.enter("segment")
         probabilities = infer(model, case.prepared.tensor, settings, stages.within)
         stages.enter("restore")
@@ -81,7 +82,7 @@ def run(work: Work) -> JobOutcome:
         }
         labels = belief.carried(cleaned.labels)
         segmented = Segmented(labels, probabilities, space, case.geometry, case.backdrop, belief)
-        results = save_results(files, segmented, content, work.record.request.outputs)
+        results = save_results(files, segmented, content, work.record.request.outputs, case.origin)
         stages.close()
     return JobOutcome(
         results=tuple(results),
@@ -103,7 +104,10 @@ def check_request(request: JobRequest) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Case:
-    """What is kept of the inputs while the network runs: its own input, what results are written on, and notes."""
+    """What is kept of the inputs while the network runs: its own input, what results are written on, and notes.
+
+    Where results as DICOM are wanted, their ``origin`` holds who the patient is, and nothing else here does.
+    """
 
     prepared: PreparedVolume
     geometry: NiftiGeometry
@@ -111,13 +115,14 @@ class _Case:
     provenance: Mapping[str, Any]
     warnings: tuple[str, ...]
     series: tuple[Mapping[str, Any], ...]
+    origin: Origin | None
 
 
-def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Stages) -> _Case:
+def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, settings: VolumeSettings, stages: Stages) -> _Case:
     """Read, align and prepare the inputs. The volumes themselves are let go: the network needs the memory."""
     stages.enter("read")
     sequences = model.preprocessing.sequences
-    inputs = read_inputs(files, record.inputs, sequences, stages.within, record.request.series)
+    inputs = read_inputs(files, record, sequences, stages.within)
     settled = settle(inputs.volumes)
     aligned = align(settled.volumes)
     stages.enter("prepare")
@@ -134,6 +139,20 @@ def _take_in(files: JobFiles, record: JobRecord, model: VolumeModel, stages: Sta
         },
         model.bundle.manifest.caveats + inputs.warnings + settled.warnings + aligned.warnings + _left_out(prepared),
         inputs.series,
+        _origin(inputs, aligned.reference, record, settings),
+    )
+
+
+def _origin(inputs: Inputs, reference: str, record: JobRecord, settings: VolumeSettings) -> Origin | None:
+    """Where results as DICOM belong, if they are wanted."""
+    if DICOM_RESULTS not in record.request.outputs:
+        return None
+    return Origin(
+        inputs.references[reference],
+        tuple(inputs.references.values()),
+        record.created_at,
+        settings.dicom_labelmap,
+        settings.dicom_presentation,
     )
 
 

@@ -22,6 +22,7 @@ from core.imaging.nifti.file import write_nifti
 from core.imaging.preparation.geometry import WorkingSpace
 from core.imaging.volume import LabelArray, Volume
 from segmenter_service.volumes.belief import Belief
+from segmenter_service.volumes.dicom_results import Origin, make_objects
 from segmenter_service.volumes.files import JobFiles
 from segmenter_service.volumes.planes import render_planes, to_grey
 
@@ -32,6 +33,7 @@ PROBABILITIES: Final[OutputName] = "probabilities"
 BACKDROP: Final[OutputName] = "backdrop"
 
 _NIFTI: Final = "application/gzip"
+_DICOM: Final = "application/dicom"
 # Fewer different values make files that compress to a third; a probability is not known to a thousandth.
 _DECIMALS: Final = 3
 
@@ -53,9 +55,18 @@ class Segmented:
 
 
 def save_results(
-    files: JobFiles, segmented: Segmented, report: Mapping[str, Any], outputs: tuple[OutputName, ...]
+    files: JobFiles,
+    segmented: Segmented,
+    report: Mapping[str, Any],
+    outputs: tuple[OutputName, ...],
+    origin: Origin | None = None,
 ) -> list[StoredFile]:
-    """Store every result. Raises ``StorageFull``, ``StorageUnavailable``."""
+    """Store every result; with an ``origin`` as DICOM objects too, which are made before anything is stored.
+
+    Raises ``ResultCorrupt``, ``StorageFull``, ``StorageUnavailable``.
+    """
+    pictures = dict(sorted(render_planes(segmented.backdrop, segmented.labels, segmented.belief).items()))
+    objects = make_objects(segmented.labels, segmented.belief, report, pictures, origin) if origin else {}
     results = [
         files.save(
             "segmentation.nii.gz",
@@ -64,7 +75,7 @@ def save_results(
         ),
         files.save("report.json", "application/json", partial(_write_json, content=_whole(report, segmented.belief))),
     ]
-    for name, picture in sorted(render_planes(segmented.backdrop, segmented.labels, segmented.belief).items()):
+    for name, picture in pictures.items():
         results.append(files.save(f"{name}.png", "image/png", partial(_write_bytes, content=picture)))
     if BACKDROP in outputs:
         grey = to_grey(segmented.backdrop)
@@ -74,6 +85,8 @@ def save_results(
         for region, channel in _restored(segmented):
             write = partial(write_nifti, voxels=channel, geometry=segmented.geometry)
             results.append(files.save(f"probability_{region}.nii.gz", _NIFTI, write))
+    for name, content in sorted(objects.items()):
+        results.append(files.save(name, _DICOM, partial(_write_bytes, content=content)))
     return results
 
 

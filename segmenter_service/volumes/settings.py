@@ -39,3 +39,12 @@ class VolumeSettings(ServingSettings):
         default=False,
         description="Run each window a second time with left and right exchanged and take the mean: twice the time.",
     )
+    dicom_labelmap: bool = Field(
+        default=False,
+        description="Write segmentations as LABELMAP in place of BINARY, where jobs ask for results as DICOM: smaller, "
+        "and newer than many archives and viewers know.",
+    )
+    dicom_presentation: bool = Field(
+        default=False,
+        description="Write a Grayscale Softcopy Presentation State with the outlines as well, outlines.pr.dcm.",
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final, TypeVar
 
 import numpy as np
@@ -12,6 +12,7 @@ from core.errors import InvalidDicom, RequestError
 from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.header import Layout
 from core.imaging.dicom.plan import Plan, Volume, make_plan, of_series
+from core.imaging.dicom.results.reference import Reference, read_reference
 from core.imaging.dicom.selection.choice import Confidence, Decision
 from core.imaging.dicom.selection.table import series_table
 from core.imaging.dicom.series import Plane, Stack, read_pixels
@@ -81,23 +82,29 @@ class Preview:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """Volumes (float32) by sequence, each on its own grid, what was noticed and guessed, and where they come from."""
+    """Volumes (float32) by sequence, each on its own grid, what was noticed and guessed, and where they come from.
+
+    ``references`` by sequence are what results as DICOM refer to and bear; empty where none are wanted.
+    """
 
     volumes: Mapping[str, Voxels]
     warnings: tuple[str, ...]
     sources: tuple[Source, ...] = ()
+    references: Mapping[str, Reference] = field(default_factory=dict)
 
 
 def read_study(
     file: BinaryIO,
     limits: StudyLimits = DEFAULT_LIMITS,
     series: Mapping[str, str | None] | None = None,
+    *,
+    referenced: bool = False,
 ) -> Study:
     """The sequences in a zip of one study.
 
     ``series`` says which sequence series are by their SeriesInstanceUID, or by ``hashed_uid``, None to leave one out;
     the sequences that it does not name are chosen among the series that it does not name
-    (``core.imaging.dicom.selection``).
+    (``core.imaging.dicom.selection``). With ``referenced`` results as DICOM will be made, so the patient is read too.
     The zip is read twice: all headers, then the pixels of the series that are used. Memory is that of the volumes and
     of the largest single file.
 
@@ -107,7 +114,7 @@ def read_study(
     or a name in the zip, nor a UID. A file or series that cannot be used is refused where it is wanted, and otherwise
     left out with a warning that says why.
     """
-    return _guarded(lambda: _read(StudyZip(file, limits), limits, series or {}))
+    return _guarded(lambda: _read(StudyZip(file, limits), limits, series or {}, referenced=referenced))
 
 
 def preview_study(
@@ -148,20 +155,23 @@ def _guarded(work: Callable[[], T]) -> T:
         raise InvalidDicom("A DICOM file of the study is broken.") from error
 
 
-def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None]) -> Study:
+def _read(archive: StudyZip, limits: StudyLimits, named: Mapping[str, str | None], *, referenced: bool) -> Study:
     contents = survey(archive, limits)
     plan = make_plan(contents, named, limits, _looks_like_image(archive, limits))
     if plan.refusal:
         raise plan.refusal
-    volumes = {}
+    volumes, references = {}, {}
     for sequence, volume in plan.chosen.items():
         assert volume.stack is not None  # noqa: S101  what is chosen has been arranged
         try:
             volumes[sequence] = _load(archive, volume.stack, limits)
+            if referenced:
+                first = archive.read(volume.stack.planes[0].source)
+                references[sequence] = read_reference(first, limits.image, volume.stack.planes)
         except RequestError as error:
             raise of_series(volume.series, error) from error
     found = _preview(contents, plan)
-    return Study(volumes, found.warnings, found.sources)
+    return Study(volumes, found.warnings, found.sources, references)
 
 
 def _preview(contents: Contents, plan: Plan) -> Preview:
