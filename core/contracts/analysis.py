@@ -19,9 +19,7 @@ HEALTHY: Final = "no_tumor"
 """The label that denies a tumour."""
 
 _JUDGE: Final = "One of the two is wrong: look at the slice."
-_WITH_CANDIDATE: Final = (
-    "The candidate, where a tumour is likeliest, is no outline, and wrong about as often as right."
-)
+_WITH_CANDIDATE: Final = "The candidate, where a tumour is likeliest, is no outline, and wrong about as often as right."
 _WITHOUT_CANDIDATE: Final = "Nowhere is a tumour likely enough to be offered as a candidate."
 
 
