@@ -77,6 +77,14 @@ def test_answers_that_agree_are_told_plainly(tiny: Server, open_tab: OpenTab) ->
     assert painted(page, CANDIDATE_RGB) == 0
 
 
+def test_a_slice_is_one_call(tiny: Server, open_tab: OpenTab) -> None:
+    page, asked = open_tab(tiny), list[str]()
+    page.on("request", lambda request: asked.append(request.url.removeprefix(tiny.base_url)))
+    upload(page, file("slice.png", head(GLIOMA, 0.3)))
+    expect(page.locator(".strip li[data-state=done]")).to_have_count(1)
+    assert [path for path in asked if path.startswith("/v1/")] == ["/v1/analyses?explain=cam"]
+
+
 def test_a_tumour_that_is_not_outlined_is_a_contradiction_with_a_candidate(
     tiny: Server, open_tab: OpenTab, picture: Picture
 ) -> None:

@@ -153,9 +153,9 @@ def test_the_input_check_is_that_of_the_part_which_finds_the_image_less_familiar
     ("names", "classified"),
     [
         (("t1", "t1ce", "t2", "flair"), "t1ce"),
-        (("t1", "t2", "flair"), "flair"),
-        (("t1", "t2"), "t2"),
-        (("t1",), "t1"),
+        (("t1", "t2", "flair"), "t1"),
+        (("t2", "flair"), "t2"),
+        (("flair",), "flair"),
     ],
 )
 @pytest.mark.parametrize("inline", [False, True])
