@@ -6,6 +6,7 @@ from fastapi import FastAPI
 
 from classifier_service.routes import classification_router
 from classifier_service.settings import ClassifierSettings
+from core.contracts.operations.analyses import CLASSIFY_PART
 from core.contracts.operations.batches import CLASSIFY_BATCH
 from core.contracts.operations.slices import CLASSIFY
 from core.serving.model_app import create_model_app
@@ -20,4 +21,5 @@ def create_app(settings: ClassifierSettings) -> FastAPI:
         lambda registry: classification_router(registry, settings),
         CLASSIFY,
         CLASSIFY_BATCH,
+        CLASSIFY_PART,
     )

@@ -18,8 +18,10 @@ from classifier_service.prediction import Prediction, label_logits, predict
 from core.contracts.classification import Classification, Explanation
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.manifest import ClassificationPreprocessing, Manifest
+from core.contracts.operations.bodies import IMAGE_PART
+from core.contracts.sequences import CLASSIFIED_ORDER, SequenceName
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, LOGITS
-from core.imaging.decode import decode
+from core.imaging.decode import UploadedImage, decode_part
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.evidence import place_evidence
 from core.imaging.preparation.input_check import Finding, check_input, check_slice
@@ -34,6 +36,8 @@ class Prepared:
     """One decoded image: ``tensor`` (1, S, S) for the network, and what is needed to speak of the original."""
 
     image: Slice
+    # Which sequence it came as; None for an image of unknown sequence.
+    sequence: SequenceName | None
     tensor: FloatArray
     placement: Placement
     findings: tuple[Finding, ...]
@@ -43,12 +47,17 @@ RowOutputs = Mapping[str, npt.NDArray[Any]]
 """The network's outputs for one image: logits (L,), cam (L, h', w'), energy and distance (scalars)."""
 
 
-def prepare(data: bytes, declared: str | None, limits: ImageLimits, spec: ClassificationPreprocessing) -> Prepared:
-    """Decodes and checks one upload; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
-    image = decode(data, declared, limits)
+def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: ClassificationPreprocessing) -> Prepared:
+    """Decodes and checks the image that is to be classified: the single one, or the first in ``CLASSIFIED_ORDER``.
+
+    Runs in a decode thread. Raises ``RequestError`` for what cannot be used.
+    """
+    sequence = next((name for name in CLASSIFIED_ORDER if name in uploads), None)
+    part = sequence or IMAGE_PART
+    image = decode_part(part, uploads[part], limits)
     framed = Framed.of(image.pixels)
     tensor, placement = prepare_classification(image.pixels, spec, framed=framed)
-    return Prepared(image, tensor, placement, check_slice(image, framed))
+    return Prepared(image, sequence, tensor, placement, check_slice(image, framed))
 
 
 def explain(prepared: Prepared, outputs: RowOutputs, manifest: Manifest, logit_index: int) -> Explanation:
@@ -82,6 +91,7 @@ def finish(
             prepared.findings, manifest.input_check, float(outputs[DISTANCE]), float(outputs[ENERGY])
         ),
         explanation=explain(prepared, outputs, manifest, winner) if with_explanation else None,
+        sequence=prepared.sequence,
         model=identity,
         timing_ms=timing,
         warnings=prepared.image.notes,

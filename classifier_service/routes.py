@@ -1,4 +1,4 @@
-"""``POST /v1/classifications``, for one slice and for several."""
+"""``POST /v1/classifications``, for one slice and for several, and the classifier's part of an analysis."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from starlette.responses import Response
 
 from classifier_service.model import finish, prepare
 from classifier_service.settings import ClassifierSettings
-from core.contracts.classification import Classification
+from core.contracts.classification import MAY_LACK, Classification
 from core.contracts.manifest import ClassificationPreprocessing
+from core.contracts.operations.analyses import CLASSIFY_PART
 from core.contracts.operations.batches import CLASSIFY_BATCH
 from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.operations.slices import CLASSIFY, ClassificationQuery
+from core.contracts.sequences import SEQUENCES
 from core.http.bodies import Upload
 from core.http.requests import request_id_of
 from core.imaging.limits import ImageLimits
@@ -38,13 +40,13 @@ def classification_router(registry: ModelRegistry, settings: ClassifierSettings)
                 registry,
                 served,
                 limits,
-                uploads[IMAGE_PART],
+                uploads,
                 ticket,
                 request_id_of(request),
                 explain=query.explain == "cam",
             )
             # Already validated by its type: writing it out here spares FastAPI's second validation and its encoder.
-            hidden = {"explanation"} if answer.explanation is None else None
+            hidden = {name for name in MAY_LACK if getattr(answer, name) is None}
             return Response(answer.model_dump_json(exclude=hidden), media_type="application/json")
 
         return served, work
@@ -53,6 +55,11 @@ def classification_router(registry: ModelRegistry, settings: ClassifierSettings)
     async def classify(request: Request) -> Response:
         served, work = work_on(request)
         return await answer_slices(request, served.batcher, settings, (IMAGE_PART,), work)
+
+    @router.post(CLASSIFY_PART.path, include_in_schema=False)
+    async def classify_part(request: Request) -> Response:
+        served, work = work_on(request)
+        return await answer_slices(request, served.batcher, settings, (IMAGE_PART, *SEQUENCES), work)
 
     @router.post(CLASSIFY_BATCH.path, include_in_schema=False)
     async def classify_batch(request: Request) -> Response:
@@ -66,7 +73,7 @@ async def _classify(
     registry: ModelRegistry,
     served: ServedModel,
     limits: ImageLimits,
-    upload: Upload,
+    uploads: Mapping[str, Upload],
     ticket: Ticket[RowOutputs],
     request_id: str,
     *,
@@ -74,9 +81,7 @@ async def _classify(
 ) -> Classification:
     manifest = served.bundle.manifest
     assert isinstance(manifest.preprocessing, ClassificationPreprocessing)  # noqa: S101  the registry's task
-    answered = await registry.prepare_and_run(
-        ticket, prepare, upload.data, upload.media_type, limits, manifest.preprocessing
-    )
+    answered = await registry.prepare_and_run(ticket, prepare, uploads, limits, manifest.preprocessing)
 
     def answer() -> Classification:
         return finish(

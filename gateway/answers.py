@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
 import aiohttp
 from starlette.types import Send
 
 from core.contracts.problem import PROBLEM_MEDIA_TYPE
 from core.errors import DeadlineExceeded, FalxError, ModelUnavailable, UpstreamError
-from gateway.upstream import UNREACHABLE_RETRY_AFTER_S
+from gateway.body import Sendable
+from gateway.upstream import UNREACHABLE_RETRY_AFTER_S, Outgoing, Upstream
 
 # An answer up to here is read whole before its first byte is passed on, so that a connection that breaks in the middle
 # becomes a clean 502. Overlays of the largest images stay well below.
@@ -66,6 +72,55 @@ def _explain(name: str, response: aiohttp.ClientResponse) -> FalxError:
             return UpstreamError(f"The model server '{name}' gave an unexpected answer (status {status}).")
 
 
+@asynccontextmanager
+async def asked(
+    upstream: Upstream, outgoing: Outgoing, body: Sendable, media_types: frozenset[str]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """A model server's answer, checked, with its body unread; its time is that until the end of the block.
+
+    Raises what ``Upstream.post`` and ``check_answer`` raise.
+    """
+    started = time.perf_counter()
+    try:
+        response = await upstream.post(outgoing, body)
+        try:
+            check_answer(upstream.name, response, media_types)
+            yield response
+        except BaseException:
+            response.close()
+            raise
+    finally:
+        upstream.seconds.observe(time.perf_counter() - started)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer that is here to its end; ``headers`` in lower case, without those of the one connection."""
+
+    status: int
+    headers: tuple[tuple[bytes, bytes], ...]
+    body: bytes
+
+    def header(self, name: str, default: str = "") -> str:
+        """The value of a header, named in lower case."""
+        wanted = name.encode()
+        return next((value.decode("latin-1") for found, value in self.headers if found == wanted), default)
+
+    async def send(self, send: Send) -> None:
+        """Answer with it."""
+        await send({"type": "http.response.start", "status": self.status, "headers": list(self.headers)})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+async def read_whole(name: str, response: aiohttp.ClientResponse) -> Whole:
+    """The answer with its body. Raises ``UpstreamError`` where that broke off."""
+    try:
+        body = await response.read()
+    except aiohttp.ClientError as error:
+        raise UpstreamError(f"The answer of the model server '{name}' broke off.") from error
+    return Whole(response.status, _headers(response), body)
+
+
 async def relay(name: str, response: aiohttp.ClientResponse, send: Send) -> None:
     """Pass status, headers and body on unchanged, apart from what concerns this one connection.
 
@@ -74,19 +129,13 @@ async def relay(name: str, response: aiohttp.ClientResponse, send: Send) -> None
     """
     length = response.content_length
     if length is None or length > WHOLE_ANSWER_BYTES:
-        await send(_start(response))
+        await send({"type": "http.response.start", "status": response.status, "headers": list(_headers(response))})
         async for chunk in response.content.iter_any():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
         return
-    try:
-        body = await response.read()
-    except aiohttp.ClientError as error:
-        raise UpstreamError(f"The answer of the model server '{name}' broke off.") from error
-    await send(_start(response))
-    await send({"type": "http.response.body", "body": body})
+    await (await read_whole(name, response)).send(send)
 
 
-def _start(response: aiohttp.ClientResponse) -> dict[str, object]:
-    headers = [(lower, value) for key, value in response.raw_headers if (lower := key.lower()) not in DROPPED_HEADERS]
-    return {"type": "http.response.start", "status": response.status, "headers": headers}
+def _headers(response: aiohttp.ClientResponse) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple((lower, value) for key, value in response.raw_headers if (lower := key.lower()) not in DROPPED_HEADERS)

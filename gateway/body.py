@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.types import Receive
 
 from core.errors import FalxError, InputTooLarge, InvalidRequest
 from core.http.requests import ClientGone
+
+# How far one reader of a body may be ahead of another; the server hands on chunks of up to 64 KiB.
+CHUNKS_AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +22,21 @@ class BodyLimits:
 
     max_bytes: int
     replay_bytes: int
+
+
+class Sendable(Protocol):
+    """A body as the sender of a request sees it; see ``RequestBody``."""
+
+    @property
+    def replayable(self) -> bool: ...
+
+    @property
+    def untouched(self) -> bool: ...
+
+    @property
+    def failure(self) -> FalxError | ClientGone | None: ...
+
+    def payload(self) -> bytes | AsyncIterator[bytes]: ...
 
 
 class RequestBody:
@@ -96,6 +115,43 @@ class RequestBody:
         await self.received.wait()
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+
+class BodyCopy:
+    """One of several copies of a body that is streamed once (``feed``): readers are a few chunks apart at most."""
+
+    replayable = False
+    # What ends the body early ends all copies with their request, from where they are fed.
+    failure = None
+
+    def __init__(self) -> None:
+        self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(CHUNKS_AHEAD)
+        self.untouched = True
+
+    async def payload(self) -> AsyncIterator[bytes]:
+        """The chunks, as they are fed."""
+        self.untouched = False
+        while (chunk := await self._chunks.get()) is not None:
+            yield chunk
+
+    async def put(self, chunk: bytes | None) -> None:
+        """Hand on the next chunk, None after the last one; waits while the reader is too far behind."""
+        await self._chunks.put(chunk)
+
+
+async def feed(body: RequestBody, copies: Sequence[BodyCopy]) -> None:
+    """Stream ``body`` into all of its ``copies``, as fast as the slowest of their readers.
+
+    Raises:
+        FalxError, ClientGone: what stopped the client's body.
+    """
+    payload = body.payload()
+    assert not isinstance(payload, bytes)  # noqa: S101  what is held needs no copies
+    async for chunk in payload:
+        for copy in copies:
+            await copy.put(chunk)
+    for copy in copies:
+        await copy.put(None)
 
 
 def too_large(max_bytes: int) -> InputTooLarge:

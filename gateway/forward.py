@@ -1,4 +1,4 @@
-"""The hot path: one slice request from the client to its model server and back.
+"""The hot path: one slice request from the client to its model server and back, and the door that all of them pass.
 
 Written against ASGI itself. What a framework would do here per request (dependencies, models, wrapped streams) costs
 more than everything that the gateway has to do.
@@ -7,19 +7,18 @@ more than everything that the gateway has to do.
 from __future__ import annotations
 
 import asyncio
-import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-import aiohttp
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from core.contracts.operations.batches import FILES
 from core.errors import FieldError, InvalidRequest
 from core.http.requests import ClientGone, Deadline, deadline_exceeded
-from gateway.answers import check_answer, relay
+from gateway.answers import asked, relay
 from gateway.auth import Authenticator, Principal
 from gateway.body import BodyLimits, RequestBody
 from gateway.keys import Scope as KeyScope
@@ -31,14 +30,20 @@ PASSED_HEADERS = ("accept", "content-type", "content-encoding", "traceparent", "
 
 
 @dataclass(frozen=True, slots=True)
-class SliceRoute:
-    """A public path, where it leads, and what may be asked and answered there."""
+class PublicRoute:
+    """A public path, and what may be asked and answered there."""
 
     path: str
-    upstream: str
-    target: str
     parameters: frozenset[str]
     media_types: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class SliceRoute(PublicRoute):
+    """A public path that leads to one model server."""
+
+    upstream: str
+    target: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +58,27 @@ class Policy:
     scope: KeyScope = KeyScope.INFER
 
 
-class Forwarder:
-    """ASGI endpoint of one slice route."""
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What has passed the door. ``query`` is empty or begins with ``?``; ``headers`` are for model servers."""
 
-    def __init__(self, route: SliceRoute, upstream: Upstream, policy: Policy) -> None:
+    query: str
+    headers: dict[str, str]
+    deadline: Deadline
+    body: RequestBody
+    caller: Principal
+
+
+class Endpoint(ABC):
+    """ASGI endpoint of one route: key, rate, query and deadline are judged here, the rest is ``_answer``'s."""
+
+    def __init__(self, route: PublicRoute, policy: Policy) -> None:
         self._route = route
-        self._upstream = upstream
         self._policy = policy
+
+    @abstractmethod
+    async def _answer(self, admitted: Admitted, send: Send) -> None:
+        """Ask and answer; what of the body may be held has been read. Cancelled at the deadline and on a hang-up."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["route"] = self._route  # names the route in logs and metrics
@@ -71,18 +90,17 @@ class Forwarder:
         query = checked_query(scope["query_string"], self._route.parameters)
         deadline = self._deadline(scope)
         body = RequestBody(receive, headers, policy.body_limits)
-        outgoing = Outgoing(self._route.target, query, _passed_on(headers, scope, body.length), deadline)
-        await self._exchange(outgoing, body, send, caller)
+        await self._exchange(Admitted(query, _passed_on(headers, scope, body.length), deadline, body, caller), send)
 
-    async def _exchange(self, outgoing: Outgoing, body: RequestBody, send: Send, caller: Principal) -> None:
+    async def _exchange(self, admitted: Admitted, send: Send) -> None:
         """Send and answer, until the deadline passes or the client hangs up; both drop the upstream connection."""
         hang_up: asyncio.Task[None] | None = None
         try:
-            async with asyncio.timeout(outgoing.deadline.remaining_s) as timer:
-                await body.prepare()
-                hang_up = asyncio.create_task(_end_when_gone(body, timer))
+            async with asyncio.timeout(admitted.deadline.remaining_s) as timer:
+                await admitted.body.prepare()
+                hang_up = asyncio.create_task(_end_when_gone(admitted.body, timer))
                 try:
-                    await self._ask(outgoing, body, send, caller)
+                    await self._answer(admitted, send)
                 finally:
                     hang_up.cancel()
         except TimeoutError:
@@ -90,23 +108,9 @@ class Forwarder:
                 raise ClientGone from None
             raise deadline_exceeded() from None
 
-    async def _ask(self, outgoing: Outgoing, body: RequestBody, send: Send, caller: Principal) -> None:
-        started = time.perf_counter()
-        try:
-            response = await self._upstream.post(outgoing, body)
-            try:
-                check_answer(self._upstream.name, response, self._route.media_types)
-                self._count_files(response, caller)
-                await relay(self._upstream.name, response, send)
-            except BaseException:
-                response.close()
-                raise
-        finally:
-            self._upstream.seconds.observe(time.perf_counter() - started)
-
-    def _count_files(self, response: aiohttp.ClientResponse, caller: Principal) -> None:
-        """Each file of a call counts as a request; how many there were only the model server knows."""
-        files = response.headers.get(FILES, "")
+    def _count_files(self, headers: Mapping[str, str], caller: Principal) -> None:
+        """Each file of a call counts as a request; how many there were only the answer of a model server knows."""
+        files = headers.get(FILES, "")
         if self._policy.rate_limit is not None and files.isdecimal() and int(files) > 1:
             self._policy.rate_limit.count(caller.name, int(files) - 1)
 
@@ -114,6 +118,21 @@ class Forwarder:
         deadline = Deadline.of(Request(scope), self._policy.default_timeout_s)
         longest = Deadline.after(self._policy.max_timeout_s)
         return deadline if deadline.expires_at_s <= longest.expires_at_s else longest
+
+
+class Forwarder(Endpoint):
+    """ASGI endpoint of a route that one model server answers."""
+
+    def __init__(self, route: SliceRoute, upstream: Upstream, policy: Policy) -> None:
+        super().__init__(route, policy)
+        self._target = route.target
+        self._upstream = upstream
+
+    async def _answer(self, admitted: Admitted, send: Send) -> None:
+        outgoing = Outgoing(self._target, admitted.query, admitted.headers, admitted.deadline)
+        async with asked(self._upstream, outgoing, admitted.body, self._route.media_types) as response:
+            self._count_files(response.headers, admitted.caller)
+            await relay(self._upstream.name, response, send)
 
 
 async def _end_when_gone(body: RequestBody, timer: asyncio.Timeout) -> None:

@@ -14,7 +14,7 @@ from yarl import URL
 
 from core.errors import ModelUnavailable, UpstreamError
 from core.http.requests import TIMEOUT_HEADER, Deadline
-from gateway.body import RequestBody
+from gateway.body import Sendable
 from gateway.circuit import Circuit
 from gateway.settings import GatewaySettings
 
@@ -100,7 +100,7 @@ class Upstream:
         self._base = base_url.rstrip("/")
         self._connections = connections
 
-    async def post(self, outgoing: Outgoing, body: RequestBody) -> aiohttp.ClientResponse:
+    async def post(self, outgoing: Outgoing, body: Sendable) -> aiohttp.ClientResponse:
         """Send the request and return the answer with its body unread; again where that is safe.
 
         Inference is a pure function, so a request may run twice; what limits a replay is the body. See ``_may_repeat``.
@@ -118,7 +118,7 @@ class Upstream:
             return await self._repeat(error, outgoing, body)
 
     async def _repeat(
-        self, first: Unreachable | TurnedAway, outgoing: Outgoing, body: RequestBody
+        self, first: Unreachable | TurnedAway, outgoing: Outgoing, body: Sendable
     ) -> aiohttp.ClientResponse:
         sent = isinstance(first, TurnedAway) or first.sent
         retries = stamina.retry_context(
@@ -136,7 +136,7 @@ class Upstream:
                 return await self._attempt(outgoing, body, last=True)
         raise first  # pragma: no cover  the loop returns or raises
 
-    async def _attempt(self, outgoing: Outgoing, body: RequestBody, *, last: bool) -> aiohttp.ClientResponse:
+    async def _attempt(self, outgoing: Outgoing, body: Sendable, *, last: bool) -> aiohttp.ClientResponse:
         attempt = self._circuit.admit()
         try:
             response = await self._send(outgoing, body)
@@ -156,7 +156,7 @@ class Upstream:
             raise TurnedAway
         return response
 
-    async def _send(self, outgoing: Outgoing, body: RequestBody) -> aiohttp.ClientResponse:
+    async def _send(self, outgoing: Outgoing, body: Sendable) -> aiohttp.ClientResponse:
         headers = {**outgoing.headers, TIMEOUT_HEADER: str(max(1, outgoing.deadline.remaining_ms))}
         try:
             return await self._connections.session.post(
@@ -200,7 +200,7 @@ def _explain(name: str, error: Exception) -> Unreachable | UpstreamError:
             return UpstreamError(f"The model server '{name}' gave an answer that is not HTTP.")
 
 
-def _may_repeat(error: Unreachable | TurnedAway, body: RequestBody) -> bool:
+def _may_repeat(error: Unreachable | TurnedAway, body: Sendable) -> bool:
     """Held bodies may be sent again; a streamed one only if the connection failed before its first byte."""
     if isinstance(error, Unreachable) and not error.sent:
         return body.replayable or body.untouched

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from core.contracts.base import DISCLAIMER, Contract, may_lack
 from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
 from core.contracts.problem import Problem
+from core.contracts.sequences import SequenceName
 
 
 class Explanation(Contract):
@@ -19,13 +20,18 @@ class Explanation(Contract):
     data: str
 
 
+MAY_LACK: Final = ("explanation", "sequence")
+"""Fields of a classification that are left out of an answer where they would be null."""
+
+
 class Classification(Contract):
     """Over many exchangeable images, a share ``coverage`` of the prediction sets holds the true label (conformal).
 
-    That is no probability of one answer, which ``probability`` is.
+    That is no probability of one answer, which ``probability`` is. ``sequence`` is the one that was classified where
+    several could have been; it is there in analyses of named sequences alone.
     """
 
-    model_config = ConfigDict(json_schema_extra=may_lack("explanation"))
+    model_config = ConfigDict(json_schema_extra=may_lack(*MAY_LACK))
 
     label: str
     probability: float = Field(ge=0, le=1)
@@ -34,6 +40,7 @@ class Classification(Contract):
     coverage: float | None
     input_check: InputCheckResult
     explanation: Explanation | None = None
+    sequence: SequenceName | None = None
     model: ModelIdentity
     timing_ms: TimingMs
     warnings: tuple[str, ...] = ()

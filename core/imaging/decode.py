@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
+from core.contracts.operations.bodies import IMAGE_PART
+from core.errors import FieldError, RequestError
 from core.imaging import sniff
 from core.imaging.dicom.decoder import decode_dicom
 from core.imaging.limits import ImageLimits
@@ -9,6 +13,18 @@ from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 
 DEFAULT_LIMITS = ImageLimits()
+
+
+class UploadedImage(Protocol):
+    """Bytes and what the caller says they are."""
+
+    @property
+    def data(self) -> bytes:
+        """The file as it came."""
+
+    @property
+    def media_type(self) -> str | None:
+        """As declared; None leaves the bytes to speak for themselves."""
 
 
 def decode(data: bytes, declared: str | None = None, limits: ImageLimits = DEFAULT_LIMITS) -> Slice:
@@ -24,3 +40,14 @@ def decode(data: bytes, declared: str | None = None, limits: ImageLimits = DEFAU
     if media_type == sniff.DICOM:
         return decode_dicom(data, limits)
     return decode_raster(data, limits)
+
+
+def decode_part(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:
+    """``decode`` for the part called ``name``: a refusal names the part, where it is not the single image."""
+    try:
+        return decode(upload.data, upload.media_type, limits)
+    except RequestError as error:
+        # The decoder knows bytes, not parts: with several images the caller must learn which one is at fault.
+        if name != IMAGE_PART and not error.errors:
+            error.errors = (FieldError(f"part/{name}", error.detail),)
+        raise

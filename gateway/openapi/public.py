@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from core import errors
+from core.contracts.operations.analyses import ANALYSES
 from core.contracts.operations.batches import BATCHES
 from core.contracts.operations.jobs import JOBS, SUBMIT_JOB
 from core.contracts.operations.operation import OWN_REQUEST_ID, Operation, Parameter
@@ -92,7 +93,7 @@ _AWAY: Final = DependencyState(name="segmenter", ready=False, detail="The model 
 _NOT_READY: Final = Readiness(ready=False, dependencies=(DependencyState(name="classifier", ready=True), _AWAY))
 
 PUBLIC: Final = (
-    *map(_forwarded, (CLASSIFY, SEGMENT, *BATCHES, PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION)),
+    *map(_forwarded, (CLASSIFY, SEGMENT, *BATCHES, *ANALYSES, PREDICT_CLASSIFICATION, PREDICT_SEGMENTATION)),
     _forwarded(SELECT_SERIES, Scope.JOBS),
     _published(SUBMIT_JOB, _RATE_LIMITED, scope=Scope.JOBS),
     *(_published(operation, scope=Scope.JOBS) for operation in JOBS if operation is not SUBMIT_JOB),

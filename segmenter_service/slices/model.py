@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +16,7 @@ from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.operations.bodies import IMAGE_PART
 from core.contracts.segmentation import Segmentation
 from core.contracts.sequences import BACKDROP_ORDER
-from core.errors import FieldError, RequestError
-from core.imaging.decode import decode
+from core.imaging.decode import UploadedImage, decode_part
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.copies import find_copies
 from core.imaging.preparation.input_check import check_input, check_slice
@@ -41,16 +39,6 @@ BoolArray = npt.NDArray[np.bool_]
 _BACKDROP_ORDER = (*BACKDROP_ORDER, ANY_SEQUENCE)
 # Voxel sizes written by different tools differ in the last digits.
 _SPACING_TOLERANCE = 1e-3
-
-
-class UploadedImage(Protocol):
-    """Bytes and what the caller says they are."""
-
-    @property
-    def data(self) -> bytes: ...
-
-    @property
-    def media_type(self) -> str | None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,7 +97,7 @@ class Outlined:
 def prepare(uploads: Mapping[str, UploadedImage], limits: ImageLimits, spec: SegmentationPreprocessing) -> Prepared:
     """Decodes one request's images; runs in a decode thread. Raises ``RequestError`` for what cannot be used."""
     slices = {
-        ANY_SEQUENCE if name == IMAGE_PART else name: _decode_named(name, upload, limits)
+        ANY_SEQUENCE if name == IMAGE_PART else name: decode_part(name, upload, limits)
         for name, upload in uploads.items()
     }
     pixels = {name: image.pixels for name, image in slices.items()}
@@ -126,16 +114,6 @@ def _check(slices: Mapping[str, Slice], framed: Mapping[str, Framed]) -> InputCh
     if len(checked) == 1:
         return check
     return check.model_copy(update={"reasons": tuple(f"{name}: {reason}" for reason in check.reasons)})
-
-
-def _decode_named(name: str, upload: UploadedImage, limits: ImageLimits) -> Slice:
-    try:
-        return decode(upload.data, upload.media_type, limits)
-    except RequestError as error:
-        # The decoder knows bytes, not parts: with several images the caller must learn which one is at fault.
-        if name != IMAGE_PART and not error.errors:
-            error.errors = (FieldError(f"part/{name}", error.detail),)
-        raise
 
 
 def outline(prepared: Prepared, probability: FloatArray, threshold: float) -> Outlined:

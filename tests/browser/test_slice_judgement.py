@@ -16,54 +16,25 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from tests.fixtures.images import ByteArray, to_png
-from tests.fixtures.models import (
-    classifier_manifest,
-    classifier_network,
-    segmenter_manifest,
-    segmenter_network,
-    write_bundle,
-)
 from tests.fixtures.servers import Server, running
 from tests.support.browser import CLASS, OUTLINE, OpenTab, Picture, file, upload, violations
 from tests.support.draw_samples import no_head
+from tests.support.quadrants import GLIOMA, HEALTHY, SIDE, head, write_sure_models
 
-SIDE = 256
 CONTRADICTION = "[data-part=contradiction]"
-# Upper left, and lower right as people see it, of ``tests.fixtures.models.LABELS``.
-GLIOMA, HEALTHY = 0, 3
 CANDIDATE_RGB = (255, 214, 79)
-# Lower than the fixture's own, so that a bright quadrant makes it sure.
-TEMPERATURE = 0.2
 
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The gateway before model servers with the tiny models."""
-    models = tmp_path_factory.mktemp("models")
-    write_bundle(models, classifier_manifest(), classifier_network(temperature=TEMPERATURE), channels=1)
-    write_bundle(models, segmenter_manifest(), segmenter_network(), channels=4)
+    models = write_sure_models(tmp_path_factory.mktemp("models"))
     with ExitStack() as stack:
         folder = {"FALX_MODELS_DIR": str(models)}
         classifier = stack.enter_context(running("classifier_service", folder, wait_ready=False))
         segmenter = stack.enter_context(running("segmenter_service", folder, wait_ready=False))
         urls = {"FALX_CLASSIFIER_URL": classifier.base_url, "FALX_SEGMENTER_URL": segmenter.base_url}
         yield stack.enter_context(running("gateway", urls, start_limit_s=240))
-
-
-def head(quadrant: int, lift: float, *, spot: bool = False) -> bytes:
-    """A grainy head (256, 256) with one quadrant brighter by ``lift``, and a bright spot in it; as PNG."""
-    generator = np.random.default_rng(0)
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
-    v, u = (y / SIDE - 0.5) * 2, (x / SIDE - 0.5) * 2
-    inside = (u / 0.72) ** 2 + (v / 0.88) ** 2 < 1
-    row, column = divmod(quadrant, 2)
-    grey = np.where(inside, 0.25, 0.0) + lift * (inside & ((v > 0) == bool(row)) & ((u > 0) == bool(column)))
-    grey += generator.normal(0, 0.04, grey.shape) * inside
-    # Single white pixels: the white that the rest is measured against, too small to be outlined.
-    grey[inside & (generator.random(grey.shape) < 0.03)] = 1.0
-    if spot:
-        grey[np.hypot(u - 0.3 * (2 * column - 1), v - 0.35 * (2 * row - 1)) < 0.13] = 0.95
-    return to_png(np.asarray(np.clip(grey, 0, 1) * 255, np.uint8))
 
 
 def shown(server: Server, open_tab: OpenTab, image: bytes) -> Page:
@@ -104,6 +75,14 @@ def test_answers_that_agree_are_told_plainly(tiny: Server, open_tab: OpenTab) ->
     assert "95 %" not in text
     assert "settle" not in text
     assert painted(page, CANDIDATE_RGB) == 0
+
+
+def test_a_slice_is_one_call(tiny: Server, open_tab: OpenTab) -> None:
+    page, asked = open_tab(tiny), list[str]()
+    page.on("request", lambda request: asked.append(request.url.removeprefix(tiny.base_url)))
+    upload(page, file("slice.png", head(GLIOMA, 0.3)))
+    expect(page.locator(".strip li[data-state=done]")).to_have_count(1)
+    assert [path for path in asked if path.startswith("/v1/")] == ["/v1/analyses?explain=cam"]
 
 
 def test_a_tumour_that_is_not_outlined_is_a_contradiction_with_a_candidate(

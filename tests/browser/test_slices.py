@@ -109,6 +109,7 @@ def test_downloads_are_the_servers_own_answers(slices: Server, open_tab: OpenTab
         page.get_by_role("button", name="Answers (JSON)").click()
     answers = json.loads(saved(download.value))
     assert answers["segmentation"]["size"] == [200, 280]
+    assert {"agreement", "contradiction", "input_check"} <= answers.keys()
     assert set(answers["classification"]["probabilities"]) == {"glioma", "meningioma", "pituitary", "no_tumor"}
 
 

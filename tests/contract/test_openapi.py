@@ -114,7 +114,7 @@ INLINE = st.one_of(
 )
 
 
-@given(body=INLINE, path=st.sampled_from(["/v1/classifications", "/v1/segmentations"]))
+@given(body=INLINE, path=st.sampled_from(["/v1/classifications", "/v1/segmentations", "/v1/analyses"]))
 @settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_any_json_is_answered_as_the_document_says(body: object, path: str, gateway: Server) -> None:
     """JSON bodies are described in words alone; their answers are those of the operation all the same."""

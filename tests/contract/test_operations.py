@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from core.contracts.operations.analyses import ANALYZE, ANALYZE_BATCH, CLASSIFY_PART
 from core.contracts.operations.jobs import JOBS
-from core.contracts.operations.operation import Operation
+from core.contracts.operations.operation import JSON, Operation
 from core.contracts.operations.service import MODELS, SERVICE
 from core.contracts.operations.slices import CLASSIFY, SEGMENT, SLICES
 from core.contracts.operations.studies import DICOM_JSON, SELECT_SERIES, STUDIES, ZIP
@@ -54,12 +55,12 @@ class Ask:
     method: str = ""
 
 
-def of_slices(operation: Operation) -> list[Ask]:
+def of_slices(operation: Operation, model: str = "model") -> list[Ask]:
     name = operation.id
     return [
         Ask(name, 200, "", IMAGE, PNG),
         Ask(name, 400, "", IMAGE[:100], PNG),
-        Ask(name, 404, "?model=none", IMAGE, PNG),
+        Ask(name, 404, f"?{model}=none", IMAGE, PNG),
         Ask(name, 405, method="PATCH"),
         Ask(name, 413, "", huge_png(), PNG),
         Ask(name, 415, "", IMAGE, {"Content-Type": "text/plain"}),
@@ -93,6 +94,20 @@ SHARED = [
     Ask("isReady", 200),
     Ask("readMetrics", 200),
     *(Ask(operation.id, 405, name="tumor-classifier", method="PATCH") for operation in (*MODELS, *SERVICE)),
+]
+
+# What the gateway makes of the answers of two model servers.
+JOINED = [
+    *of_slices(ANALYZE, "classifier"),
+    Ask(ANALYZE.id, 404, "?segmenter=none", IMAGE, PNG),
+    Ask(ANALYZE.id, 200, "?explain=cam", *in_multipart({"t1": IMAGE, "flair": IMAGE})),
+    Ask(ANALYZE.id, 200, "", PAGES, {"Content-Type": "image/tiff", "Accept": "image/png"}),
+    Ask(ANALYZE.id, 200, "?render=overlay", IMAGE, PNG),
+    Ask(ANALYZE.id, 406, "", IMAGE, {**PNG, "Accept": "text/html"}),
+    Ask(ANALYZE.id, 422, "", b'{"images": {}}', {"Content-Type": JSON}),
+    Ask(ANALYZE_BATCH.id, 200, "", *in_multipart({"file": IMAGE})),
+    Ask(ANALYZE_BATCH.id, 404, "?segmenter=none", *in_multipart({"file": IMAGE})),
+    Ask(ANALYZE_BATCH.id, 415, "", IMAGE, PNG),
 ]
 
 
@@ -149,6 +164,21 @@ def test_answers_of_model_servers_and_gateway(stack: Stack, documents: dict[int,
     if path := ALIASES.get(operation.path):
         alias = next(found for found in PUBLIC if found.path == path)
         check(public, alias, ask(gateway, path, asked), asked.status)
+
+
+@pytest.mark.parametrize("asked", JOINED, ids=lambda asked: f"{asked.operation}-{asked.status}")
+def test_answers_that_the_gateway_makes_of_two(stack: Stack, documents: dict[int, Json], asked: Ask) -> None:
+    gateway, operation = stack.volumes.gateway, PUBLISHED[asked.operation]
+    check(documents[gateway.port], operation, ask(gateway, operation.path, asked), asked.status)
+
+
+@pytest.mark.parametrize("part", ["file", "t1ce"])
+def test_the_classifiers_part_of_an_analysis(stack: Stack, documents: dict[int, Json], part: str) -> None:
+    server = stack.classifier
+    reply = server.request("POST", CLASSIFY_PART.path, *in_multipart({part: IMAGE}))
+    check(documents[server.port], CLASSIFY_PART, reply, 200)
+    check(documents[server.port], CLASSIFY_PART, server.request("POST", CLASSIFY_PART.path, b"", PNG), 400)
+    assert CLASSIFY_PART.path not in documents[stack.volumes.gateway.port]["paths"]
 
 
 def test_the_warnings_of_a_picture_are_there(stack: Stack) -> None:

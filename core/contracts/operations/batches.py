@@ -24,7 +24,7 @@ from core.contracts.segmentation import Segmentation, SegmentationBatch, Segment
 FILES: Final = "X-Falx-Files"
 """The header that says how many files were answered, so that each of them can be counted."""
 
-_BROKEN: Final = Problem(
+BROKEN: Final = Problem(
     type="/docs/problems#invalid-image",
     title=errors.InvalidImage.title,
     status=400,
@@ -33,6 +33,7 @@ _BROKEN: Final = Problem(
     instance=f"urn:falx:request:{EXAMPLE_REQUEST_ID}",
     request_id=EXAMPLE_REQUEST_ID,
 )
+"""What is wrong with one file of several, as an example."""
 # What may befall the whole call. What is wrong with one file is told of that file alone.
 _OF_THE_CALL: Final = (
     errors.InvalidRequest,
@@ -53,7 +54,8 @@ deadline that passes, a server that stops) refuses the whole call, which may the
 (`FALX_MAX_FILES_PER_REQUEST`), together no larger than four images may be."""
 
 
-def _batch(one: Operation, operation_id: str, summary: str, example: Contract) -> Operation:
+def batch_of(one: Operation, operation_id: str, summary: str, example: Contract) -> Operation:
+    """The operation that does for several files what ``one`` does for one; its answer looks like ``example``."""
     of_call = tuple(error for error in one.refusals if type(error) in _OF_THE_CALL)
     answer = example.model_dump(mode="json")
     # An item has an answer or a problem; within them null is a value.
@@ -80,31 +82,32 @@ def _batch(one: Operation, operation_id: str, summary: str, example: Contract) -
     )
 
 
-def _example(operation: Operation) -> dict[str, object]:
+def example_of(operation: Operation) -> dict[str, object]:
+    """The example of the operation's answer in JSON."""
     example: dict[str, object] = operation.answers[200].content[JSON].example  # type: ignore[assignment]
     return example
 
 
-CLASSIFY_BATCH: Final = _batch(
+CLASSIFY_BATCH: Final = batch_of(
     CLASSIFY,
     "classifyBatch",
     "Classify several slices",
     ClassificationBatch(
         items=(
-            ClassificationItem(index=0, status=200, answer=Classification.model_validate(_example(CLASSIFY))),
-            ClassificationItem(index=1, status=400, problem=_BROKEN),
+            ClassificationItem(index=0, status=200, answer=Classification.model_validate(example_of(CLASSIFY))),
+            ClassificationItem(index=1, status=400, problem=BROKEN),
         ),
         request_id=EXAMPLE_REQUEST_ID,
     ),
 )
-SEGMENT_BATCH: Final = _batch(
+SEGMENT_BATCH: Final = batch_of(
     SEGMENT,
     "segmentBatch",
     "Outline the tumour in several slices",
     SegmentationBatch(
         items=(
-            SegmentationItem(index=0, status=200, answer=Segmentation.model_validate(_example(SEGMENT))),
-            SegmentationItem(index=1, status=400, problem=_BROKEN),
+            SegmentationItem(index=0, status=200, answer=Segmentation.model_validate(example_of(SEGMENT))),
+            SegmentationItem(index=1, status=400, problem=BROKEN),
         ),
         request_id=EXAMPLE_REQUEST_ID,
     ),

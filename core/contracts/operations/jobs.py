@@ -367,7 +367,9 @@ READ_REPORT: Final = _on_job(
     "The report",
     "The result `report.json`; as any other it can be had in ranges, and answers HEAD.",
     {
-        200: Answer("The report.", json_answer("", _REPORT, without="series").content, (*_OF_SAME_BYTES, _DISPOSITION)),
+        200: Answer(
+            "The report.", json_answer("", _REPORT, without=["series"]).content, (*_OF_SAME_BYTES, _DISPOSITION)
+        ),
         304: _UNCHANGED,
     },
     _NO_STORAGE,

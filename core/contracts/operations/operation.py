@@ -162,10 +162,10 @@ class Operation:
         return (*self.refusals, MethodNotAllowed(f"This address answers {allowed}.", headers={"Allow": allowed}))
 
 
-def json_answer(description: str, example: Contract, *headers: Header, without: str = "") -> Answer:
-    """An answer in JSON of the kind of ``example``, which is shown without the field ``without``."""
+def json_answer(description: str, example: Contract, *headers: Header, without: Sequence[str] = ()) -> Answer:
+    """An answer in JSON of the kind of ``example``, which is shown without the fields ``without``."""
     return Answer(
-        description, {JSON: Content(type(example), example.model_dump(mode="json", exclude={without}))}, headers
+        description, {JSON: Content(type(example), example.model_dump(mode="json", exclude=set(without)))}, headers
     )
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from core import errors
 from core.contracts.base import DISCLAIMER, Contract
-from core.contracts.classification import Classification
+from core.contracts.classification import MAY_LACK, Classification
 from core.contracts.common import InputCheckResult, ModelIdentity, TimingMs
 from core.contracts.operations.bodies import INLINE_EXAMPLE, image_body
 from core.contracts.operations.operation import (
@@ -28,10 +28,13 @@ from core.contracts.segmentation import CocoRle, Segmentation
 from core.contracts.sequences import SEQUENCES
 
 _MODEL = "`NAME` for its newest version, or `NAME@VERSION`; without it the default model answers."
-_WAYS = (
+PNG: Final = "image/png"
+
+WAYS: Final = (
     "The image comes as the part `file` of multipart/form-data, or as the raw body with its media type. JSON is read "
     f"as well, with the image in base64: `{INLINE_EXAMPLE}`. Several parts `file` are answered as on `/batch`."
 )
+"""How an image comes."""
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)
 _REFUSALS: tuple[errors.FalxError, ...] = (
     errors.InvalidRequest("A query parameter is unknown here; known: explain, model."),
@@ -84,7 +87,7 @@ CLASSIFY: Final = Operation(
     tag="slices",
     summary="Classify a slice",
     description=f"""\
-One slice in, class probabilities out. {_WAYS}
+One slice in, class probabilities out. {WAYS}
 
 With `explain=cam` the answer carries the evidence for the predicted class as a heat map over the image, a PNG in the
 uploaded image's own pixels: of the upright image, where EXIF or the file's header turns it. `input_check` tells whether
@@ -94,7 +97,7 @@ reasons.
 {DISCLAIMER}""",
     parameters=(REQUEST_TIMEOUT, OWN_REQUEST_ID, *query_parameters(ClassificationQuery)),
     body=image_body(),
-    answers={200: json_answer("The class probabilities.", _CLASSIFIED, without="explanation")},
+    answers={200: json_answer("The class probabilities.", _CLASSIFIED, without=MAY_LACK)},
     refusals=_REFUSALS,
 )
 
@@ -126,37 +129,38 @@ class SegmentationQuery(SegmentationBatchQuery):
     )
 
 
-def _of_pictures(name: str, description: str, *, required: bool = True) -> Header:
+def of_pictures(name: str, description: str, *, required: bool = True) -> Header:
+    """A header that pictures have, and no answer in JSON."""
     return Header(name, f"{description} With pictures only.", required=required)
 
 
-_PICTURE: Final = Content(
+PICTURE: Final = Content(
     BINARY,
     headers=(
-        _of_pictures("X-Falx-Model", "Name and version of the model, as NAME@VERSION."),
-        _of_pictures("X-Falx-Model-Sha256", "SHA-256 of the weights in use."),
-        _of_pictures("X-Falx-Provider", "Execution provider that ran them."),
-        _of_pictures("X-Falx-Threshold", "Probability above which a pixel counts as tumour."),
-        _of_pictures("X-Falx-Tumor-Pixels", "Pixels of tumour in the mask."),
-        _of_pictures("X-Falx-Max-Probability", "Highest probability anywhere in the image."),
-        _of_pictures("X-Falx-Sequences", "Sequences that were used, separated by commas."),
-        _of_pictures(
+        of_pictures("X-Falx-Model", "Name and version of the model, as NAME@VERSION."),
+        of_pictures("X-Falx-Model-Sha256", "SHA-256 of the weights in use."),
+        of_pictures("X-Falx-Provider", "Execution provider that ran them."),
+        of_pictures("X-Falx-Threshold", "Probability above which a pixel counts as tumour."),
+        of_pictures("X-Falx-Tumor-Pixels", "Pixels of tumour in the mask."),
+        of_pictures("X-Falx-Max-Probability", "Highest probability anywhere in the image."),
+        of_pictures("X-Falx-Sequences", "Sequences that were used, separated by commas."),
+        of_pictures(
             "X-Falx-Input-Check",
             "`familiar` or `unfamiliar`: whether the image looks like the training data, as `input_check` of the JSON "
             "answer says.",
         ),
-        _of_pictures("X-Falx-Input-Score", "Score of the input check, 0 to 1; below 0.5 the image is unfamiliar."),
-        _of_pictures(
+        of_pictures("X-Falx-Input-Score", "Score of the input check, 0 to 1; below 0.5 the image is unfamiliar."),
+        of_pictures(
             "X-Falx-Input-Reasons",
             "What makes the image unfamiliar, as in the JSON answer; absent where it is familiar.",
             required=False,
         ),
-        _of_pictures(
+        of_pictures(
             "X-Falx-Warnings",
             "What was left out of the image, as in the JSON answer; absent without any.",
             required=False,
         ),
-        _of_pictures("Server-Timing", "Milliseconds of decoding, queue and inference."),
+        of_pictures("Server-Timing", "Milliseconds of decoding, queue and inference."),
     ),
 )
 _OUTLINED: Final = json_answer(
@@ -187,7 +191,7 @@ SEGMENT: Final = Operation(
     tag="slices",
     summary="Outline the tumour in a slice",
     description=f"""\
-One slice in, the tumour's mask out. {_WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`,
+One slice in, the tumour's mask out. {WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`,
 `t1ce`, `t2`, `flair`; any of them, all of one size), which are
 `{{"images": {{"flair": "<base64>"}}}}` in JSON. A DICOM file alone counts as an image of unknown sequence, whatever its
 header says: name the part to use the sequence.
@@ -208,7 +212,7 @@ number of tumour pixels and the input check in `X-Falx-*` headers.
 {DISCLAIMER}""",
     parameters=(REQUEST_TIMEOUT, OWN_REQUEST_ID, *query_parameters(SegmentationQuery)),
     body=image_body(SEQUENCES),
-    answers={200: replace(_OUTLINED, content={**_OUTLINED.content, "image/png": _PICTURE})},
+    answers={200: replace(_OUTLINED, content={**_OUTLINED.content, PNG: PICTURE})},
     refusals=(
         *_REFUSALS,
         errors.NotAcceptable(

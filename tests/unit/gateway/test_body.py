@@ -10,7 +10,7 @@ from starlette.types import Message
 
 from core.errors import InputTooLarge, InvalidRequest
 from core.http.requests import ClientGone
-from gateway.body import BodyLimits, RequestBody
+from gateway.body import CHUNKS_AHEAD, BodyCopy, BodyLimits, RequestBody, feed
 
 LIMITS = BodyLimits(max_bytes=100, replay_bytes=10)
 
@@ -117,3 +117,38 @@ async def test_the_watch_leaves_an_unread_body_alone() -> None:
     await asyncio.sleep(0)
     assert len(client.messages) == 2
     watch.cancel()
+
+
+async def test_copies_of_a_streamed_body_are_the_body() -> None:
+    sent = [bytes([index]) * 3 for index in range(3 * CHUNKS_AHEAD)]
+    body = await prepared(Client(*sent), content_length=str(3 * len(sent)))
+    first, second = BodyCopy(), BodyCopy()
+    feeding = asyncio.create_task(feed(body, (first, second)))
+    assert (first.replayable, first.untouched) == (False, True)
+    received = await asyncio.gather(read(first.payload()), read(second.payload()))
+    assert list(received) == [b"".join(sent)] * 2
+    await feeding
+    assert (first.untouched, second.untouched) == (False, False)
+
+
+async def test_a_fast_reader_of_a_copy_waits_for_a_slow_one() -> None:
+    """Else the gateway would hold all of a large body."""
+    client = Client(*[b"x"] * 4 * CHUNKS_AHEAD)
+    body = await prepared(client, content_length=str(4 * CHUNKS_AHEAD))
+    fast, slow = BodyCopy(), BodyCopy()
+    feeding = asyncio.create_task(feed(body, (fast, slow)))
+    reading = asyncio.create_task(read(fast.payload()))
+    for _ in range(20 * CHUNKS_AHEAD):
+        await asyncio.sleep(0)
+    assert not reading.done()
+    assert len(client.messages) >= 2 * CHUNKS_AHEAD
+    assert await read(slow.payload()) == b"x" * 4 * CHUNKS_AHEAD
+    assert await reading == b"x" * 4 * CHUNKS_AHEAD
+    await feeding
+
+
+async def test_an_oversize_ends_the_feeding_of_copies() -> None:
+    body = await prepared(Client(*[b"x" * 30] * 4))
+    copies = (BodyCopy(), BodyCopy())
+    with pytest.raises(InputTooLarge):
+        await feed(body, copies)

@@ -14,7 +14,7 @@ from core.contracts.problem import PROBLEM_MEDIA_TYPE
 from gateway.app import create_app
 from gateway.openapi.document import openapi_document
 from gateway.settings import GatewaySettings
-from gateway.slices import SLICE_ROUTES
+from gateway.slices import ANALYSIS_ROUTES, SLICE_ROUTES
 
 Json = dict[str, Any]
 
@@ -111,7 +111,7 @@ def test_headers_that_belong_to_a_status(name: str) -> None:
             assert header in response["headers"], status
 
 
-@pytest.mark.parametrize("route", SLICE_ROUTES, ids=lambda route: route.path)
+@pytest.mark.parametrize("route", [*SLICE_ROUTES, *ANALYSIS_ROUTES], ids=lambda route: route.path)
 def test_slice_operations_are_true_to_their_routes(route: Any) -> None:
     operation = OPERATIONS[f"post {route.path}"]
     documented = [resolve(p["$ref"]) if "$ref" in p else p for p in operation["parameters"]]
@@ -159,7 +159,7 @@ def test_one_status_has_one_media_type_but_where_the_caller_chooses() -> None:
         if len(response.get("content", {})) > 1
     }
     results = "get /v1/jobs/{job_id}/results/{name}"
-    assert several == {"post /v1/segmentations", "post /predict_segmentation", results}
+    assert several == {"post /v1/segmentations", "post /v1/analyses", "post /predict_segmentation", results}
     for response in ("200", "206"):
         schemas = [content["schema"] for content in OPERATIONS[results]["responses"][response]["content"].values()]
         assert schemas == [{"type": "string", "format": "binary"}] * len(schemas)

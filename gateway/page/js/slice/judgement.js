@@ -5,7 +5,7 @@ import { nameOf, percent } from "../format.js";
 
 // On validation 97 % of the predictions with this probability or more were right, and 57 % of the others.
 const SETTLED = 0.8;
-const HEALTHY = "no_tumor";
+const OUTLINED = "class-no-tumor-but-outlined";
 
 /** Whether an answer is of an image like those of training; answers without an input check are taken as such. */
 export const isFamiliar = (answer) => answer.input_check?.in_distribution !== false;
@@ -20,25 +20,23 @@ export function headlineOf(classification) {
 
 /**
  * The sentences that say how class and outline contradict each other, first the fault and then what to do; null where
- * they agree, one of them is missing, or the image is unfamiliar and neither counts.
+ * the server finds that they agree, one of them is missing, or the image is unfamiliar and neither counts.
  */
-export function contradictionOf({ classification: c, segmentation: s }) {
-  if (!c || !s || !isFamiliar(c) || !isFamiliar(s) || !(HEALTHY in c.probabilities)) return null;
-  const [healthy, outlined] = [c.label === HEALTHY, s.tumor_pixels > 0];
-  if (healthy !== outlined) return null;
+export function contradictionOf({ analysis }) {
+  if (!analysis?.contradiction || !isFamiliar(analysis)) return null;
+  const { classification: c, segmentation: s, contradiction } = analysis;
   const says = isSettled(c) ? "says" : "leans to";
   const judge = "Two networks looked at this slice, and one of them is wrong. Look for yourself.";
-  if (healthy) return [`The class ${says} no tumour, but a tumour is outlined.`, judge];
+  if (contradiction.code === OUTLINED) return [`The class ${says} no tumour, but a tumour is outlined.`, judge];
   const name = nameOf(c.label).toLowerCase();
-  return [`The class ${says} ${name}, but no tumour is outlined.`, `${judge} ${candidateInWords(s)}`];
+  return [`The class ${says} ${name}, but no tumour is outlined.`, `${judge} ${candidateInWords(contradiction, s)}`];
 }
 
-function candidateInWords({ candidate, threshold }) {
+function candidateInWords({ candidate }, { threshold }) {
   if (!candidate) return "Nowhere is a tumour likely enough to be offered as a candidate.";
   return `The dashed line is a candidate, not an outline: where a tumour is likeliest, with a probability of at most ` +
     `${percent(candidate.max_probability)} where ${percent(threshold, 0)} are needed. It is wrong about as often as right.`;
 }
 
 /** The candidate that is offered: only where the class speaks for a tumour and none is outlined. */
-export const candidateOf = (slice) =>
-  (contradictionOf(slice) && slice.classification.label !== HEALTHY ? slice.segmentation.candidate ?? null : null);
+export const candidateOf = (slice) => (contradictionOf(slice) ? slice.analysis.contradiction.candidate : null);

@@ -1,4 +1,4 @@
-// What one slice asks of the server: two answers in JSON at once, pictures when somebody wants them.
+// What one slice asks of the server: class and outline in one call, pictures when somebody wants them.
 
 import { ask, send } from "../api.js";
 
@@ -11,6 +11,7 @@ function formOf(file) {
   return form;
 }
 
+export const analyse = (file, options) => send("/v1/analyses?explain=cam", formOf(file), options);
 export const classify = (file, options) => send("/v1/classifications?explain=cam", formOf(file), options);
 export const segment = (file, options) => send("/v1/segmentations", formOf(file), options);
 

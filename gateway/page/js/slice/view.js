@@ -134,8 +134,10 @@ class SliceView {
   }
 }
 
-/** Both answers as they came, without the heat map's bytes. */
-function answersOf({ classification, segmentation }) {
-  const answers = { classification: classification && { ...classification, explanation: undefined }, segmentation };
+/** What was answered as it came, without the heat map's bytes. */
+function answersOf({ analysis, classification, segmentation }) {
+  const answers = {
+    ...analysis, classification: classification && { ...classification, explanation: undefined }, segmentation,
+  };
   return new Blob([JSON.stringify(answers, null, 2)], { type: "application/json" });
 }
