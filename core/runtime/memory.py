@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Final
 
 # mallopt(3): a free end of the heap above the first is handed back to the system, a block from the second on comes
@@ -20,7 +21,7 @@ def keep_freed_memory() -> bool:
     glibc hands the memory of an image's arrays back after each request and faults it in again page by page for the
     next, which takes a fourth of the CPU time that preparing one takes. What is larger goes back as before.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is None:
         return False
     return bool(mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES))
