@@ -94,7 +94,6 @@ class ModelRegistry:
         self._pool = ThreadPoolExecutor(
             settings.decode_threads or min(MAX_DECODE_THREADS, usable_cpus()), thread_name_prefix="decode"
         )
-        keep_freed_memory()
         cv2.setNumThreads(1)  # the pool is the parallelism; OpenCV's own threads would fight with it
 
     @property
@@ -130,6 +129,8 @@ class ModelRegistry:
         models: list[ServedModel] = []
         for bundle in bundles:
             models.append(self._serve(bundle, *pool.open(bundle), models))
+        # What loading has freed goes back to the system; what requests free from here on is for those behind them.
+        keep_freed_memory()
         self._models = tuple(models)
 
     def resolve(self, model: str | None = None) -> ServedModel:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import psutil
 import onnxruntime as ort
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
