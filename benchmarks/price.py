@@ -78,8 +78,13 @@ def _network(logits: int) -> onnx.ModelProto:
         helper.make_node("ReduceLogSumExp", [LOGITS, "last"], [ENERGY], keepdims=0),
         helper.make_node("ReduceL2", [LOGITS, "last"], [DISTANCE], keepdims=0),
     ]
-    shapes = {LOGITS: ["n", logits], CAM: ["n", logits, None, None], ENERGY: ["n"], FEATURES: ["n", logits]}
-    shapes[DISTANCE] = ["n"]
+    shapes: dict[str, list[str | int | None]] = {
+        LOGITS: ["n", logits],
+        CAM: ["n", logits, None, None],
+        ENERGY: ["n"],
+        FEATURES: ["n", logits],
+        DISTANCE: ["n"],
+    }
     graph = helper.make_graph(
         nodes,
         "price",

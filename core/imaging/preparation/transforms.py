@@ -151,7 +151,7 @@ def find_head(pixels: FloatArray) -> Box:
 
 def _head_in(thumbnail: FloatArray, shape: tuple[int, int]) -> Box:
     height, width = shape
-    smooth = cv2.blur(thumbnail, (3, 3))
+    smooth = np.asarray(cv2.blur(thumbnail, (3, 3)), np.float32)
     whole = Box(0, 0, height, width)
     bright = _percentile(smooth.ravel(), _BRIGHT_PERCENTILE)
     if bright <= 0.0:
