@@ -150,10 +150,10 @@ class TimedSession(OrtSession):
 
     seconds = 0.0
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
         """As the session's own."""
         started = time.perf_counter()
-        outputs = super().run(inputs)
+        outputs = super().run(inputs, alone=alone)
         self.seconds += time.perf_counter() - started
         return outputs
 

@@ -83,8 +83,10 @@ class Session(Protocol):
         """How many threads make best use of it."""
         ...
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """All outputs by name. Raises InvalidRequest when an input does not fit."""
+    def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
+        """All outputs by name; ``alone`` promises that no other run is under way. Raises InvalidRequest when an input
+        does not fit.
+        """
         ...
 
 
@@ -94,11 +96,20 @@ class OrtSession:
     CPU: one thread per run and one runner per usable core. With several images in flight this costs less CPU
     per image than splitting each image over the cores, and idle threads never spin. The memory arena stays on:
     slices of one size reuse the same blocks, so it settles after the warm-up. ``threads`` splits one run over more
-    of them, for inputs so large that only a few may be in memory at a time.
+    of them, for inputs so large that only a few may be in memory at a time. ``lone_threads``, when more, split runs
+    that are made alone: a second session, since a pool of threads that it leaves idle still costs a run 4 % of its CPU.
     CUDA: one runner, as one session has one stream and a second thread would only wait for the first.
     """
 
-    def __init__(self, model: Path, *, require_cuda: bool = False, force_cpu: bool = False, threads: int = 1) -> None:
+    def __init__(
+        self,
+        model: Path,
+        *,
+        require_cuda: bool = False,
+        force_cpu: bool = False,
+        threads: int = 1,
+        lone_threads: int = 1,
+    ) -> None:
         """Load ``model``. Raises BundleCorrupt for a file that is no usable network, ProviderMissing."""
         providers = [(CPU, {})] if force_cpu else wanted_providers()
         try:
@@ -107,6 +118,9 @@ class OrtSession:
             raise BundleCorrupt(f"{model} cannot be loaded as an ONNX network: {error}") from error
         self._threads = threads
         self._provider = check_provider(self._session.get_providers()[0], require_cuda=require_cuda)
+        self._lone = self._session
+        if self._provider == CPU and lone_threads > threads:
+            self._lone = ort.InferenceSession(str(model), _options(lone_threads), providers=[(CPU, {})])
         self._inputs = tuple(_spec(node) for node in self._session.get_inputs())
         self._outputs = tuple(_spec(node) for node in self._session.get_outputs())
         self._names = [spec.name for spec in self._outputs]
@@ -131,22 +145,26 @@ class OrtSession:
         """One on CUDA, else one per usable core and thread of a run."""
         return 1 if self._provider == CUDA else max(1, usable_cpus() // self._threads)
 
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
         """Run the network; the GIL is released meanwhile. Arrays returned belong to the caller."""
         known = {spec.name for spec in self._inputs}
         if inputs.keys() != known:
             raise InvalidRequest(f"The model takes {', '.join(sorted(known))}, not {', '.join(sorted(inputs))}.")
         for spec in self._inputs:
             spec.check(inputs[spec.name])
-        return dict(zip(self._names, self._session.run(self._names, dict(inputs)), strict=True))
+        session = self._lone if alone else self._session
+        return dict(zip(self._names, session.run(self._names, dict(inputs)), strict=True))
 
 
 class SessionPool:
     """Opens what bundles run, each file once: bundles that name the same weights get the same session."""
 
-    def __init__(self, precision: Precision, *, require_cuda: bool = False, threads: int = 1) -> None:
+    def __init__(
+        self, precision: Precision, *, require_cuda: bool = False, threads: int = 1, lone_threads: int = 1
+    ) -> None:
         self._precision: Precision = precision
         self._threads = threads
+        self._lone_threads = lone_threads
         self._require_cuda = require_cuda
         self._on_cpu = wanted_providers()[0][0] == CPU
         self._by_sha256: dict[str, OrtSession] = {}
@@ -157,7 +175,11 @@ class SessionPool:
         if file.sha256 in self._by_sha256:
             return file, self._by_sha256[file.sha256]
         session = OrtSession(
-            bundle.file_path(file), require_cuda=self._require_cuda, force_cpu=self._on_cpu, threads=self._threads
+            bundle.file_path(file),
+            require_cuda=self._require_cuda,
+            force_cpu=self._on_cpu,
+            threads=self._threads,
+            lone_threads=self._lone_threads,
         )
         if session.provider == CPU and not self._on_cpu:
             # CUDA is installed but did not come up: the CPU has a file of its own.

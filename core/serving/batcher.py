@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from core.errors import DeadlineExceeded, InvalidRequest
 from core.serving.row_buffer import RowBuffer
-from core.serving.schedule import DropReason, Limits, Schedule, Slot, State
+from core.serving.schedule import Decision, DropReason, Limits, Schedule, Slot, State
 
 Array = npt.NDArray[Any]
 Out = TypeVar("Out")
@@ -107,7 +107,8 @@ class Ticket(Generic[Out]):
 class Batcher(Generic[Out]):
     """Runs ``forward`` on batches from ``runners`` threads. All tickets are taken on one event loop.
 
-    ``forward`` maps rows (n, ...) to n results; it must not keep its argument, whose memory is used again.
+    ``forward`` maps rows (n, ...) to n results; it must not keep its argument, whose memory is used again. ``alone``
+    does the same for a batch beside which nothing waits or runs, such as a single caller's: it may use all cores.
     ``buckets``: batch sizes to pad to with zeros, ascending (empty: run the size that comes). ``clock`` must be
     the monotonic clock that deadlines are given in.
     """
@@ -117,6 +118,7 @@ class Batcher(Generic[Out]):
         forward: Forward[Out],
         limits: Limits,
         *,
+        alone: Forward[Out] | None = None,
         runners: int = 1,
         buckets: Sequence[int] = (),
         service_s: float = 0.05,
@@ -125,6 +127,7 @@ class Batcher(Generic[Out]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._forward = forward
+        self._alone = alone or forward
         self._buckets = tuple(buckets)
         self._observer = observer or _Silent()
         self._clock = clock
@@ -243,20 +246,18 @@ class Batcher(Generic[Out]):
 
     def _run(self) -> None:
         buffer = RowBuffer(max(self._schedule.limits.max_rows, *self._buckets, 1))
-        while batch := self._next_batch():
-            self._execute(batch, buffer)
+        while (decision := self._next_batch()).batch:
+            self._execute(decision, buffer)
 
-    def _next_batch(self) -> tuple[Slot[_Work[Out]], ...]:
-        """Wait for work; empty once a drain is over."""
+    def _next_batch(self) -> Decision[_Work[Out]]:
+        """Wait for work; a decision without a batch once a drain is over."""
         with self._changed:
             while True:
                 now = self._clock()
                 decision = self._schedule.take(now)
                 self._settle_dropped(decision.dropped)
-                if decision.batch:
-                    return decision.batch
-                if self._draining and self._schedule.idle:
-                    return ()
+                if decision.batch or (self._draining and self._schedule.idle):
+                    return decision
                 self._changed.wait(None if decision.wake_at is None else decision.wake_at - now)
 
     def _settle_dropped(self, dropped: Sequence[tuple[Slot[_Work[Out]], DropReason]]) -> None:
@@ -264,19 +265,22 @@ class Batcher(Generic[Out]):
         for _, reason in dropped:
             self._observer.dropped(reason)
 
-    def _execute(self, batch: tuple[Slot[_Work[Out]], ...], buffer: RowBuffer) -> None:
+    def _execute(self, decision: Decision[_Work[Out]], buffer: RowBuffer) -> None:
+        batch = decision.batch
+        forward = self._alone if decision.alone else self._forward
         works = [slot.payload for slot in batch if slot.payload is not None]
         started = self._clock()
         failed = False
         try:
-            values = self._forward_all([work.rows for work in works], buffer)
+            values = self._forward_all(forward, [work.rows for work in works], buffer)
         except Exception as error:
             failed = True
             values = [error] if len(works) == 1 else self._one_by_one(batch, works, buffer)
         seconds = self._clock() - started
         waits = [started - slot.queued_at for slot in batch]
         with self._changed:
-            self._schedule.finish(batch, None if failed else seconds)
+            # What runs alone may have all cores: its time tells nothing of the next one's in a crowd.
+            self._schedule.finish(batch, None if failed or forward is not self._forward else seconds)
             if self._draining:
                 self._changed.notify_all()
         settled: list[_Settled[Out]] = [
@@ -297,27 +301,29 @@ class Batcher(Generic[Out]):
                 values.append(_too_late())
                 continue
             try:
-                values += self._forward_all([work.rows], buffer)
+                values += self._forward_all(self._forward, [work.rows], buffer)
             except Exception as error:
                 values.append(error)
         return values
 
-    def _forward_all(self, requests: Sequence[Array], buffer: RowBuffer) -> list[list[Out] | Exception]:
+    def _forward_all(
+        self, forward: Forward[Out], requests: Sequence[Array], buffer: RowBuffer
+    ) -> list[list[Out] | Exception]:
         """Results per request, in order."""
         limit = self._schedule.limits.max_rows
         rows = requests[0] if len(requests) == 1 else None
         if rows is not None and len(rows) > limit:
             chunks = [rows[start : start + limit] for start in range(0, len(rows), limit)]
-            return [[value for chunk in chunks for value in self._forward_rows([chunk], buffer)]]
-        values = self._forward_rows(requests, buffer)
+            return [[value for chunk in chunks for value in self._forward_rows(forward, [chunk], buffer)]]
+        values = self._forward_rows(forward, requests, buffer)
         ends = np.cumsum([len(request) for request in requests]).tolist()
         return [values[end - len(request) : end] for request, end in zip(requests, ends, strict=True)]
 
-    def _forward_rows(self, requests: Sequence[Array], buffer: RowBuffer) -> list[Out]:
+    def _forward_rows(self, forward: Forward[Out], requests: Sequence[Array], buffer: RowBuffer) -> list[Out]:
         count = sum(len(request) for request in requests)
         size = next((bucket for bucket in self._buckets if bucket >= count), count)
         rows = requests[0] if len(requests) == 1 and size == count else buffer.fill(requests, size)
-        values = self._forward(rows)
+        values = forward(rows)
         if len(values) != size:
             raise RuntimeError(f"the network returned {len(values)} results for {size} rows")
         return list(values[:count])

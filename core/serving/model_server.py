@@ -24,6 +24,7 @@ from core.contracts.tensors import Task
 from core.errors import BundleCorrupt, NotReady, UnknownModel
 from core.runtime.bundle import Bundle, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
+from core.runtime.memory import keep_freed_memory
 from core.runtime.providers import CPU
 from core.runtime.session import Session, SessionPool
 from core.runtime.tensors import check_tensors
@@ -54,6 +55,8 @@ logger = structlog.get_logger("falx.models")
 LARGEST_BATCH_CPU = 8
 LARGEST_BATCH_CUDA = 32
 MAX_DECODE_THREADS = 4
+# One image gains little from more.
+MAX_LONE_THREADS = 4
 
 
 class Prepared(Protocol):
@@ -118,10 +121,16 @@ class ModelRegistry:
             raise BundleCorrupt(f"{self._settings.models_dir.resolve()} holds no {self._task} bundle.")
         bundles.sort(key=version_key, reverse=True)
         bundles.sort(key=lambda bundle: self._rank(bundle.manifest.name))
-        pool = SessionPool(self._settings.precision, require_cuda=self._settings.require_cuda)
+        pool = SessionPool(
+            self._settings.precision,
+            require_cuda=self._settings.require_cuda,
+            lone_threads=self._settings.lone_threads or min(MAX_LONE_THREADS, usable_cpus()),
+        )
         models: list[ServedModel] = []
         for bundle in bundles:
             models.append(self._serve(bundle, *pool.open(bundle), models))
+        # What loading has freed goes back to the system; what requests free from here on is for those behind them.
+        keep_freed_memory()
         self._models = tuple(models)
 
     def resolve(self, model: str | None = None) -> ServedModel:
@@ -245,12 +254,15 @@ class ModelRegistry:
 
     def _start(self, bundle: Bundle, session: Session) -> Batcher[RowOutputs]:
         forward = row_forward(session)
+        alone = row_forward(session, alone=True)
         measured = self._warm_up(bundle, session, forward)
+        alone(typical_row(session.inputs[0], bundle.manifest.image_size)[np.newaxis])
         name = bundle.manifest.name
         logger.info("model warmed up", model=name, ms_per_image=round(measured.service_s * 1000, 2))
         batcher = Batcher(
             forward,
             Limits(max_queue=self._settings.max_queue, max_rows=measured.max_rows),
+            alone=alone,
             runners=session.runners,
             # Every new batch size makes CUDA choose its kernels anew; a CPU takes any size as it comes.
             buckets=() if session.provider == CPU else measured.sizes,

@@ -75,10 +75,12 @@ class Slot(Generic[Payload]):
 class Decision(Generic[Payload]):
     """What a free runner does now: run ``batch``; else ask again at ``wake_at`` or (None) once something changes.
 
-    ``dropped`` slots left the queue unrun, each with its reason.
+    ``alone``: nothing else is decoding, queued or running. ``dropped`` slots left the queue unrun, each with its
+    reason.
     """
 
     batch: tuple[Slot[Payload], ...] = ()
+    alone: bool = False
     wake_at: float | None = None
     dropped: tuple[tuple[Slot[Payload], DropReason], ...] = ()
 
@@ -215,7 +217,8 @@ class Schedule(Generic[Payload]):
         self._waiting_rows -= group.rows
         self._running_rows += group.rows
         self._running_batches += 1
-        return Decision(batch=tuple(group.slots), dropped=dropped)
+        alone = self._waiting_rows == 0 and self._running_batches == 1
+        return Decision(batch=tuple(group.slots), alone=alone, dropped=dropped)
 
     def finish(self, batch: Sequence[Slot[Payload]], seconds: float | None) -> None:
         """The batch has run for ``seconds``; None when the time says nothing about service (it failed)."""

@@ -82,12 +82,15 @@ class MetricsObserver:
         self._metrics.dropped.labels(self._model, reason).inc()
 
 
-def row_forward(session: Session) -> Callable[[Array], list[RowOutputs]]:
-    """``session`` as the batcher wants it: rows (n, ...) of its one input to n records of outputs."""
+def row_forward(session: Session, *, alone: bool = False) -> Callable[[Array], list[RowOutputs]]:
+    """``session`` as the batcher wants it: rows (n, ...) of its one input to n records of outputs.
+
+    ``alone``: for runs that are made while there is no other.
+    """
     name = session.inputs[0].name
 
     def forward(rows: Array) -> list[RowOutputs]:
-        outputs = session.run({name: rows})
+        outputs = session.run({name: rows}, alone=alone)
         return [{key: values[row] for key, values in outputs.items()} for row in range(len(rows))]
 
     return forward

@@ -41,6 +41,12 @@ class ModelServingSettings(ServingSettings):
     decode_threads: int | None = Field(
         default=None, ge=1, description="Threads that decode images; unset is one per usable core, at most 4."
     )
+    lone_threads: int | None = Field(
+        default=None,
+        ge=1,
+        description="Threads that a run on the CPU is split over while no other image waits or runs; unset is one per "
+        "usable core, at most 4. 1 saves the memory of a second copy of each network.",
+    )
     max_image_bytes: int = Field(default=32 * MIB, ge=1024, description="Size of one upload above which it gets 413.")
     max_files_per_request: int = Field(
         default=16,

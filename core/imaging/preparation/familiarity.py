@@ -9,6 +9,7 @@ them does not know is not outlined by the other.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -77,7 +78,9 @@ def _edges(grey: FloatArray) -> FloatArray:
     """How much of each cell's edges run each way (cells * cells * directions,), against those of its neighbours."""
     slopes = np.stack([cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1)], axis=2)
     along = np.maximum(slopes @ _COMPASS, np.float32(0.0))
-    cells = along.reshape(_CELLS, _CELL, _CELLS, _CELL, _DIRECTIONS).mean(axis=(1, 3))
+    pixels = along.reshape(_CELLS, _CELL, _CELLS, _CELL, _DIRECTIONS).transpose(1, 3, 0, 2, 4)
+    # Pixels of a cell first, and in one piece: over two axes of five, numpy takes three times as long.
+    cells = np.ascontiguousarray(pixels).reshape(_CELL * _CELL, _CELLS, _CELLS, _DIRECTIONS).mean(axis=0)
     around = cv2.blur(cells.sum(axis=2), (3, 3), borderType=cv2.BORDER_REFLECT)
     return np.asarray(np.sqrt(cells / (around[:, :, None] + np.float32(0.05))), np.float32).ravel()
 
@@ -102,8 +105,14 @@ def _square(content: FloatArray, head: Box) -> FloatArray:
 
 
 def _ends(crop: FloatArray) -> tuple[float, float]:
-    ascending = np.sort(crop, axis=None)
-    return float(ascending[round(0.01 * (crop.size - 1))]), float(ascending[round(0.995 * (crop.size - 1))])
+    low, high = _ranked(crop, (0.01, 0.995)).tolist()
+    return low, high
+
+
+def _ranked(values: FloatArray, shares: Sequence[float]) -> FloatArray:
+    """The values (h, w) below which such ``shares`` of all lie, without sorting them all."""
+    ranks = [round(share * (values.size - 1)) for share in shares]
+    return np.asarray(np.partition(values.ravel(), ranks)[ranks], np.float32)
 
 
 def _facts(content: FloatArray, head: Box, grey: FloatArray, levels: ByteArray) -> FloatArray:
@@ -115,8 +124,7 @@ def _facts(content: FloatArray, head: Box, grey: FloatArray, levels: ByteArray) 
         for rows in (slice(8), slice(-8, None))
         for columns in (slice(8), slice(-8, None))
     ]
-    ascending = np.sort(grey, axis=None)
-    ends = ascending[[round(percent / 100 * (ascending.size - 1)) for percent in _PERCENTILES]]
+    ends = _ranked(grey, [percent / 100 for percent in _PERCENTILES])
     smooth = cv2.medianBlur(levels, 3)
     grain = cv2.norm(levels, smooth, cv2.NORM_L1) / levels.size / 255.0
     sharp = cv2.Laplacian(grey, cv2.CV_32F)
@@ -131,7 +139,7 @@ def _facts(content: FloatArray, head: Box, grey: FloatArray, levels: ByteArray) 
             grain / spread, float(np.abs(sharp).mean()) / spread,
             *likeness,
             head.height / head.width, head.height / height, head.width / width, height / width,
-            float((levels > 30).mean()), float((levels < 3).mean()), float((levels > 252).mean()),
+            *(np.count_nonzero(region) / levels.size for region in (levels > 30, levels < 3, levels > 252)),
         ],
         np.float32,
     )  # fmt: skip

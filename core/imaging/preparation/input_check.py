@@ -125,18 +125,17 @@ def check_pixels(image: Slice, framed: Framed) -> tuple[Finding, ...]:
         Finding(_towards(image.colourfulness, _COLOURFULNESS), "the image is coloured; MR slices are grey"),
     ]
     thumbnail = _thumbnail(framed)
-    greys = np.sort(thumbnail, axis=None)
-    low, high = float(greys[round(0.01 * (greys.size - 1))]), float(greys[round(0.99 * (greys.size - 1))])
+    ends = round(0.01 * (thumbnail.size - 1)), round(0.99 * (thumbnail.size - 1))
+    low, high = np.partition(thumbnail.ravel(), ends)[list(ends)].tolist()
     if high - low < _SMALLEST_SPREAD or high - low < _SMALLEST_CONTRAST * high:
         findings.append(Finding(_STRANGEST, "the image has almost no contrast: it is nearly one grey"))
     else:
-        bright_end = np.float32(high)
-        findings += _check_head(thumbnail / bright_end, greys / bright_end, framed)
+        findings += _check_head(thumbnail / np.float32(high), framed)
     return tuple(finding for finding in findings if finding.strangeness > 0.0)
 
 
-def _check_head(grey: FloatArray, ascending: FloatArray, framed: Framed) -> list[Finding]:
-    """``grey`` (h, w): the thumbnail over its bright end; ``ascending`` (h * w,): the same values, sorted."""
+def _check_head(grey: FloatArray, framed: Framed) -> list[Finding]:
+    """``grey`` (h, w): the thumbnail over its bright end."""
     height, width = framed.pixels.shape
     whole = Box(0, 0, height, width)
     box = framed.head.grown(round(_HEAD_MARGIN * whole.longer)).common(whole)
@@ -150,7 +149,7 @@ def _check_head(grey: FloatArray, ascending: FloatArray, framed: Framed) -> list
             _towards(_second_darkest_corner(grey), _CORNERS),
             "the image has no dark background, which surrounds the head in a slice",
         ),
-        *_check_greys(grey, ascending),
+        *_check_greys(grey),
     ]
     region = _largest_region(grey)
     if region is not None:
@@ -162,10 +161,12 @@ def _check_head(grey: FloatArray, ascending: FloatArray, framed: Framed) -> list
     return findings
 
 
-def _check_greys(grey: FloatArray, ascending: FloatArray) -> list[Finding]:
-    bright = ascending[np.searchsorted(ascending, np.float32(_BACKGROUND_LEVEL), side="right") :]
-    # Sorted values need no histogram: how many have a shade is the distance between where it begins and ends.
-    counts = np.diff(np.searchsorted(bright, _SHADES)).astype(np.float32)
+def _check_greys(grey: FloatArray) -> list[Finding]:
+    bright = grey[grey > np.float32(_BACKGROUND_LEVEL)]
+    # Shades begin at, or just above, whole steps: the step that a value lies in is its shade or the one above it.
+    shades = np.minimum(bright * np.float32(_GREYS), np.float32(_GREYS - 1)).astype(np.intp)
+    shades -= bright < _SHADES[shades]
+    counts = np.bincount(shades).astype(np.float32)
     counts = counts[counts > 0]
     shares = counts / np.float32(max(1, bright.size))
     entropy = float(-(shares * np.log2(shares)).sum())

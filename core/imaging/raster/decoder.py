@@ -1,10 +1,11 @@
-"""PNG, JPEG, TIFF, WebP and BMP to a grey slice, through Pillow."""
+"""PNG, JPEG, TIFF, WebP and BMP to a grey slice: grey JPEGs through OpenCV, all others through Pillow."""
 
 from __future__ import annotations
 
 import io
 from typing import Final
 
+import cv2
 import numpy as np
 from PIL import Image
 
@@ -13,7 +14,7 @@ from core.imaging import polyglot, sniff
 from core.imaging.limits import ImageLimits
 from core.imaging.quiet import hush_decoders
 from core.imaging.raster.containers import BrokenContainer, Container, read_container
-from core.imaging.raster.grey import stretched, turned, widened
+from core.imaging.raster.grey import Grey, from_bytes, stretched, turned, widened
 from core.imaging.slices import Slice
 
 # Sizes are judged by ImageLimits, on the header, before Pillow sees the file. Pillow's own check would only warn,
@@ -62,18 +63,28 @@ def _decode(data: bytes, media_type: str, limits: ImageLimits) -> Slice:
     if container.frames > 1:
         what = "pages" if media_type == sniff.TIFF else "frames"
         notes = (f"The file has {container.frames} {what}; the first is used.", *notes)
-    image = _load(container, _FORMATS[media_type])
-    if container.dtype is None:
-        grey = widened(image, container.white_is_zero)
-    else:
-        grey = stretched(image, np.dtype(container.dtype), container.swapped, container.white_is_zero)
-    del image  # as large as what is turned next
+    grey = _load_grey_jpeg(container) if container.grey_jpeg else _load_grey(container, _FORMATS[media_type])
     return Slice(
         pixels=turned(grey.pixels, container.orientation),
         media_type=media_type,
         colourfulness=grey.colourfulness,
         notes=(*notes, *grey.notes),
     )
+
+
+def _load_grey_jpeg(container: Container) -> Grey:
+    """A grey JPEG as Pillow decodes it, value for value, but without holding up Python's other threads."""
+    pixels = cv2.imdecode(np.frombuffer(container.essence, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if pixels is None or pixels.shape != (container.height, container.width):
+        raise BrokenContainer("The JPEG image is truncated or broken.")
+    return Grey(from_bytes(np.asarray(pixels, np.uint8)))
+
+
+def _load_grey(container: Container, plugin: str) -> Grey:
+    image = _load(container, plugin)
+    if container.dtype is None:
+        return widened(image, container.white_is_zero)
+    return stretched(image, np.dtype(container.dtype), container.swapped, container.white_is_zero)
 
 
 def _load(container: Container, plugin: str) -> Image.Image:

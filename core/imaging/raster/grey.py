@@ -43,7 +43,7 @@ def widened(image: Image.Image, white_is_zero: bool = False) -> Grey:
     if image.mode in _INTEGER_MODES:
         return Grey(_from_integers(np.asarray(image), image.mode == "I", white_is_zero))
     if image.mode in ("1", "L") and "transparency" not in image.info:
-        return Grey(_from_bytes(image))
+        return Grey(_from_luma(image))
     return _from_colour(image)
 
 
@@ -78,10 +78,14 @@ def turned(pixels: FloatArray, orientation: int) -> FloatArray:
     return np.ascontiguousarray(pixels)
 
 
-def _from_bytes(image: Image.Image) -> FloatArray:
-    pixels = np.asarray(image if image.mode == "L" else image.convert("L"))
+def from_bytes(pixels: npt.NDArray[np.uint8]) -> FloatArray:
+    """Grey values uint8 (h, w) from 0 to 255 as float32 in [0, 1]."""
     grey: FloatArray = np.divide(pixels, np.float32(255), dtype=np.float32)
     return grey
+
+
+def _from_luma(image: Image.Image) -> FloatArray:
+    return from_bytes(np.asarray(image if image.mode == "L" else image.convert("L")))
 
 
 def _from_integers(values: npt.NDArray[np.generic], stretched: bool, white_is_zero: bool) -> FloatArray:
@@ -109,7 +113,7 @@ def _from_colour(image: Image.Image) -> Grey:
     luma = colour.convert("L")
     if transparent:
         luma = ImageChops.multiply(luma, colour.getchannel("A"))
-    return Grey(_from_bytes(luma), _colourfulness(colour))
+    return Grey(_from_luma(luma), _colourfulness(colour))
 
 
 def _as_mode(image: Image.Image, mode: str) -> Image.Image:

@@ -40,6 +40,8 @@ class Container:
     # their bytes are reversed.
     dtype: str | None = None
     swapped: bool = False
+    # One grey value of 8 bits a pixel, in codes of JPEG.
+    grey_jpeg: bool = False
 
 
 class BrokenContainer(Exception):

@@ -139,7 +139,8 @@ def read(data: bytes) -> Container:
             break
         work.add(segment, data)
     essence = data if kept_to == 2 and offset == len(data) else b"".join([*kept, data[kept_to:offset]])
-    return Container(header.height, header.width, essence, orientation=turned, end=offset)
+    grey = header.components == 1 and header.precision == 8
+    return Container(header.height, header.width, essence, orientation=turned, end=offset, grey_jpeg=grey)
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+import psutil
 import pytest
 from onnx import TensorProto, helper
 
@@ -134,6 +135,22 @@ def test_running_leaves_python_free(tmp_path: Path) -> None:
         time.sleep(seconds / 20)
         beats += 1
     assert beats >= 10
+
+
+def test_a_lone_run_has_threads_of_its_own_and_gives_the_same(tmp_path: Path) -> None:
+    path = heavy_network(tmp_path / "heavy.onnx")
+    inputs = {"x": np.random.default_rng(0).normal(0, 0.05, (512, 512)).astype(np.float32)}
+    before = psutil.Process().num_threads()
+    one = OrtSession(path, force_cpu=True)
+    assert psutil.Process().num_threads() == before
+    session = OrtSession(path, force_cpu=True, lone_threads=3)
+    # The thread that asks is the third.
+    assert psutil.Process().num_threads() == before + 2
+    assert session.runners == one.runners
+    (expected,) = one.run(inputs).values()
+    for alone in (False, True):
+        (found,) = session.run(inputs, alone=alone).values()
+        assert found.tobytes() == expected.tobytes()
 
 
 def test_several_threads_share_one_session(classifier: Session) -> None:

@@ -59,6 +59,24 @@ async def test_runners_work_at_the_same_time() -> None:
         await asyncio.gather(*tasks)
 
 
+async def test_a_batch_beside_which_nothing_waits_or_runs_may_use_all_cores() -> None:
+    crowd, alone = Network(), Network()
+    async with serving(make_batcher(crowd, alone=alone, max_rows=1, runners=2)) as batcher:
+        assert await ask(batcher, 1) == 2.0
+        assert (alone.values, crowd.values) == ([1.0], [])
+        alone.entered.acquire()  # of the run that is over
+        blocker = await block(batcher, alone)
+        assert await ask(batcher, 2) == 4.0
+        alone.open.set()
+        await blocker
+        with batcher.admit():
+            # Somebody else's image is being decoded.
+            assert await ask(batcher, 3) == 6.0
+        assert await ask(batcher, 4) == 8.0
+    assert crowd.values == [2.0, 3.0]
+    assert alone.values == [1.0, 0.0, 4.0]
+
+
 async def test_broken_item_fails_alone() -> None:
     network = Network()
     async with serving(make_batcher(network)) as batcher:

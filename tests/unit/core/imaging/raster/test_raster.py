@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import threading
 import warnings
@@ -53,6 +54,58 @@ def test_jpeg_is_close_to_its_original() -> None:
     for mode in ("L", "RGB", "CMYK"):
         data = encode(as_image(HEAD).convert("RGB").convert(mode), "JPEG", quality=95)
         assert np.abs(pixels_of(data) - EXPECTED).mean() < 0.01
+
+
+def as_pillow_decodes(data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image, np.float32) / np.float32(255)
+
+
+@pytest.mark.parametrize("shape", [(120, 150), (17, 33), (256, 256)])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quality": 40},
+        {"quality": 100},
+        {"progressive": True},
+        {"optimize": True},
+        {"restart_marker_rows": 1},
+        {"progressive": True, "restart_marker_blocks": 3},
+    ],
+    ids=str,
+)
+def test_a_grey_jpeg_has_the_values_that_pillow_decodes(shape: tuple[int, int], options: dict[str, Any]) -> None:
+    data = encode(as_image(make_head_slice(*shape, seed=5)), "JPEG", **options)
+    assert np.array_equal(pixels_of(data), as_pillow_decodes(data))
+
+
+def damaged(whole: bytes, seed: int) -> bytes:
+    """Three bytes of its scans changed; no marker comes of it, nor is one harmed."""
+    draw = np.random.default_rng(seed)
+    data = bytearray(whole)
+    for place in draw.integers(whole.index(b"\xff\xda") + 12, len(whole) - 2, 3):
+        if 0xFF not in data[place - 1 : place + 2]:
+            data[place] = int(draw.integers(0, 0xFF))
+    return bytes(data)
+
+
+def test_a_damaged_grey_jpeg_is_read_or_refused_as_pillow_does(capfd: pytest.CaptureFixture[str]) -> None:
+    read = refused = 0
+    for seed in range(40):
+        data = damaged(encode(as_image(HEAD), "JPEG", quality=80, progressive=seed % 2 == 0), seed)
+        try:
+            expected = as_pillow_decodes(data)
+        except OSError:
+            refused += 1
+            with pytest.raises(InvalidImage):
+                decode(data)
+        else:
+            read += 1
+            assert np.array_equal(pixels_of(data), expected)
+    assert read >= 30
+    assert refused >= 1
+    # What the decoder remarks is of places in the file, never of what it holds.
+    assert all(line.startswith("Corrupt JPEG data: ") for line in capfd.readouterr().err.splitlines())
 
 
 def test_colour_becomes_luma_and_is_measured() -> None:
