@@ -25,7 +25,7 @@ from tests.fixtures.models import (
 )
 from tests.fixtures.servers import Server, running
 from tests.support.browser import CLASS, OUTLINE, OpenTab, Picture, file, upload, violations
-from tests.support.draw_samples import no_head
+from tests.support.make_samples import no_head
 
 SIDE = 256
 CONTRADICTION = "[data-part=contradiction]"
