@@ -15,13 +15,13 @@ from tests.support.browser import CLASS, OUTLINE, PHONE, OpenTab, Picture, file,
 def test_axe_finds_nothing(slices: Server, open_tab: OpenTab, picture: Picture, theme: str) -> None:
     page = open_tab(slices, color_scheme=theme)
     assert violations(page) == []
-    page.get_by_role("button", name="Bright spot").click()
+    page.get_by_role("button", name="Glioma-like").click()
     expect(page.locator(CLASS)).to_be_visible()
     expect(page.locator(OUTLINE)).to_be_visible()
     upload(page, file("text.png", b"no image"))
     expect(page.locator(".strip li[data-state=failed]")).to_be_visible()
     assert violations(page) == []
-    page.locator(".strip button", has_text="Bright spot").click()
+    page.locator(".strip button", has_text="Glioma-like").click()
     page.wait_for_timeout(400)
     assert violations(page) == []
     picture(page, f"slices-{theme}")
@@ -42,7 +42,7 @@ def test_axe_finds_nothing(slices: Server, open_tab: OpenTab, picture: Picture, 
 
 def test_a_phone_shows_it_without_scrolling_sideways(slices: Server, open_tab: OpenTab, picture: Picture) -> None:
     page = open_tab(slices, viewport=PHONE)
-    page.get_by_role("button", name="Bright spot").click()
+    page.get_by_role("button", name="Glioma-like").click()
     expect(page.locator(CLASS)).to_be_visible()
     expect(page.locator(OUTLINE)).to_be_visible()
     picture(page, "slices-phone")
@@ -65,10 +65,10 @@ def test_the_keyboard_alone_is_enough(slices: Server, open_tab: OpenTab) -> None
     page.keyboard.press("Enter")
     expect(page.locator("main")).to_be_focused()
     reached = []
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("Tab")
         reached.append(page.evaluate("document.activeElement.innerText || document.activeElement.type"))
-    assert reached == ["file", "Bright spot", "Ring"]
+    assert reached == ["file", "MNI152, McGill University", "Glioma-like", "Meningioma-like"]
     page.keyboard.press("Enter")
     expect(page.locator(CLASS)).to_be_visible()
     page.locator(".stage canvas").focus()

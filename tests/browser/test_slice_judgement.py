@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from tests.fixtures.images import ByteArray, to_png
 from tests.fixtures.servers import Server, running
 from tests.support.browser import CLASS, OUTLINE, OpenTab, Picture, file, upload, violations
-from tests.support.draw_samples import no_head
+from tests.support.make_samples import no_head
 from tests.support.quadrants import GLIOMA, HEALTHY, SIDE, head, write_sure_models
 
 CONTRADICTION = "[data-part=contradiction]"

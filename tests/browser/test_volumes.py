@@ -78,6 +78,18 @@ def test_the_whole_story_with_a_reload_in_the_middle(slow_site: Site, open_tab: 
         assert "4711" not in kept
 
 
+def test_a_first_visit_needs_no_volume(site: Site, open_tab: OpenTab) -> None:
+    page = open_tab(site.gateway, "/#volumes")
+    page.get_by_role("button", name="Take the sample volume").click()
+    for sequence in ("t1", "t1ce", "t2", "flair"):
+        expect(page.get_by_label(f"Sequence of sample_{sequence}.nii.gz")).to_have_value(sequence)
+    expect(page.get_by_role("button", name="Start")).to_be_focused()
+    page.get_by_role("button", name="Start").click()
+    expect(page.locator(".job h3")).to_have_text("Done")
+    job = site.gateway.request("GET", f"/v1/jobs/{page.url[-32:]}").json()
+    assert [sent["name"] for sent in job["inputs"]] == ["t1", "t1ce", "t2", "flair"]
+
+
 def test_the_viewer_can_be_moved_and_what_it_shows_erased(site: Site, open_tab: OpenTab) -> None:
     page = open_tab(site.gateway, "/#volumes")
     choose(page, nifti("flair.nii.gz", phantom()[0]))

@@ -20,6 +20,7 @@ from tests.fixtures.answers import in_json, in_multipart, open_png, without_timi
 from tests.fixtures.images import make_dicom, make_png, to_jpeg, to_png
 from tests.fixtures.models import CARD, LABELS
 from tests.fixtures.servers import Reply, Server, running
+from tests.support.make_samples import SAMPLES, SLICES
 
 PATH = "/v1/classifications"
 PNG = {"Content-Type": "image/png"}
@@ -58,7 +59,6 @@ def test_the_answer_follows_the_image(server: Server, quadrant: int) -> None:
     assert sum(answer.probabilities.values()) == pytest.approx(1.0)
     assert answer.prediction_set[0] == answer.label
     assert answer.coverage == 0.95
-    assert answer.input_check.in_distribution
     assert answer.model.name == "tumor-classifier"
     assert answer.model.provider == "CPUExecutionProvider"
     assert answer.request_id == reply.headers["x-request-id"]
@@ -97,6 +97,14 @@ def test_the_heat_lies_on_the_evidence(server: Server, quadrant: int, height: in
     rows, columns = np.mgrid[:height, :width]
     quadrants = 2 * (rows >= height // 2) + (columns >= width // 2)
     assert np.argmax(np.bincount(quadrants.ravel(), tint.ravel())) == quadrant
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_a_head_is_familiar(server: Server, name: str) -> None:
+    check = post(server, (SAMPLES / name).read_bytes()).json()["input_check"]
+    assert check["in_distribution"], check["reasons"]
+    assert check["score"] >= 0.5
+    assert check["reasons"] == []
 
 
 def test_what_is_no_slice_is_said_so(server: Server) -> None:

@@ -12,13 +12,17 @@ import numpy as np
 
 from core.imaging.preparation.familiarity import Perceptron
 from training.data.archives import FloatArray, IntArray
+from training.familiarity.drawn import JUDGED
 from training.familiarity.fit import doubts, fit, left_out
-from training.familiarity.pictures import described, examples, inverted, own_pictures
+from training.familiarity.made_up import INVERSIONS, inverted
+from training.familiarity.pictures import described, examples, own_pictures
 from training.familiarity.strangers import Stranger, strangers
 
 # Of the validation slices, so many are accepted; from the first limit on a slice begins to be strange.
-_ACCEPTED: Final = 0.985
+_ACCEPTED: Final = 0.98
 _USUAL: Final = 0.95
+# Of each kind that is drawn, so many are judged.
+_DRAWINGS: Final = 60
 _TURNED: Final = {1: "turned to the left", 2: "upside down", 3: "turned to the right"}
 
 
@@ -85,8 +89,12 @@ def _shares_of_val(network: Perceptron, usual: Sequence[Stranger], seed: int) ->
     for turns, name in _TURNED.items():
         turned = [described(np.ascontiguousarray(np.rot90(picture.pixels, turns))) for picture in usual]
         yield _share(f"val, {name}", network, np.stack(turned))
+    for how in INVERSIONS:
+        dark = np.stack([described(inverted(picture.pixels, how)) for picture in usual])
+        yield _share(f"val, inverted ({how})", network, dark)
     rng = np.random.default_rng(seed)
-    yield _share("val, inverted", network, np.stack([described(inverted(picture.pixels, rng)) for picture in usual]))
+    for name, draw in JUDGED.items():
+        yield _share(f"drawn: {name}", network, np.stack([described(draw(rng)) for _ in range(_DRAWINGS)]))
 
 
 def write(network: Perceptron, out: Path) -> None:

@@ -17,6 +17,8 @@ from training.data.labelled import ct_heads, read_greys
 from training.data.outlined import brats_cases, brats_slices, lgg_rows, read_lgg
 from training.data.published import SlicesTable
 from training.data.scans import HELD_OUT
+from training.familiarity.drawn import LEARNT
+from training.familiarity.made_up import INVERSIONS, inverted, made_up_ct
 from training.familiarity.strangers import Stranger, strangers
 
 # Slices of TCGA-LGG and BraTS lie close to each other; so many are passed over between two that are taken.
@@ -25,13 +27,14 @@ _BRATS_STEP: Final = 2
 # Less bright pixels than that are the last slice above or below a head.
 _LEAST_BRIGHT: Final = 0.03
 # How often a picture is changed anew, by what it shows: of strangers there are few.
-_TIMES: Final = {"mr": 3, "ct": 4, "other": 6}
-_TURNS: Final = {1: "turned_left", 2: "upside_down", 3: "turned_right"}
-# How often a head is shown inverted, and a stranger turned.
-_INVERTED: Final = 0.7
+_TIMES: Final = {"mr": 3, "ct": 3, "other": 5}
+_OWN_CT: Final = 8
+# Of the heads so many are shown inverted as well, and made up as CT.
+_INVERTED: Final = 0.6
+_MADE_UP: Final = 0.25
 _LARGEST: Final = 320
-# Drawn heads, which people try a service with who have no patient's image at hand.
-_DRAWN: Final = 400
+_CT_SIDE: Final = 256
+_DRAWN: Final = 1500
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,67 +67,45 @@ def described(pixels: FloatArray) -> FloatArray:
 
 
 def examples(data: Path, packages: Path, seed: int) -> Iterator[Described]:
-    """Everything that is learnt from, changed at random."""
+    """Everything that is learnt from, upright and changed at random; ``fit`` turns descriptions itself."""
     rng = np.random.default_rng(seed)
     for picture in own_pictures(data, "train"):
-        times = 1 if picture.shows == "mr" else 2 * _TIMES["ct"]
-        if picture.shows != "mr" or np.mean(picture.pixels > 0.1) > _LEAST_BRIGHT:
-            yield from _of_one(picture, times, rng)
-    for _ in range(_DRAWN):
-        pixels = drawn_head(rng)
-        yield Described(described(pixels), KINDS.index("familiar"), "drawn")
-        yield Described(described(inverted(pixels, rng)), KINDS.index("inverted"), "drawn")
-    for picture in strangers(packages):
-        yield from _of_one(picture, _TIMES[picture.shows], rng)
-
-
-def _of_one(picture: Stranger, times: int, rng: np.random.Generator) -> Iterator[Described]:
-    def described_as(kind: str, pixels: FloatArray) -> Described:
-        return Described(described(pixels), KINDS.index(kind), picture.source)
-
-    for _ in range(times):
         if picture.shows != "mr":
-            pixels = np.rot90(picture.pixels, int(rng.integers(4))) if rng.random() > _INVERTED else picture.pixels
-            yield described_as(picture.shows, changed(pixels, rng))
-            continue
-        yield described_as("familiar", changed(picture.pixels, rng))
-        for turns, kind in _TURNS.items():
-            yield described_as(kind, np.rot90(changed(picture.pixels, rng), turns))
-        if rng.random() < _INVERTED:
-            yield described_as("inverted", inverted(changed(picture.pixels, rng), rng))
+            yield from _strange(picture, _OWN_CT, rng)
+        elif np.mean(picture.pixels > 0.1) > _LEAST_BRIGHT:
+            yield from _head(picture, 1, rng)
+    drawings = tuple(LEARNT.values())
+    for _ in range(_DRAWN):
+        pixels = drawings[int(rng.integers(len(drawings)))](rng)
+        yield Described(described(pixels), KINDS.index("other"), "drawn")
+    for picture in strangers(packages):
+        if picture.shows == "mr":
+            yield from _head(picture, _TIMES["mr"], rng)
+        else:
+            yield from _strange(picture, _TIMES[picture.shows], rng)
 
 
-def drawn_head(rng: np.random.Generator) -> FloatArray:
-    """An axial head of ellipses (h, w): scalp, a dark skull, a brain with texture, ventricles, often a bright blob."""
-    height, width = (int(side) for side in rng.integers(96, 320, 2))
-    if rng.random() < 0.6:
-        width = height
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    v, u = (y / height - 0.5) * 2, (x / width - 0.5) * 2
-    radius = np.hypot(u / rng.uniform(0.62, 0.9), v / rng.uniform(0.75, 0.95))
-    level = rng.uniform(0.3, 0.6)
-    grey = np.where(radius < 1.0, rng.uniform(0.4, 0.9), 0.0)
-    grey[radius < rng.uniform(0.9, 0.96)] = rng.uniform(0.0, 0.25)
-    brain = radius < 0.88
-    waves = np.sin(rng.uniform(6, 14) * u + rng.uniform(0, 6)) * np.cos(rng.uniform(6, 14) * v - rng.uniform(0, 6))
-    grey[brain] = (level + rng.uniform(0.02, 0.12) * waves)[brain]
-    apart, wide, long = rng.uniform(0.09, 0.16), rng.uniform(0.05, 0.1), rng.uniform(0.15, 0.35)
-    for side in (-1, 1):
-        grey[np.hypot((u - side * apart) / wide, v / long) < 1] = rng.uniform(0.05, 0.2)
-    if rng.random() < 0.8:
-        away, size, angle = rng.uniform(0.2, 0.5), rng.uniform(0.07, 0.2), rng.uniform(0, 2 * np.pi)
-        blob = np.exp(-1.5 * (((u - away * np.cos(angle)) / size) ** 2 + ((v - away * np.sin(angle)) / size) ** 2))
-        grey += rng.uniform(0.2, 0.6) * blob * brain
-    grey += rng.normal(0, rng.uniform(0.004, 0.03), grey.shape) * (radius < 1.0)
-    return np.asarray(np.clip(grey, 0, 1) * rng.uniform(0.5, 1.0), np.float32)
+def _strange(picture: Stranger, times: int, rng: np.random.Generator) -> Iterator[Described]:
+    for _ in range(times):
+        yield Described(described(changed(picture.pixels, rng)), KINDS.index(picture.shows), picture.source)
 
 
-def inverted(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:
-    """Black for white: of the whole picture, or of the head alone before its black background."""
-    turned = np.float32(pixels.max()) - pixels
-    if rng.random() < 0.5:
-        turned = turned * (cv2.blur(pixels, (5, 5)) > 0.1 * pixels.max())
-    return np.asarray(turned, np.float32)
+def _head(picture: Stranger, times: int, rng: np.random.Generator) -> Iterator[Described]:
+    for _ in range(times):
+        yield Described(described(changed(picture.pixels, rng)), KINDS.index("familiar"), picture.source)
+    if rng.random() < _INVERTED:
+        how = INVERSIONS[int(rng.integers(len(INVERSIONS)))]
+        pixels = inverted(changed(picture.pixels, rng), how)
+        yield Described(described(pixels), KINDS.index("inverted"), picture.source)
+    if rng.random() < _MADE_UP:
+        pixels = changed(made_up_ct(_shrunk(picture.pixels), rng), rng)
+        yield Described(described(pixels), KINDS.index("ct"), "made up")
+
+
+def _shrunk(pixels: FloatArray) -> FloatArray:
+    scale = min(1.0, _CT_SIDE / max(pixels.shape))
+    size = (round(pixels.shape[1] * scale), round(pixels.shape[0] * scale))
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.float32)
 
 
 def changed(pixels: FloatArray, rng: np.random.Generator) -> FloatArray:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from core.contracts.common import InputCheckResult
 from core.contracts.manifest import InputCheck
-from core.imaging.preparation.familiarity import KINDS, describe, doubt_of, perceptron
+from core.imaging.preparation.familiarity import KINDS, describe, doubts_of, perceptron
 from core.imaging.preparation.frame import Box
 from core.imaging.preparation.skull_ring import measure_ring
 from core.imaging.preparation.transforms import THUMBNAIL_SIDE, Framed
@@ -107,7 +107,7 @@ def recognise(framed: Framed) -> Finding:
     odds = network(describe(framed.pixels, framed.head))
     taken_for = KINDS[1 + int(np.argmax(odds[1:]))]
     limits = float(network.limits[0]), float(network.limits[1])
-    return Finding(_towards(doubt_of(odds), limits), _TAKEN_FOR[taken_for])
+    return Finding(_towards(float(doubts_of(odds)), limits), _TAKEN_FOR[taken_for])
 
 
 def check_pixels(image: Slice, framed: Framed) -> tuple[Finding, ...]:

@@ -1,6 +1,6 @@
 // The volume view: files in, one job at a time on the screen, its results.
 
-import { onKeyChange, problemOf } from "../api.js";
+import { ask, onKeyChange, problemOf } from "../api.js";
 import { problemBox } from "../advice.js";
 import { $, announce } from "../dom.js";
 import { acceptFiles } from "../files.js";
@@ -8,6 +8,7 @@ import { intakeOf } from "./intake.js";
 import { cancelJob, eraseJob, follow, isOver, submit } from "./jobs.js";
 import { JobPanel } from "./panel.js";
 import { ResultsPanel } from "./results.js";
+import { SEQUENCES } from "./sequences.js";
 
 export function startVolumes() {
   const view = new VolumeView($("#view-volumes"));
@@ -33,6 +34,7 @@ class VolumeView {
     this.start = $(".start", root);
     this.start.addEventListener("click", () => this.#submit());
     $(".clear", root).addEventListener("click", () => this.intake.clear());
+    $(".sample", root).addEventListener("click", () => this.#takeSample());
     acceptFiles($(".drop", root), (files) => this.intake.take(files));
   }
 
@@ -52,6 +54,19 @@ class VolumeView {
 
   again() {
     if (this.#id) { this.#following?.abort(); this.#follow(); }
+  }
+
+  async #takeSample() {
+    try {
+      this.intake.clear();
+      this.intake.take(await Promise.all(SEQUENCES.map(async (code) => {
+        const name = `${code}.nii.gz`;
+        return new File([await (await ask(`/page/samples/${name}`)).blob()], `sample_${name}`);
+      })));
+      this.start.focus();
+    } catch (error) {
+      this.#problem(error);
+    }
   }
 
   #ready() {

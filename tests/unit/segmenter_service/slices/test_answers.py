@@ -18,6 +18,7 @@ from segmenter_service.slices.answers import build_answer
 from segmenter_service.slices.model import Prepared, prepare
 from segmenter_service.slices.negotiation import Representation
 from tests.fixtures.images import encode, make_dicom, make_head_slice, make_png
+from tests.support.make_samples import SAMPLES, SLICES
 
 IDENTITY = ModelIdentity(name="tiny", version="3", sha256="a" * 64, provider="CPUExecutionProvider", variant="int8")
 
@@ -76,8 +77,9 @@ def test_an_unfamiliar_image_is_told_in_json_and_in_headers() -> None:
         assert headers["x-falx-input-reasons"] == "; ".join(check["reasons"])
 
 
-def test_a_familiar_image_has_no_reasons() -> None:
-    prepared = prepared_from(make_png())
+@pytest.mark.parametrize("name", SLICES)
+def test_a_familiar_image_has_no_reasons(name: str) -> None:
+    prepared = prepared_from((SAMPLES / name).read_bytes())
     check = json.loads(bytes(build(prepared, Representation.JSON).body))["input_check"]
     assert check["in_distribution"]
     assert check["reasons"] == []

@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.contracts.manifest import InputCheck
+from core.imaging.preparation.familiarity import describe, turned
+from core.imaging.preparation.frame import Box
 from core.imaging.preparation.input_check import (
     Finding,
     check_input,
@@ -24,6 +26,7 @@ from core.imaging.preparation.input_check import (
 from core.imaging.preparation.transforms import Framed
 from core.imaging.slices import Slice
 from tests.fixtures.images import make_head_slice
+from tests.support.make_samples import SLICES, sample
 
 FloatArray = npt.NDArray[np.float32]
 THRESHOLDS = InputCheck(max_distance=12.0, max_energy=-1.5)
@@ -221,23 +224,60 @@ def test_slices_that_their_pixels_refuse_do_not_stretch_the_limit() -> None:
         largest_distance(distances, pixels + 1, 0.99)
 
 
-def test_a_drawn_head_is_familiar_and_a_border_changes_nothing() -> None:
-    pixels = make_head_slice(seed=4).astype(np.float32) / np.float32(255)
+def test_a_head_is_familiar_and_a_border_changes_nothing() -> None:
+    pixels = sample("no-tumour.png").astype(np.float32) / np.float32(255)
     plain = check_slice(Slice(pixels, "image/png"), Framed.of(pixels))
     assert total_strangeness(plain) < 1.0
     bordered = np.pad(pixels, ((10, 90), (200, 30)))
     assert check_slice(Slice(bordered, "image/png"), Framed.of(bordered)) == plain
 
 
-def test_an_inverted_head_is_named() -> None:
-    pixels = 1 - make_head_slice(seed=4).astype(np.float32) / np.float32(255)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_drawn_head_is_no_slice(seed: int) -> None:
+    pixels = make_head_slice(seed=seed).astype(np.float32) / np.float32(255)
     finding = recognise(Framed.of(pixels))
     assert finding.strangeness >= 1.0
-    assert finding.reason == "the greys seem to be inverted, black for white"
+    assert finding.reason == "the image does not look like an MR slice of a head"
+
+
+@pytest.mark.parametrize("name", SLICES)
+def test_an_inverted_head_is_named(name: str) -> None:
+    pixels = sample(name).astype(np.float32) / np.float32(255)
+    for inverted in (1 - pixels, (1 - pixels) * (cv2.blur(pixels, (5, 5)) > 0.1)):
+        finding = recognise(Framed.of(inverted))
+        assert finding.strangeness >= 1.0
+        assert finding.reason == "the greys seem to be inverted, black for white"
+
+
+# Of the slices of ``val`` a quarter is not known to be upside down, so only one is asked for here.
+@pytest.mark.parametrize(
+    ("name", "turns", "words"),
+    [
+        *((name, 1, "turned by 90 degrees to the left") for name in SLICES),
+        *((name, 3, "turned by 90 degrees to the right") for name in SLICES),
+        ("no-tumour.png", 2, "upside down"),
+    ],
+)
+def test_a_turned_head_is_named(name: str, turns: int, words: str) -> None:
+    pixels = sample(name).astype(np.float32) / np.float32(255)
+    finding = recognise(Framed.of(np.ascontiguousarray(np.rot90(pixels, turns))))
+    assert finding.strangeness >= 1.0
+    assert words in finding.reason
+
+
+def test_the_description_of_a_turned_slice_is_that_of_the_slice_turned() -> None:
+    rng = np.random.default_rng(0)
+    noise = cv2.GaussianBlur(rng.random((64, 64)).astype(np.float32), (0, 0), 2)
+    # Of 60 pixels and a margin of 2 nothing is scaled, and the head lies in the middle.
+    picture, box = np.pad((noise - noise.min()) / np.ptp(noise), 2), Box(4, 4, 64, 64)
+    plain = describe(picture, box)
+    for turns in range(4):
+        seen = describe(np.ascontiguousarray(np.rot90(picture, turns)), box)
+        np.testing.assert_allclose(seen, turned(plain, turns), atol=1e-4)
 
 
 def test_what_the_file_says_of_itself_counts() -> None:
-    pixels = make_head_slice(seed=4).astype(np.float32) / np.float32(255)
+    pixels = sample("no-tumour.png").astype(np.float32) / np.float32(255)
     findings = check_slice(Slice(pixels, "application/dicom", computed="ADC"), Framed.of(pixels))
     result = check_input(findings, None, 0.0, 0.0)
     assert not result.in_distribution
