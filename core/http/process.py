@@ -37,7 +37,7 @@ class QuietServer(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Tick until told to stop. Each tick writes the date header anew, as uvicorn's do every second."""
-        while not await self.on_tick(0):
+        while not await self.on_tick(0):  # noqa: ASYNC110  signal handlers may set no event
             await asyncio.sleep(_TICK_S)
 
 

@@ -157,9 +157,12 @@ class JobWorker:
         lull = Lull(dockets, self._settings.job_lease_s, self._settings.redis_timeout_s)
         while not self._stop.is_set():
             await lull.end(self._stop)
-            async with self._open_lanes(dockets) as lanes:
-                while not self._stop.is_set() and (there := await lull.work()):
-                    await self._turns(lanes, there)
+            if there := await lull.work():
+                async with self._open_lanes(dockets) as lanes:
+                    # The first one opens before its lane has looked whether it is shut, so nothing waits for that.
+                    while there and not self._stop.is_set():
+                        await self._turns(lanes, there)
+                        there = await lull.work()
 
     async def _turns(self, lanes: dict[Priority, Worker], there: Sequence[Priority]) -> None:
         """Open the lanes of ``there`` one after the other until one finds a job; return when that has ended."""
