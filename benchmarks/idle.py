@@ -32,7 +32,7 @@ def main(seconds: float = 40.0) -> None:
     with running(ROOT, {}) as site:
         time.sleep(_SETTLE_S)
         processes = site.tree.processes()
-        names = [" ".join(process.cmdline()[1:4]) or process.name() for process in processes]
+        names = [" ".join(process.cmdline()[1:4]).strip() or process.name() for process in processes]
         with Redis.from_url(EmbeddedValkey(site.data / "queue").start()) as server:
             asked, spent, began = commands(server), cpu_s(processes), time.monotonic()
             time.sleep(seconds)
