@@ -66,16 +66,14 @@ class Lull:
 
     async def _look(self, docket: Docket, block_s: float | None) -> bool:
         """Whether a lane would find something, after up to ``block_s`` seconds. Raises ``QueueUnavailable``."""
-        async with docket.redis() as promised:
+        async with reaching(self._timeout_s + (block_s or 0.0)), docket.redis() as promised:
             client = cast("Redis", promised)
-            async with reaching(self._timeout_s):
-                delivered = await _last_delivered(client, docket)
-                # Without a group the lanes have to make one. A ticket for later becomes due in an open lane.
-                if delivered is None or await client.zcard(docket.queue_key) or await self._left_behind(client, docket):
-                    return True
-            async with reaching(self._timeout_s + (block_s or 0.0)):
-                block = None if block_s is None else max(1, round(block_s * 1000))
-                return bool(await client.xread({docket.stream_key: delivered}, count=1, block=block))
+            delivered = await _last_delivered(client, docket)
+            # Without a group the lanes have to make one. A ticket for later becomes due in an open lane.
+            if delivered is None or await client.zcard(docket.queue_key) or await self._left_behind(client, docket):
+                return True
+            block = None if block_s is None else max(1, round(block_s * 1000))
+            return bool(await client.xread({docket.stream_key: delivered}, count=1, block=block))
 
     async def _left_behind(self, client: Redis, docket: Docket) -> bool:
         """Whether a delivery is held whose lease nobody has renewed in time."""
