@@ -44,9 +44,9 @@ def measure_raw(bundle: Path, variant: Variant, image: Path, concurrency: int, s
 def measure_served(url: str, image: Path, concurrency: int, seconds: float, servers: list[Server]) -> Sample:
     """Offers load to ``url`` and adds up the CPU time of ``servers``; a second of load comes first, uncounted."""
     body = image.read_bytes()
-    asyncio.run(offer(url, body, "image/jpeg", concurrency, 1.0))
+    asyncio.run(offer([url], body, "image/jpeg", concurrency, 1.0))
     before = sum(server.cpu_s() for server in servers)
-    sample = asyncio.run(offer(url, body, "image/jpeg", concurrency, seconds))
+    sample = asyncio.run(offer([url], body, "image/jpeg", concurrency, seconds))
     cpu_s = sum(server.cpu_s() for server in servers) - before
     return Sample(sample.latencies_ms, sample.wall_s, cpu_s, sample.failed)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 import aiohttp
 
 from benchmarks.cells import Sample
 
 
-async def offer(url: str, image: bytes, media_type: str, concurrency: int, seconds: float) -> Sample:
-    """Posts ``image`` to ``url`` from ``concurrency`` clients for ``seconds``; CPU time is the caller's to add."""
+async def offer(urls: Sequence[str], image: bytes, media_type: str, concurrency: int, seconds: float) -> Sample:
+    """Posts ``image`` from ``concurrency`` clients for ``seconds``; CPU time is the caller's to add.
+
+    One request posts it to each of ``urls`` in turn, and has failed where one of them does not answer with 200.
+    """
     latencies: list[float] = []
     failed = 0
     stop_at = time.perf_counter() + seconds
@@ -20,9 +24,12 @@ async def offer(url: str, image: bytes, media_type: str, concurrency: int, secon
         nonlocal failed
         while time.perf_counter() < stop_at:
             started = time.perf_counter()
-            async with session.post(url, data=image, headers={"Content-Type": media_type}) as answer:
-                await answer.read()
-            failed += answer.status != 200
+            wrong = False
+            for url in urls:
+                async with session.post(url, data=image, headers={"Content-Type": media_type}) as answer:
+                    await answer.read()
+                wrong |= answer.status != 200
+            failed += wrong
             latencies.append((time.perf_counter() - started) * 1e3)
 
     connector = aiohttp.TCPConnector(limit=0)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import math
 import os
 import statistics
 import subprocess
@@ -29,6 +28,7 @@ import typer
 from onnx import TensorProto, helper, numpy_helper
 from rich.progress import track
 
+from benchmarks.cells import ratio
 from benchmarks.load import offer
 from benchmarks.stack import START_LIMIT_S, Server, answers, free_port
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS
@@ -38,8 +38,6 @@ PARTS: Final = ("preparation", "network", "server", "gateway")
 _PROGRAM: Final = Path(__file__).with_name("price_parts.py")
 _PATH: Final = "/v1/classifications"
 _WARM_UP_S: Final = 1.0
-# Two-sided 95 % of Student's t with 9 degrees of freedom.
-_T: Final = 2.26
 
 Parts = Mapping[str, float]
 """CPU milliseconds a request by part; the server's are without preparation and network."""
@@ -137,9 +135,9 @@ def measure(site: Site, bundle: Path, image: Path, concurrency: int, seconds: fl
     alone = json.loads(subprocess.check_output(command, cwd=site.folder, env=environment))
     url = site.gateway.url + _PATH
     body = image.read_bytes()
-    asyncio.run(offer(url, body, "image/jpeg", concurrency, _WARM_UP_S))
+    asyncio.run(offer([url], body, "image/jpeg", concurrency, _WARM_UP_S))
     before = site.server.cpu_s(), site.gateway.cpu_s()
-    sample = asyncio.run(offer(url, body, "image/jpeg", concurrency, seconds))
+    sample = asyncio.run(offer([url], body, "image/jpeg", concurrency, seconds))
     if sample.failed:
         raise RuntimeError(f"{sample.failed} requests failed")
     server, gateway = (
@@ -162,18 +160,13 @@ def table(rounds: Mapping[str, Sequence[Parts]]) -> str:
         lines.append(f"| {name} | {' | '.join(medians)} |")
     if len(rounds) == 2:
         ours, theirs = rounds.values()
-        pairs = list(zip(ours, theirs, strict=True))
-        ratios = ["" if part == "server" else ratio([(a[part], b[part]) for a, b in pairs]) for part in names]
+        ratios = ["" if part == "server" else str(ratio(*_of(part, ours, theirs))) for part in names]
         lines.append(f"| ratio | {' | '.join(ratios)} |")
     return "\n".join(lines)
 
 
-def ratio(pairs: Sequence[tuple[float, float]]) -> str:
-    """Geometric mean of what the first is of the second, with the 95 % interval of Student's t for 10 pairs or so."""
-    logarithms = [math.log(ours / theirs) for ours, theirs in pairs]
-    middle = statistics.fmean(logarithms)
-    reach = _T * statistics.stdev(logarithms) / math.sqrt(len(logarithms)) if len(logarithms) > 1 else math.inf
-    return f"{math.exp(middle):.2f} ({math.exp(middle - reach):.2f} to {math.exp(middle + reach):.2f})"
+def _of(part: str, *rounds: Sequence[Parts]) -> Iterator[list[float]]:
+    return ([one[part] for one in found] for found in rounds)
 
 
 def main(

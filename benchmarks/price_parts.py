@@ -11,7 +11,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
 import cv2
 
@@ -47,6 +49,16 @@ def cpu_ms(step: Callable[[], object], threads: int, seconds: float) -> float:
     return (time.process_time() - before) * 1e3 / max(1, sum(counts))
 
 
+def upload_of(data: bytes) -> tuple[Any, ...]:
+    """The first arguments of ``prepare`` for one slice: an older checkout takes its bytes and their declared type."""
+    if len(signature(prepare).parameters) > 3:
+        return data, None
+    from core.contracts.operations.bodies import IMAGE_PART
+    from core.http.bodies import Upload
+
+    return ({IMAGE_PART: Upload(data, None)},)
+
+
 def main() -> None:
     """Reads the arguments, measures, prints JSON."""
     bundle, image, threads, seconds = sys.argv[1:]
@@ -62,9 +74,10 @@ def main() -> None:
     assert isinstance(spec, ClassificationPreprocessing)
     data = Path(image).read_bytes()
     session = OrtSession(Path(bundle) / manifest.files[0].name, force_cpu=True)
-    inputs = {IMAGE: prepare(data, None, ImageLimits(), spec).tensor[None]}
+    upload = upload_of(data)
+    inputs = {IMAGE: prepare(*upload, ImageLimits(), spec).tensor[None]}
     steps: dict[str, Callable[[], object]] = {
-        "preparation": lambda: prepare(data, None, ImageLimits(), spec),
+        "preparation": lambda: prepare(*upload, ImageLimits(), spec),
         "network": lambda: session.run(inputs),
     }
     print(json.dumps({name: cpu_ms(step, int(threads), float(seconds) / 2) for name, step in steps.items()}))

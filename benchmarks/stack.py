@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +57,9 @@ def started(module: str, environment: dict[str, str], ready: str = "/readyz") ->
     """
     port = free_port()
     settings = {**os.environ, "FALX_HOST": "127.0.0.1", "FALX_PORT": str(port), "FALX_LOG_LEVEL": "warning"}
-    process = psutil.Popen([sys.executable, "-m", module], env={**settings, **environment})
+    # What the gateway audits goes to its output, a line for each request.
+    command = [sys.executable, "-m", module]
+    process = psutil.Popen(command, env={**settings, **environment}, stdout=subprocess.DEVNULL)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
         give_up_at = time.monotonic() + START_LIMIT_S
@@ -75,10 +77,15 @@ def started(module: str, environment: dict[str, str], ready: str = "/readyz") ->
 
 
 @contextmanager
-def stack(models_dir: Path, model: str, precision: str) -> Iterator[tuple[Server, Server]]:
-    """A classifier of one ``model`` and a gateway over it, alive but not ready: no segmenter is needed here."""
-    settings = {"FALX_MODELS_DIR": str(models_dir), "FALX_MODELS": model, "FALX_PRECISION": precision}
-    with started("classifier_service", settings) as model_server:
+def stack(
+    models_dir: Path, model: str, precision: str, settings: Mapping[str, str] | None = None
+) -> Iterator[tuple[Server, Server]]:
+    """A classifier of one ``model`` and a gateway over it, alive but not ready: no segmenter is needed here.
+
+    ``settings`` are further ones of the classifier.
+    """
+    chosen = {"FALX_MODELS_DIR": str(models_dir), "FALX_MODELS": model, "FALX_PRECISION": precision}
+    with started("classifier_service", {**chosen, **(settings or {})}) as model_server:
         upstreams = {"FALX_CLASSIFIER_URL": model_server.url, "FALX_SEGMENTER_URL": model_server.url}
         with started("gateway", upstreams, ready="/livez") as gateway:
             yield model_server, gateway

@@ -13,6 +13,8 @@ from deploy.child import Child
 from deploy.plan import EmbeddedSettings, Tier
 
 TICK_S = 0.1
+# While all is well: a service that has died waits so long for its restart, and a line of its log to be printed.
+WATCH_S = 0.3
 Say = Callable[[str], None]
 
 
@@ -71,8 +73,8 @@ class Supervisor:
     def _stop_asked(self) -> bool:
         return self._stop_requests > 0 or (self._parent is not None and os.getppid() != self._parent)
 
-    def _tick(self) -> None:
-        time.sleep(TICK_S)
+    def _tick(self, seconds: float = TICK_S) -> None:
+        time.sleep(seconds)
         for child in self._children:
             child.log.rotate()
             if self._follow_logs:
@@ -126,7 +128,7 @@ class Supervisor:
             for child in self._children:
                 if not self._keep_up(child):
                     return False
-            self._tick()
+            self._tick(WATCH_S)
         return True
 
     def _keep_up(self, child: Child) -> bool:

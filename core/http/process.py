@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import math
 import os
@@ -27,9 +28,20 @@ _LAST_RESORT_S = 10.0
 _ONE_WISH_S = 1.0
 # Net allocations between two runs of the cyclic collector. A request leaves next to no cycles behind.
 _GC_ALLOCATIONS = 20_000
+# How often a server looks whether it has to stop: often enough to end soon, seldom enough to cost nothing while idle.
+_TICK_S = 0.25
 
 
-class DrainingServer(uvicorn.Server):
+class QuietServer(uvicorn.Server):
+    """uvicorn, which wakes up less than half as often while nobody asks for anything."""
+
+    async def main_loop(self) -> None:
+        """Tick until told to stop. Each tick writes the date header anew, as uvicorn's do every second."""
+        while not await self.on_tick(0):  # noqa: ASYNC110  signal handlers may set no event
+            await asyncio.sleep(_TICK_S)
+
+
+class DrainingServer(QuietServer):
     """uvicorn, but a first SIGTERM or SIGINT drains and exits 0, and a later one exits at once."""
 
     def __init__(self, config: uvicorn.Config, drain: Drain, settings: ServingSettings) -> None:
@@ -58,7 +70,7 @@ class DrainingServer(uvicorn.Server):
             logger.info("serving")
 
     async def on_tick(self, counter: int) -> bool:
-        """Asked ten times a second whether to stop listening."""
+        """Asked at every tick whether to stop listening."""
         if self._drain.active and not self._announced:
             self._announced = True
             logger.info("draining", drain_delay_s=self._settings.drain_delay_s)

@@ -19,7 +19,7 @@ from segmenter_service.volumes.settings import VolumeSettings
 
 logger = structlog.get_logger("falx.worker")
 
-_LOOK_S: Final = 2.0
+_LOOK_S: Final = 5.0
 _MODEL_S: Final = 5.0
 
 
@@ -43,7 +43,7 @@ class Health:
 
 
 async def keep_looking(health: Health, queue: JobQueue, store: BlobStore, metrics: WorkerMetrics) -> None:
-    """Look at queue and storage every other second, until cancelled."""
+    """Look at queue and storage every few seconds, until cancelled."""
     while True:
         try:
             metrics.queue(await queue.depth(), await queue.counts(), await queue.dead_letters())

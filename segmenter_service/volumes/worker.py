@@ -16,7 +16,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import structlog
-import uvicorn
 from fastapi import FastAPI
 
 from core.blobs.retention import job_prefix, sweep
@@ -24,7 +23,7 @@ from core.blobs.settings import BlobSettings
 from core.blobs.store import BlobStore, open_store
 from core.errors import CapacityError, StartupError
 from core.http.draining import Drain, watch_parent
-from core.http.process import bind, end_after, server_config
+from core.http.process import QuietServer, bind, end_after, server_config
 from core.http.settings import load_settings
 from core.http.shell import create_shell, drain_of
 from core.jobs.attempt import Erase
@@ -123,7 +122,7 @@ async def _prepared(worker: VolumeWorker, health: Health, settings: VolumeSettin
 def _serving(app: FastAPI, settings: VolumeSettings) -> Iterator[None]:
     """Health and metrics in a thread of their own: they answer however busy the loop is, and leave signals alone."""
     listener = bind(settings.host, settings.port)
-    server = uvicorn.Server(server_config(app, settings))
+    server = QuietServer(server_config(app, settings))
     thread = threading.Thread(target=server.run, args=([listener],), name="http", daemon=True)
     thread.start()
     try:

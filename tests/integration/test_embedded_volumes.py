@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from redis import Redis
 
 from tests.fixtures.answers import in_multipart
 from tests.fixtures.models import CARD
@@ -22,6 +24,11 @@ from tests.support.embedded import embedded as running_embedded
 
 # Five processes that import numerical libraries, on a machine that may be busy.
 LIMIT_S = 500.0
+# Commands a second that the queue's server may get while nobody wants anything, and for how long they are counted. What
+# is asked every ten seconds may fall into the time once more.
+IDLE_COMMANDS = 5
+IDLE_S = 20.0
+ONCE_MORE = 12
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
@@ -80,3 +87,19 @@ def test_a_killed_supervisor_leaves_neither_worker_nor_queue(embedded: Embedded)
     embedded.process.wait()
     _, alive = psutil.wait_procs(started, timeout=120)
     assert alive == []
+
+
+def commands(server: Redis) -> int:
+    """How many commands the server has got so far but for those that ask this."""
+    counted: dict[str, dict[str, int]] = server.info("commandstats")
+    return sum(one["calls"] for name, one in counted.items() if name not in {"cmdstat_info", "cmdstat_client|setinfo"})
+
+
+def test_an_idle_stack_asks_little_of_the_queue(embedded: Embedded) -> None:
+    with Redis(unix_socket_path=str(embedded.data / "queue" / "valkey.sock")) as server:
+        # What every process does once, at its start, is over by then.
+        time.sleep(IDLE_S / 4)
+        before, began = commands(server), time.monotonic()
+        time.sleep(IDLE_S)
+        asked, seconds = commands(server) - before, time.monotonic() - began
+    assert IDLE_S / 10 < asked <= IDLE_COMMANDS * seconds + ONCE_MORE

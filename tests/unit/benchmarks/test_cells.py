@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cells import SYSTEMS, Cell, Sample, System, Variant, paired_overhead_ms, paired_ratio
+from benchmarks.cells import (
+    SYSTEMS,
+    Cell,
+    Interval,
+    Sample,
+    System,
+    Variant,
+    joined,
+    paired_overhead_ms,
+    paired_ratio,
+    ratio,
+)
 from benchmarks.report import write_report
 
 
@@ -52,3 +63,20 @@ def test_the_report_has_a_row_for_every_cell(variants: tuple[Variant, ...], tmp_
     assert all("| 10.00 |" in row for row in rows[:measured])
     assert all("| 1.000 | 1.000 | 0.00 | 0.00 |" in row for row in rows[measured:])
     assert "`slice.jpg` (5 bytes)" in page.read_text()
+
+
+def test_a_ratio_pairs_its_rounds_and_its_interval_holds_all_that_were_alike() -> None:
+    alike = ratio([2.0, 20.0, 200.0], [1.0, 10.0, 100.0])
+    assert [alike.middle, alike.low, alike.high] == pytest.approx([2.0] * 3)
+    found = ratio([1.0, 4.0, 1.0, 4.0] * 5, [1.0] * 20)
+    assert found.middle == pytest.approx(2.0)
+    # The mean of 20 logarithms of 0 or ln 4, each with a deviation of ln 2: 1.96 deviations of it either way.
+    assert found.low == pytest.approx(2.0 * 2 ** (-1.96 / 20**0.5), rel=0.07)
+    assert found.high == pytest.approx(2.0 * 2 ** (1.96 / 20**0.5), rel=0.07)
+    assert str(Interval(0.349, 0.3, 0.4)) == "0.35 (0.30 to 0.40)"
+
+
+def test_samples_are_joined_with_all_that_they_took() -> None:
+    whole = joined([sample([1.0, 3.0], 0.1, failed=1), sample([2.0], 0.2)])
+    assert [whole.rate, whole.cpu_ms, whole.failed] == pytest.approx([0.75, 100.0, 1])
+    assert whole.percentile_ms(50) == 2.0

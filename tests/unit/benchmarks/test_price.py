@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.price import ratio, table, write_bundle
+from benchmarks.price import table, write_bundle
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, IMAGE, LOGITS
 from core.runtime.bundle import load_bundle
 from core.runtime.session import OrtSession
@@ -39,11 +39,6 @@ def test_both_steps_are_measured_by_a_program_of_their_own(tiny_models: Path, tm
     found = json.loads(subprocess.check_output(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}))
     assert found.keys() == {"preparation", "network"}
     assert all(0 < cpu_ms < 1000 for cpu_ms in found.values())
-
-
-def test_ratios_are_of_pairs() -> None:
-    assert ratio([(1.0, 2.0), (2.0, 4.0), (0.5, 1.0)]) == "0.50 (0.50 to 0.50)"
-    assert ratio([(1.0, 2.0), (2.0, 1.0)]).startswith("1.00 (")
 
 
 def test_a_table_has_a_row_for_each_checkout_and_their_ratio() -> None:

@@ -1,0 +1,1 @@
+"""Falx beside other model servers: the same ResNet50, the same decoder, the same number of cores."""
