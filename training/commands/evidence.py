@@ -53,3 +53,73 @@ def folds_command(
     page.write_text(evidence_page(evidence))
     console.print(page.read_text(), markup=False)
     console.print(str(page), markup=False)
+
+
+def compare_command(
+    data: DataOption,
+    runs: RunsOption = Path("runs"),
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", help="Training and validation of each network; 60 without --images.")
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", help="Slices shown to each instead: repeatable to the bit.", min=1)
+    ] = None,
+    size: Annotated[int, typer.Option("--size", help="Side of the input in pixels.", min=32)] = 160,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="One of the networks; may be repeated. By default all.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="NAME=RUN", help="A run of the same fold to set beside them; may be repeated."),
+    ] = None,
+    count: CountOption = 5,
+    fold: Annotated[int, typer.Option("--fold", help="The fold that is held out.", min=0)] = 0,
+    seed: SeedOption = 0,
+    patients: PatientsOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder that page and JSON are published in; not of a trial.")
+    ] = None,
+    paper: Annotated[
+        Path | None, typer.Option("--paper", help="Markdown file whose tables are written anew.", exists=True)
+    ] = None,
+    redo: Annotated[bool, typer.Option("--redo", help="Make anew what was made from other settings.")] = False,
+    device: DeviceOption = "cpu",
+    threads: ThreadsOption = 0,
+    bf16: Annotated[bool, typer.Option("--bf16", help="bfloat16 autocast: for CUDA and CPUs with AMX.")] = False,
+) -> None:
+    """Train the paper's networks from noise under one budget, on one fold, and set them side by side."""
+    from training.comparison.networks import Budget
+    from training.comparison.page import publish
+    from training.comparison.run import compare_networks
+    from training.folds.view import open_folds
+    from training.make import Kitchen
+
+    use_threads(threads)
+    minutes = 60.0 if minutes is None and images is None else minutes
+    with refusing():
+        budget = Budget(
+            minutes=minutes, images=images, size=size, threads=threads_in_use(), bfloat16=bf16, device=device
+        )
+        if (out or paper) and not budget.full:
+            raise ValueError(f"{budget.told()} is a trial: it is not published, leave --out and --paper out")
+        folds = open_folds(data, runs, count, seed, patients)
+        kitchen = Kitchen(data, runs, runs, device, redo, console)
+        found = compare_networks(folds, fold, budget, kitchen, only or (), named_runs(also or []))
+    page = publish(found, out or folds.of(fold) / "comparison", paper)
+    console.print(page.read_text(), markup=False)
+    console.print(str(page), markup=False)
+
+
+def named_runs(pairs: list[str]) -> dict[str, Path]:
+    """Runs by name, of NAME=RUN. Raises ValueError for one without a name or a run."""
+    found = {name: Path(run) for name, _, run in (pair.partition("=") for pair in pairs) if name and run}
+    if len(found) < len(pairs):
+        raise ValueError("--also takes NAME=RUN, each name once")
+    return found
+
+
+def threads_in_use() -> int:
+    """How many threads torch computes with."""
+    import torch
+
+    return torch.get_num_threads()

@@ -115,24 +115,24 @@ def calibrated(answers: ClassAnswers) -> tuple[ClassPredictions, Float64Array]:
     return item, quantiles
 
 
-def judge_classes(answers: ClassAnswers, on: str, labels: Sequence[str], resamples: int = RESAMPLES) -> Judged:
+def judge_classes(answers: ClassAnswers, on: str, labels: Sequence[str]) -> Judged:
     """Accuracy, balanced accuracy, NLL and ECE of all slices, by source and by class; patients one by one."""
     answers = answers.restricted(labels)
     item, quantiles = calibrated(answers)
     metrics: list[Metric] = []
     for name, rows in _strata(item):
         part, groups = item.only(rows), item.groups[rows].tolist()
-        metrics += measured(_class_figures(part), groups, name, SPLIT, resamples=resamples)
+        metrics += measured(_class_figures(part), groups, name, SPLIT, resamples=RESAMPLES)
         right = part.predicted == part.labels
         units = [float(right[part.groups == group].mean()) for group in sorted(set(groups))]
         of_patients = {"accuracy a patient, mean": units}
-        metrics += averaged(of_patients, sorted(set(groups)), name, SPLIT, "patients", resamples)
+        metrics += averaged(of_patients, sorted(set(groups)), name, SPLIT, "patients", RESAMPLES)
     sets = prediction_sets(item, quantiles[:, None])
     columns = {
         "coverage of prediction sets": sets[np.arange(len(sets)), item.labels],
         "labels a prediction set": sets.sum(axis=1),
     }
-    metrics += averaged(columns, item.groups.tolist(), EVERYTHING, SPLIT, resamples=resamples)
+    metrics += averaged(columns, item.groups.tolist(), EVERYTHING, SPLIT, resamples=RESAMPLES)
     temperature, quantile = calibrate(answers.logits, answers.labels, answers.groups.tolist())
     return Judged(
         on=on,
@@ -240,9 +240,7 @@ def judge_masks(answers: MaskAnswers, on: str = "outlines") -> Judged:
     )
 
 
-def class_differences(
-    first: tuple[str, ClassAnswers], second: tuple[str, ClassAnswers], resamples: int = RESAMPLES
-) -> list[Difference]:
+def class_differences(first: tuple[str, ClassAnswers], second: tuple[str, ClassAnswers]) -> list[Difference]:
     """The second less the first on every label set of both, on the slices that both answered."""
     found = []
     sets = [label_sets_of(answers.names.tolist()) for _, answers in (first, second)]
@@ -251,7 +249,7 @@ def class_differences(
         one, two = (item.only(_common(item.images, items)) for item in items)
         if not len(one.labels):
             continue
-        metrics = measured(_less(one, two), one.groups.tolist(), EVERYTHING, SPLIT, resamples=resamples)
+        metrics = measured(_less(one, two), one.groups.tolist(), EVERYTHING, SPLIT, resamples=RESAMPLES)
         test = mcnemar(one.predicted == one.labels, two.predicted == two.labels)
         for metric in metrics:
             told = {"only_first": test.only_first, "only_second": test.only_second, "p_value": test.p_value}
@@ -277,9 +275,7 @@ def _less(first: ClassPredictions, second: ClassPredictions) -> Callable[[Rows],
     return difference
 
 
-def mask_differences(
-    first: tuple[str, MaskAnswers], second: tuple[str, MaskAnswers], resamples: int = RESAMPLES
-) -> list[Difference]:
+def mask_differences(first: tuple[str, MaskAnswers], second: tuple[str, MaskAnswers]) -> list[Difference]:
     """Dice of the second less that of the first, in each view, on the patients or slices that both answered."""
     one, two = (
         {view: (names, dict(zip(names, values.tolist(), strict=True)), groups) for view, names, values, groups in parts}
@@ -293,6 +289,6 @@ def mask_differences(
         gains = [dice[1][name] - dice[0][name] for name in names]
         unit = "patients" if view.startswith(LGG) else "slices"
         drawn = [groups[name] for name in names]
-        metrics = averaged({"Dice": gains}, drawn, view, SPLIT, unit, resamples) if names else []
+        metrics = averaged({"Dice": gains}, drawn, view, SPLIT, unit, RESAMPLES) if names else []
         found += [Difference(first=first[0], second=second[0], on="outlines", metric=metric) for metric in metrics]
     return found

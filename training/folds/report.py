@@ -7,7 +7,6 @@ from typing import Final
 
 from core.contracts.manifest import Metric
 from training.evaluation.answers import Answers, ClassAnswers, MaskAnswers
-from training.evaluation.intervals import RESAMPLES
 from training.folds.assign import ALWAYS_TRAINS
 from training.folds.figures import (
     EVERYTHING,
@@ -48,32 +47,33 @@ class Evidence(Record):
     differences: tuple[Difference, ...]
 
 
-def evidence_of(found: Mapping[str, Answers], folds: Folds, resamples: int = RESAMPLES) -> Evidence:
+def evidence_of(found: Mapping[str, Answers], folds: Folds) -> Evidence:
     """Figures of each candidate by its name; the others are compared with the first of their kind."""
-    judged: dict[str, tuple[Judged, ...]] = {}
-    for name, answers in found.items():
-        if isinstance(answers, ClassAnswers):
-            sets = label_sets_of(answers.names.tolist())
-            judged[name] = tuple(judge_classes(answers, on, labels, resamples) for on, labels in sets.items())
-        else:
-            judged[name] = (judge_masks(answers),)
     return Evidence(
         folds=folds.count,
         groups=len(set(folds.groups.values())),
         pool=tuple(_pools(folds)),
-        candidates=judged,
-        differences=tuple(differences(found, resamples)),
+        candidates={name: judged_on(answers) for name, answers in found.items()},
+        differences=tuple(differences(found)),
     )
 
 
-def differences(found: Mapping[str, Answers], resamples: int = RESAMPLES) -> Iterable[Difference]:
+def judged_on(answers: Answers) -> tuple[Judged, ...]:
+    """Figures on each label set that a classifier covers, or of a segmenter's outlines."""
+    if isinstance(answers, MaskAnswers):
+        return (judge_masks(answers),)
+    sets = label_sets_of(answers.names.tolist())
+    return tuple(judge_classes(answers, on, labels) for on, labels in sets.items())
+
+
+def differences(found: Mapping[str, Answers]) -> Iterable[Difference]:
     """Each candidate but the first of its kind less that first one."""
     classes = [(name, answers) for name, answers in found.items() if isinstance(answers, ClassAnswers)]
     masks = [(name, answers) for name, answers in found.items() if isinstance(answers, MaskAnswers)]
     for other in classes[1:]:
-        yield from class_differences(classes[0], other, resamples)
+        yield from class_differences(classes[0], other)
     for item in masks[1:]:
-        yield from mask_differences(masks[0], item, resamples)
+        yield from mask_differences(masks[0], item)
 
 
 def _pools(folds: Folds) -> Iterable[Pool]:
@@ -91,8 +91,8 @@ def evidence_page(evidence: Evidence) -> str:
             f"{evidence.folds} folds over `train` and `val`; `test` is in none. A patient, and a cluster of copies, is "
             f"in one fold ({evidence.groups} groups). Each answer is of a network that has not seen the group. "
             "Temperature, prediction sets and threshold are those that the other folds give. Intervals are 95 %, "
-            "bootstrap over groups; that training itself varies is not in them. Slices whose patient is not known, in a "
-            "source that knows other patients, may show anybody's head: they always train, and are no evidence."
+            "bootstrap over groups; that training itself varies is not in them. Slices whose patient is not known, "
+            "in a source that knows other patients, may show anybody's head: they always train, and are no evidence."
         ),
         _pool_table(evidence),
     ]
