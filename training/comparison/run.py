@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from training.comparison.networks import NETWORKS, YARDSTICKS, Budget, Network, Networks, comparison_recipe
-from training.comparison.speed import cpu_ms, write_graph
+from training.comparison.speed import cpu_ms, processor, write_graph
 from training.config import ClassifierConfig
 from training.data.own import labels_in
 from training.evaluation.answers import Answers
 from training.folds.report import differences, judged_on
-from training.folds.run import Candidate, read_answers, train_fold, write_answers
+from training.folds.run import Candidate, ask, read_answers, train_fold
 from training.folds.view import Folds
 from training.loop.checkpoints import load_trained
 from training.loop.trainer import CHECKPOINT
 from training.make import Kitchen
 
-ALSO: Final = "also"
 TIMED_FILE: Final = "timed.onnx"
 
 
@@ -33,11 +31,15 @@ def compare_networks(
 ) -> Networks:
     """Train each of ``NETWORKS`` (or those of ``only``) on a fold and measure it, and measure the runs of ``also``.
 
-    Raises ValueError for a network that is not known, and for a run that was not trained on this fold.
+    Raises ValueError for a network that is not known, and for a run that was not trained on this fold or is named as
+    one of the networks.
     """
     strange = sorted(set(only) - set(NETWORKS))
     if strange:
         raise ValueError(f"{strange[0]!r} is none of {', '.join(NETWORKS)}")
+    taken = sorted(set(also or {}) & set(NETWORKS))
+    if taken:
+        raise ValueError(f"{taken[0]!r} is the name of a network from noise: call the run otherwise")
     runs = {name: trained_on(folds, fold, run) for name, run in (also or {}).items()}
     recipe = comparison_recipe(budget, labels_in(kitchen.data, ClassifierConfig.labels))
     found: dict[str, tuple[Path, Answers]] = {}
@@ -45,16 +47,13 @@ def compare_networks(
         path = train_fold(Candidate(name, recipe, name), folds, fold, kitchen)
         found[name] = path.parent, read_answers(path)
     for name, run in runs.items():
-        path = folds.of(fold) / ALSO / f"{name}.npz"
-        path.parent.mkdir(exist_ok=True)
-        write_answers(run, folds, fold, path)
-        found[name] = run, read_answers(path)
+        found[name] = run, ask(run, folds, fold)
     networks = [measure(name, run, answers, compared=name not in runs) for name, (run, answers) in found.items()]
     return Networks(
         budget=budget,
         folds=folds.count,
         fold=fold,
-        processor=platform.processor() or platform.machine(),
+        processor=processor(),
         networks=tuple(_with_differences(networks, {name: answers for name, (_, answers) in found.items()})),
     )
 

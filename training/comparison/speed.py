@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from pathlib import Path
@@ -47,6 +48,14 @@ def cpu_ms(graph: Path, size: int, runs: int = RUNS) -> dict[str, float]:
     """
     providers = [name for name in ort.get_available_providers() if name not in _REMOTE]
     return {name: value for name in providers if (value := _median(graph, size, name, runs)) is not None}
+
+
+def processor() -> str:
+    """What the machine calls its processor."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
 
 
 def _median(graph: Path, size: int, provider: str, runs: int) -> float | None:

@@ -11,10 +11,11 @@ import numpy as np
 
 from training.evaluation.answers import Answers, ClassAnswers, MaskAnswers, joined
 from training.folds.view import HELD_OUT_SPLIT, Folds
+from training.kinds import Kind, kind_named
 from training.loop.checkpoints import load_trained
 from training.loop.trainer import CHECKPOINT
 from training.make import Kitchen, Work
-from training.recipe import Recipe, Step, read_recipe
+from training.recipe import Recipe, Step, Train, read_recipe
 
 ANSWERS: Final = "answers.npz"
 
@@ -59,23 +60,32 @@ def train_fold(candidate: Candidate, folds: Folds, fold: int, kitchen: Kitchen) 
     network of which nothing is made of such answers.
     """
     home = folds.of(fold)
+    *_, last = (step for step in candidate.steps if isinstance(step, Train))
+    # Before anything is trained for hours.
+    check_answers(kind_named(last.configuration().kind))
     work = Work(candidate.recipe, replace(kitchen, data=folds.view(fold), runs=home))
     for step in candidate.steps:
         work.step(step)
     run = candidate.run(home)
     read = {CHECKPOINT: run / CHECKPOINT}
-    work.once(run, "answers", {}, read, (ANSWERS,), lambda: write_answers(run, folds, fold))
+    work.once(run, "answers", {}, read, (ANSWERS,), lambda: ask(run, folds, fold).save(run / ANSWERS))
     return run / ANSWERS
 
 
-def write_answers(run: Path, folds: Folds, fold: int, to: Path | None = None) -> None:
-    """What the network of a run says of the fold that it has not seen; by default beside it."""
+def check_answers(kind: Kind) -> None:
+    """Raise ValueError for a kind of network of which nothing is made of what it answers out of fold."""
+    if kind.answers is None:
+        raise ValueError(f"no figures are made of what a {kind.name} answers out of fold")
+
+
+def ask(run: Path, folds: Folds, fold: int) -> Answers:
+    """What the network of a run says of the fold that it has not seen."""
     trained = load_trained(run)
-    if trained.kind.answers is None:
-        raise ValueError(f"{run} holds a {trained.kind.name}: no figures are made of what it answers out of fold")
+    check_answers(trained.kind)
+    assert trained.kind.answers is not None
     found = trained.kind.answers(trained, folds.view(fold), HELD_OUT_SPLIT)
     groups = np.array([folds.groups[name] for name in found.images.tolist()])
-    replace(found, groups=groups, folds=np.full(len(groups), fold)).save(to or run / ANSWERS)
+    return replace(found, groups=groups, folds=np.full(len(groups), fold))
 
 
 def read_answers(path: Path) -> Answers:

@@ -145,6 +145,14 @@ def test_segmenters_by_patient(grouped: Path, recipe: str, in_workspace: Path, t
     assert "volumetric Dice a patient, mean (flair alone)" in (home / "evidence.md").read_text()
 
 
+def test_volumes_are_refused_before_anything_is_trained(grouped: Path, recipe: str, tmp_path: Path) -> None:
+    Path(recipe).write_text(RECIPE.replace('base = "segmenter"', 'base = "volume-segmenter"'))
+    code, output = call("folds", recipe, "--data", grouped, "--folds", "2", "--runs", tmp_path)
+    assert code == 2
+    assert "no figures are made of what a volume-segmenter answers out of fold" in output
+    assert not list(tmp_path.rglob("last.pt"))
+
+
 def test_what_is_not_there_is_named(grouped: Path, recipe: str, tmp_path: Path) -> None:
     code, output = call("folds", f"{recipe}:third", "--data", grouped, "--runs", tmp_path)
     assert code == 2
@@ -152,3 +160,6 @@ def test_what_is_not_there_is_named(grouped: Path, recipe: str, tmp_path: Path) 
     code, output = call("folds", recipe, "--data", grouped, "--fold", "7", "--folds", "2", "--runs", tmp_path)
     assert code == 2
     assert "there is no fold 7: they are 0 to 1" in output
+    code, output = call("folds", "nobody", "--data", grouped, "--runs", tmp_path)
+    assert code == 2
+    assert "recipes by name:" in output

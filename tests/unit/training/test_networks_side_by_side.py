@@ -107,6 +107,9 @@ def test_by_one_command(grouped: Path, in_workspace: Path, tmp_path: Path, monke
     code, output = call(*words, "--also", f"elsewhere={tmp_path}")
     assert code == 2
     assert "was not trained on fold 0" in output
+    code, output = call(*words, "--also", f"vgg16={tmp_path}")
+    assert code == 2
+    assert "is the name of a network from noise" in output
     code, output = call(*words)
     assert code == 0, output
     home = tmp_path / "2-folds" / "0"
