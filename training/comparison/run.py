@@ -14,9 +14,12 @@ from training.evaluation.answers import Answers
 from training.folds.report import differences, judged_on
 from training.folds.run import Candidate, ask, read_answers, train_fold
 from training.folds.view import Folds
+from training.kinds import kind_named
 from training.loop.checkpoints import load_trained
+from training.loop.running import Origins
 from training.loop.trainer import CHECKPOINT
 from training.make import Kitchen
+from training.recipe import Recipe, Train
 
 TIMED_FILE: Final = "timed.onnx"
 
@@ -43,7 +46,9 @@ def compare_networks(
     runs = {name: trained_on(folds, fold, run) for name, run in (also or {}).items()}
     recipe = comparison_recipe(budget, labels_in(kitchen.data, ClassifierConfig.labels))
     found: dict[str, tuple[Path, Answers]] = {}
-    for name in (name for name in NETWORKS if not only or name in only):
+    chosen = [name for name in NETWORKS if not only or name in only]
+    prepare(recipe, chosen, folds, fold, kitchen.device)
+    for name in chosen:
         path = train_fold(Candidate(name, recipe, name), folds, fold, kitchen)
         found[name] = path.parent, read_answers(path)
     for name, run in runs.items():
@@ -56,6 +61,21 @@ def compare_networks(
         processor=processor(),
         networks=tuple(_with_differences(networks, {name: answers for name, (_, answers) in found.items()})),
     )
+
+
+def prepare(recipe: Recipe, names: Sequence[str], folds: Folds, fold: int, device: str) -> None:
+    """Put the slices of the fold into the cache, for each kind that is still to be trained.
+
+    Else the first network of a kind would spend minutes of its budget on them, and the others none.
+    """
+    steps = {step.name: step for step in recipe.steps if isinstance(step, Train)}
+    waiting = [name for name in names if not (Candidate(name, recipe, name).run(folds.of(fold)) / CHECKPOINT).exists()]
+    first = {steps[name].base: steps[name].configuration() for name in reversed(waiting)}
+    for config in first.values():
+        phase = config.schedule.phases[0]
+        task = kind_named(config.kind).training(config, folds.view(fold), device, Origins())
+        task.batch(phase)
+        task.validate(task.model.eval(), phase.size)
 
 
 def trained_on(folds: Folds, fold: int, run: Path) -> Path:

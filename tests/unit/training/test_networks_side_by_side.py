@@ -14,12 +14,15 @@ from training import cli
 from training.comparison import networks
 from training.comparison.networks import CLASSIFIERS, NETWORKS, SEGMENTERS, Budget, Networks, comparison_recipe
 from training.comparison.page import MARKS, networks_page, publish, tables
+from training.comparison.run import prepare
 from training.comparison.speed import cpu_ms
 from training.config import ClassifierConfig, SegmenterConfig
 from training.evaluation.intervals import compare
 from training.folds import figures
 from training.folds.figures import calibrated
 from training.folds.run import read_answers
+from training.folds.view import open_folds
+from training.loop.trainer import CHECKPOINT
 from training.recipe import Train
 from training.report.chart import fill
 
@@ -151,6 +154,21 @@ def test_by_one_command(grouped: Path, in_workspace: Path, tmp_path: Path, monke
     assert "This is a trial" not in paper.read_text()
     assert "60 minutes of training each at 160 pixels" in re.sub(r"\s+", " ", paper.read_text())
     assert cpu_ms(also / "timed.onnx", 64, runs=2).keys() == {"CPUExecutionProvider"}
+
+
+def test_no_network_pays_for_the_slices_of_the_others(
+    grouped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(networks, "_CLASSIFIER_WIDTH", 8)
+    monkeypatch.setattr(networks, "_SEGMENTER_WIDTH", 4)
+    folds = open_folds(grouped, tmp_path, 2)
+    recipe = comparison_recipe(Budget(images=8, size=64, threads=1), ClassifierConfig.labels)
+    prepare(recipe, ("vgg16", "unet"), folds, 0, "cpu")
+    cached = {path.name.rsplit("-", 1)[0] for path in Path(".cache/training").iterdir()}
+    wanted = {"slices-train-64", "slices-val-64", "lgg-train-64", "lgg-val-64", "outlined-train-64"}
+    assert wanted <= cached
+    assert not list(tmp_path.rglob(CHECKPOINT))
 
 
 def six_labels(found: Networks) -> tuple[str, ...]:
