@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,6 @@ from training.comparison import networks
 from training.comparison.networks import CLASSIFIERS, NETWORKS, SEGMENTERS, Budget, Networks, comparison_recipe
 from training.comparison.page import MARKS, networks_page, publish, tables
 from training.comparison.run import prepare
-from training.comparison.speed import cpu_ms
 from training.config import ClassifierConfig, SegmenterConfig
 from training.evaluation.intervals import compare
 from training.folds import figures
@@ -87,32 +87,35 @@ def test_minutes_or_images() -> None:
         comparison_recipe(Budget(minutes=1, images=1, size=64, threads=1), ClassifierConfig.labels)
 
 
-def test_by_one_command(grouped: Path, in_workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of few channels."""
     monkeypatch.setattr(networks, "_CLASSIFIER_WIDTH", 8)
     monkeypatch.setattr(networks, "_SEGMENTER_WIDTH", 4)
-    words: list[str | Path] = [
-        "compare",
-        "--data",
-        grouped,
-        "--runs",
-        tmp_path,
-        "--folds",
-        "2",
-        "--images",
-        "8",
-        "--size",
-        "64",
-    ]
-    words += [word for name in ONLY for word in ("--only", name)]
-    code, output = call(*words, "--out", tmp_path / "docs")
-    assert code == 2
-    assert "is a trial: it is not published" in output
-    code, output = call(*words, "--also", f"elsewhere={tmp_path}")
-    assert code == 2
-    assert "was not trained on fold 0" in output
-    code, output = call(*words, "--also", f"vgg16={tmp_path}")
-    assert code == 2
-    assert "is the name of a network from noise" in output
+
+
+def command(data: Path, runs: Path) -> list[str | Path]:
+    """Some of the networks for one step each, on one of two folds."""
+    words = shlex.split("--folds 2 --images 8 --size 64")
+    return ["compare", "--data", data, "--runs", runs, *words, *(word for name in ONLY for word in ("--only", name))]
+
+
+def test_what_would_be_no_comparison_is_refused(grouped: Path, tmp_path: Path) -> None:
+    words = command(grouped, tmp_path)
+    for more, told in (
+        (["--out", tmp_path / "docs"], "is a trial: it is not published"),
+        (["--also", f"elsewhere={tmp_path}"], "was not trained on fold 0"),
+        (["--also", f"vgg16={tmp_path}"], "is the name of a network from noise"),
+        (["--only", "lenet"], "'lenet' is none of resnet50"),
+    ):
+        code, output = call(*words, *more)
+        assert code == 2
+        assert told in output
+
+
+@pytest.mark.usefixtures("in_workspace", "narrow")
+def test_by_one_command(grouped: Path, tmp_path: Path) -> None:
+    words = command(grouped, tmp_path)
     code, output = call(*words)
     assert code == 0, output
     home = tmp_path / "2-folds" / "0"
@@ -140,28 +143,30 @@ def test_by_one_command(grouped: Path, in_workspace: Path, tmp_path: Path, monke
     assert told.metric.value == pytest.approx(-expected.difference)
     assert (told.only_first, told.only_second) == (expected.test.only_first, expected.test.only_second)
     assert {item.patients for network in found.networks for item in network.judged} == {()}
-    page = (home / "comparison" / "networks.md").read_text()
+    assert (home / "comparison" / "networks.png").read_bytes()[:4] == b"\x89PNG"
+    check_pages(found, home / "comparison", tmp_path)
+
+
+def check_pages(found: Networks, folder: Path, out: Path) -> None:
+    """That a trial says that it is one, and that a full comparison is published."""
+    page = (folder / "networks.md").read_text()
     assert "**This is a trial: the comparison has not been run at its full budget.**" in page
     assert "| VGG16 |  |" in page
     assert "| classic U-Net |" in page
     assert "| the same (ResNet50) at 64 pixels |" in page
-    assert (home / "comparison" / "networks.png").read_bytes()[:4] == b"\x89PNG"
-
-    paper = tmp_path / "paper.md"
+    paper = out / "paper.md"
     paper.write_text(f"before\n{MARKS[0]}\nold\n{MARKS[1]}\nafter\n")
-    publish(found.model_copy(update={"budget": BUDGET}), tmp_path / "docs", paper)
-    assert Networks.read(tmp_path / "docs").budget == BUDGET
+    publish(found.model_copy(update={"budget": BUDGET}), out / "docs", paper)
+    assert Networks.read(out / "docs").budget == BUDGET
     assert "This is a trial" not in paper.read_text()
     assert "60 minutes of training each at 160 pixels" in re.sub(r"\s+", " ", paper.read_text())
-    assert cpu_ms(also / "timed.onnx", 64, runs=2).keys() == {"CPUExecutionProvider"}
 
 
+@pytest.mark.usefixtures("narrow")
 def test_no_network_pays_for_the_slices_of_the_others(
     grouped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(networks, "_CLASSIFIER_WIDTH", 8)
-    monkeypatch.setattr(networks, "_SEGMENTER_WIDTH", 4)
     folds = open_folds(grouped, tmp_path, 2)
     recipe = comparison_recipe(Budget(images=8, size=64, threads=1), ClassifierConfig.labels)
     prepare(recipe, ("vgg16", "unet"), folds, 0, "cpu")
