@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from training.bundle.quantize import Comparison
     from training.data.archives import FloatArray
     from training.data.cases import Volume
+    from training.evaluation.answers import Answers
     from training.evaluation.evaluate import Subject
     from training.loop.checkpoints import Trained
     from training.loop.running import Origins
@@ -58,6 +59,9 @@ class Kind:
     calibration: Callable[[Path, Export], FloatArray]
     # Of (run, data, export): how the int8 graph that lies in the run when it is called compares with the reference.
     comparison: Callable[[Path, Path, Export], Comparison]
+    # What a trained network itself answers to (data, split) at the size that it knows, nothing chosen yet; None where
+    # nothing is made of such answers.
+    answers: Callable[[Trained, Path, str], Answers] | None = None
     # Scores every file of (subject, data, split); writes answers and figures.
     evaluate: Callable[[Subject, Path, str], Evaluate]
     # Figures of a bundle, drawn into a folder, with what is said of them; the volume is what pictures may show.

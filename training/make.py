@@ -72,7 +72,7 @@ def make(name: str, kitchen: Kitchen, *, test: bool = False, equal: bool = False
     recipe = read_recipe(name)
     if not recipe.bundle.remakeable and not equal:
         raise ValueError(f"{recipe.bundle.name} cannot be remade: {recipe.bundle.reason} `--equal` makes its like.")
-    work = _Work(recipe, kitchen)
+    work = Work(recipe, kitchen)
     for step in recipe.steps:
         work.step(step)
     run = work.folder(recipe.steps[-1].name)
@@ -103,11 +103,14 @@ def check_gate(gate: Gate, figures: Path) -> None:
 
 
 @dataclass(frozen=True)
-class _Work:
+class Work:
+    """A recipe at work: every piece once, in the folder of its step."""
+
     recipe: Recipe
     kitchen: Kitchen
 
     def folder(self, step: str) -> Path:
+        """Where a step lies."""
         return self.kitchen.runs / self.recipe.bundle.name / step
 
     def step(self, step: Step) -> None:
@@ -118,7 +121,7 @@ class _Work:
             # All of it: another default is another training too.
             settings["config"] = dataclasses.asdict(step.configuration())
         read = {name: self.folder(name) / CHECKPOINT for name in step.inputs}
-        self._once(run, "step", settings, read, (CHECKPOINT,), lambda: self._make(step, run))
+        self.once(run, "step", settings, read, (CHECKPOINT,), lambda: self._make(step, run))
 
     def _make(self, step: Step, run: Path) -> None:
         match step:
@@ -147,7 +150,7 @@ class _Work:
 
         settings = {"sizes": list(recipe.export.sizes), "label_sets": recipe.label_sets}
         made = (REFERENCE_FILE, Export.path(run).name, LabelSets.path(run).name)
-        self._once(run, "export", settings, {CHECKPOINT: run / CHECKPOINT}, made, work)
+        self.once(run, "export", settings, {CHECKPOINT: run / CHECKPOINT}, made, work)
 
     def quantise(self, run: Path) -> None:
         """The int8 graph, where the recipe wants one and it gains anything."""
@@ -161,20 +164,20 @@ class _Work:
 
         settings = self.recipe.quantize.model_dump()
         made = (INT8_FILE, Quantize.path(run).name)
-        self._once(run, "quantize", settings, self._exported(run), made, work)
+        self.once(run, "quantize", settings, self._exported(run), made, work)
 
     def evaluate(self, run: Path, split: str) -> None:
         """Figures of the graphs on a split, in a folder of its name."""
         out = run / split
         read = self._exported(run) | {path.name: path for path in graph_files(run).values()}
-        self._once(out, "evaluate", {}, read, (), lambda: evaluate_run(run, self.kitchen.data, split, out))
+        self.once(out, "evaluate", {}, read, (), lambda: evaluate_run(run, self.kitchen.data, split, out))
 
     def _exported(self, run: Path) -> dict[str, Path]:
         """What the export left: the graph, the operating point and the label sets, if there are any."""
         paths = (run / REFERENCE_FILE, Export.path(run), LabelSets.path(run))
         return {path.name: path for path in paths if path.exists()}
 
-    def _once(
+    def once(
         self,
         folder: Path,
         what: str,

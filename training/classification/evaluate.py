@@ -7,15 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from scipy.special import softmax
 
 from core.contracts.manifest import ClassificationPreprocessing, Metric, Variant
 from core.contracts.tensors import LOGITS, PROBABILITY
 from core.imaging.preparation.transforms import prepare_classification
 from training.bundle.onnx_files import OnnxModel
-from training.data.archives import BoolArray, IntArray
+from training.classification.task import outputs_of
+from training.data.archives import BoolArray, Float64Array, IntArray
+from training.data.labelled import load_slices
 from training.data.outlined import SEQUENCE, outlined_rows, outlined_slices
 from training.data.own import is_own
+from training.evaluation.answers import ClassAnswers
 from training.evaluation.evaluate import Subject, View, write_figures
 from training.evaluation.inputs import LabelledInputs, labelled_inputs
 from training.evaluation.intervals import Rows, averaged, measured
@@ -32,6 +36,7 @@ from training.evaluation.rates import (
     mean_of_defined,
     one_vs_rest_areas,
 )
+from training.loop.checkpoints import Trained
 from training.records import Evaluate, Failure
 
 SLICES = "four-source slices"
@@ -72,6 +77,21 @@ def evaluate_classifier(subject: Subject, data: Path, split: str) -> Evaluate:
         rows = tuple(map(tuple, confusion))
         results.append(write_figures(folder, split, figures, class_failures(reference), rows))
     return results[0]
+
+
+def class_answers(trained: Trained, data: Path, split: str) -> ClassAnswers:
+    """Logits of every slice of a split, at the size that the network was trained at last."""
+    slices = load_slices(data, split, ClassificationPreprocessing(size=trained.size), trained.labels)
+    outputs = outputs_of(trained.model, slices.images, torch.device("cpu"))
+    return ClassAnswers(
+        images=np.array([row.name for row in slices.rows]),
+        groups=np.array(slices.groups),
+        folds=np.zeros(len(slices.rows), np.int64),
+        logits=np.concatenate([output.logits.numpy() for output in outputs]),
+        labels=slices.labels,
+        sources=slices.sources,
+        names=np.array(trained.labels),
+    )
 
 
 def name_of(data: Path) -> str:
@@ -173,8 +193,11 @@ def accuracies(answered: IntArray, true: IntArray) -> Figures:
     }
 
 
-def prediction_sets(item: ClassPredictions, quantile: float) -> BoolArray:
-    """bool (n, K): the labels in each prediction set, as the service forms it: the answer is always among them."""
+def prediction_sets(item: ClassPredictions, quantile: float | Float64Array) -> BoolArray:
+    """bool (n, K): the labels in each prediction set, as the service forms it: the answer is always among them.
+
+    ``quantile`` is one for all, or (n, 1).
+    """
     sets = 1 - item.probabilities <= quantile
     sets[np.arange(len(sets)), item.predicted] = True
     return np.asarray(sets, np.bool_)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from core.contracts.manifest import ClassificationPreprocessing
-from training.classification.evaluate import evaluate_classifier
+from training.classification.evaluate import class_answers, evaluate_classifier
 from training.classification.export import calibrate_shared_graph, calibration, comparison, export_classifier
 from training.classification.task import ClassifierTask
 from training.kinds import Kind
@@ -29,6 +29,7 @@ KIND: Final = Kind(
     finish=calibrate_shared_graph,
     calibration=calibration,
     comparison=comparison,
+    answers=class_answers,
     evaluate=evaluate_classifier,
     sections=classifier_sections,
 )

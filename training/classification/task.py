@@ -153,7 +153,7 @@ class ClassifierTask:
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
         """Accuracy overall, balanced, and on the Figshare part; with two tasks, volumetric Dice per patient as well."""
         slices = load_slices(self.data, "val", ClassificationPreprocessing(size=size), self.config.labels)
-        outputs = _outputs(model, slices.images, self.device)
+        outputs = outputs_of(model, slices.images, self.device)
         predicted = np.concatenate([output.logits.cpu().numpy() for output in outputs]).argmax(axis=1)
         figshare = slices.sources == "figshare"
         figures = {
@@ -168,14 +168,14 @@ class ClassifierTask:
         rows = [index for index, row in enumerate(slices.rows) if row.mask]
         if not rows:
             return {}
-        outputs = _outputs(model, slices.images[rows], self.device)
+        outputs = outputs_of(model, slices.images[rows], self.device)
         predicted = np.concatenate([torch.sigmoid(output.mask_logits)[:, 0].cpu().numpy() for output in outputs]) > 0.5
         scores = volumetric_dice(predicted, slices.masks[rows] > 127, [slices.rows[index].group for index in rows])
         return {"dice": float(np.mean(list(scores.values())))}
 
 
 @torch.no_grad()
-def _outputs(model: nn.Module, images: UInt8Array, device: torch.device) -> Iterator[ClassifierOutput]:
+def outputs_of(model: nn.Module, images: UInt8Array, device: torch.device) -> Iterator[ClassifierOutput]:
     """What the network answers to uint8 inputs (n, S, S), in batches."""
     for start in range(0, len(images), 64):
         chunk = torch.from_numpy(np.array(images[start : start + 64])).to(device).float()[:, None] / 255

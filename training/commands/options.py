@@ -35,7 +35,7 @@ def refusing(option: str | None = None) -> Iterator[None]:
     """Say what is wrong with what was given, instead of where it was found."""
     try:
         yield
-    except (TypeError, ValueError) as error:
+    except (FileNotFoundError, TypeError, ValueError) as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 

@@ -108,9 +108,12 @@ def _natural(name: str) -> list[str | int]:
 
 
 def with_splits(samples: Sequence[Sample], table: Path) -> tuple[Sample, ...]:
-    """The samples with the splits of a table. Raises ValueError where one is not in it or its split is unknown."""
+    """The samples with the splits of a table, where an empty one is of no use to anybody.
+
+    Raises ValueError where a sample is not in the table or its split is unknown.
+    """
     splits = {row["name"]: row["split"] for row in read_rows(table)}
-    unknown = sorted(set(splits.values()) - set(SPLITS))
+    unknown = sorted(set(splits.values()) - {*SPLITS, ""})
     if unknown:
         raise ValueError(f"{table}: unknown split {unknown[0]!r}, expected one of {', '.join(SPLITS)}")
     missing = next((sample.name for sample in samples if sample.name not in splits), None)

@@ -32,7 +32,7 @@ def outlines_path(folder: Path, split: str, variant: Variant = "reference") -> P
 
 
 @dataclass(frozen=True)
-class _Table:
+class AnswerTable:
     """Arrays by name, as an ``.npz`` file: all but ``names`` have an entry for each of n answers."""
 
     def save(self, path: Path) -> None:
@@ -52,7 +52,7 @@ class _Table:
 
 
 @dataclass(frozen=True)
-class ClassPredictions(_Table):
+class ClassPredictions(AnswerTable):
     """A classifier's answers on n slices.
 
     ``probabilities`` float64 (n, K), calibrated; ``labels`` int64 (n,), the truth as an index into ``names`` (K,);
@@ -95,7 +95,7 @@ class MaskRow(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MaskPredictions(_Table):
+class MaskPredictions(AnswerTable):
     """A segmenter's answers: one row for each slice and each ``view``, the sequences that it was shown.
 
     ``views``, ``data_sets``, ``images`` and ``patients`` are text (n,). ``predicted``, ``true``, ``overlap`` and

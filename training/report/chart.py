@@ -76,13 +76,14 @@ def _beside(item: Scored) -> list[str]:
     ]
 
 
-def fill(text: str, table: str) -> str:
-    """The text with ``table`` between its two marks. Raises ValueError where a mark is missing."""
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+def fill(text: str, table: str, marks: tuple[str, str] = (BEGIN, END)) -> str:
+    """The text with ``table`` between two marks. Raises ValueError where one is missing."""
+    before, begin, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
     if not begin or not end:
-        raise ValueError(f"no place for table 5.3: expected {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+        what = marks[0].removeprefix("<!-- ").partition(":")[0]
+        raise ValueError(f"no place for {what}: expected {marks[0]} and {marks[1]}")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"
 
 
 Origin = Literal["paper", "bundle", "control"]

@@ -25,7 +25,8 @@ def page(split: str, sections: Iterable[Section]) -> str:
 
 Written by `python -m training report`; do not edit. Answers are those of the reference files in `models/` on split
 `{split}`, which nothing was trained on. Intervals are 95 %, bootstrap over patients (where unknown: clusters of
-near-duplicates). Every figure of a bundle, and its limits, are in its `CARD.md`. Research use only."""
+near-duplicates). Every figure of a bundle, and its limits, are in its `CARD.md`. The paper's networks, which do not
+ship, are [side by side under one budget](networks.md). Research use only."""
     ]
     for section in sections:
         images = "\n\n".join(f"![{alt}]({name})" for name, alt in section.images.items())

@@ -9,6 +9,8 @@ from typing import Final
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.tensors import PROBABILITY
 from core.imaging.preparation.transforms import ANY_SEQUENCE
+from training.bundle.export import run_batches
+from training.bundle.graphs import SegmenterGraph
 from training.bundle.onnx_files import OnnxModel
 from training.data.archives import FloatArray
 from training.data.multisequence import SequenceSlice
@@ -25,10 +27,12 @@ from training.data.outlined import (
 from training.data.own import is_own
 from training.data.published import LggTable, SlicesTable
 from training.data.samples import Sample
+from training.evaluation.answers import Answers, MaskAnswers, joined
 from training.evaluation.evaluate import Subject, evaluate_masks
 from training.evaluation.inputs import alone, outlined_inputs, pick
 from training.evaluation.mask_figures import FIGSHARE, HEALTHY, LGG, count_masks, mask_metrics
 from training.evaluation.predictions import MaskPredictions
+from training.loop.checkpoints import Trained
 from training.records import Evaluate
 
 # A user's folder in place of the published sets.
@@ -90,3 +94,22 @@ def mask_answers(path: Path, size: int, threshold: float, data: Path, split: str
     if not parts:
         raise FileNotFoundError(f"{data} has no outlined slice of split {split}")
     return MaskPredictions.joined(parts)
+
+
+def masks_by_threshold(trained: Trained, data: Path, split: str) -> Answers:
+    """Every outlined slice of a split in every view, in original pixels, at the size that the network knows.
+
+    Raises FileNotFoundError where there is none.
+    """
+    graph = SegmenterGraph(trained.model)
+    parts = []
+    for data_set, (images, slices) in outlined_split(data, split).items():
+        for view, choose in views_of(data_set, slices).items():
+            inputs = outlined_inputs(slices, trained.size, choose)
+            # One at a time, each put back at once: probabilities of a whole split are more than memory may have.
+            answers = (run_batches(graph, item.image[None])[0][0, 0] for item in inputs)
+            pairs = ((item.placement.restore(answer), item.mask) for item, answer in zip(inputs, answers, strict=True))
+            parts.append(MaskAnswers.counted(pairs, images, [item.patient for item in slices], data_set, view))
+    if not parts:
+        raise FileNotFoundError(f"{data} has no outlined slice of split {split}")
+    return joined(parts)

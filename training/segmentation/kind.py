@@ -8,7 +8,7 @@ from core.contracts.manifest import SegmentationPreprocessing
 from training.kinds import Kind
 from training.networks.registry import make_segmenter
 from training.report.examples import draw_patient_masks, masks_section
-from training.segmentation.evaluate import evaluate_segmenter
+from training.segmentation.evaluate import evaluate_segmenter, masks_by_threshold
 from training.segmentation.export import calibration, comparison, export_segmenter
 from training.segmentation.task import segmenter_training
 
@@ -28,6 +28,7 @@ KIND: Final = Kind(
     export=export_segmenter,
     calibration=calibration,
     comparison=comparison,
+    answers=masks_by_threshold,
     evaluate=evaluate_segmenter,
     sections=masks_section,
     draw_patients=draw_patient_masks,
