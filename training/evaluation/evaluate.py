@@ -60,6 +60,7 @@ class Subject:
     views: Mapping[Path, View]
     thresholds: tuple[float, ...]
     smallest_component_ml: float
+    smallest_enhancing_ml: float
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,7 +99,8 @@ def _run(run: Path, out: Path, label_set: str | None) -> Subject:
     }
     if label_set is not None:
         views = {out / label_set: views.get(out / label_set) or own.restricted(label_set)}
-    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), export.smallest_component_ml)
+    least = export.smallest_component_ml, export.smallest_enhancing_ml
+    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), *least)
 
 
 def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
@@ -111,7 +113,8 @@ def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
     files = {file.variant: bundle.file_path(file) for file in manifest.files}
     views = {target: view}
     kind, preprocessing = kind_of(manifest.task), manifest.preprocessing
-    return Subject(kind, preprocessing, files, views, _thresholds(manifest), manifest.smallest_component_ml)
+    least = manifest.smallest_component_ml, manifest.smallest_enhancing_ml
+    return Subject(kind, preprocessing, files, views, _thresholds(manifest), *least)
 
 
 def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, label_set: str | None = None) -> Evaluate:
