@@ -30,10 +30,10 @@ from training.networks.slices_in_volume import SlicesInVolume
 from training.networks.unet import ResidualAttentionUNet3d
 from training.recipe import BASES
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export
+from training.volumes.evaluate import by_region
 from training.volumes.export import served_graph, write_graph
 from training.volumes.inputs import preprocessing_of
 from training.volumes.task import VolumeSegmenterTask
-from training.volumes.validated import by_region
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -122,7 +122,7 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
     assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
 
 
-def test_of_brats_2018_only_validation_cases_are_read(volumes: Path, tmp_path: Path) -> None:
+def test_cases_of_brats_2018_are_where_their_table_has_them(volumes: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(volumes, data)
     write_2018(data)
@@ -130,7 +130,7 @@ def test_of_brats_2018_only_validation_cases_are_read(volumes: Path, tmp_path: P
         split: [scan.name for scan in scans(data, split) if scan.data_set == BRATS_2018]
         for split in ("train", "val", "test")
     }
-    assert found == {"train": [], "val": ["CBICA_B"], "test": []}
+    assert found == {"train": ["CBICA_A"], "val": ["CBICA_B"], "test": ["TCIA01_1"]}
 
 
 @pytest.fixture(scope="module")
