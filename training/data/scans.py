@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -40,6 +40,9 @@ OWN: Final = "own volumes"
 OWN_STACKS: Final = "own slices, stacked"
 # BraTS cases that are never trained on: both have all three regions. There are too few for a validation split.
 HELD_OUT: Final = frozenset({"BraTS2021_01476_native", "BraTS2021_01485"})
+# By so many a histogram is known, of a sample of voxels that lie so many apart.
+QUANTILES: Final = 65
+_SAMPLED: Final = 3
 # Voxels of a scan's tumour that patches are centred on.
 _PLACES: Final = 4096
 # How much each of ``REGIONS`` teaches where its label can be relied on ...
@@ -91,6 +94,20 @@ class PreparedScan:
     def present(self) -> BoolArray:
         """bool (4,): sequences that show anything."""
         return np.asarray(self.images.any(axis=(1, 2, 3)))
+
+    @cached_property
+    def quantiles(self) -> FloatArray:
+        """float32 (4, ``QUANTILES``) of the greys of each sequence in the head, in [0, 1]; all 0 for an absent one.
+
+        They rise strictly, so that each grey has one place.
+        """
+        found = np.zeros((len(self.images), QUANTILES), np.float32)
+        for quantiles, image in zip(found, self.images, strict=True):
+            sample = image[::_SAMPLED, ::_SAMPLED, ::_SAMPLED]
+            shown = sample[sample > 0]
+            if shown.size:
+                quantiles[:] = np.quantile(shown, np.linspace(0, 1, QUANTILES)) / 255 + np.arange(QUANTILES) * 1e-5
+        return found
 
     @property
     def known(self) -> FloatArray:
