@@ -247,7 +247,7 @@ class SlicesInColumn(nn.Module):
         self.air_logits: Tensor
         self.air_found: Tensor
         with torch.no_grad():
-            empty = self.read(source.inner.weight.new_zeros(1, source.channels, *in_plane))
+            empty = self.read(next(source.inner.parameters()).new_zeros(1, source.channels, *in_plane))
         for name, values in zip(("air_logits", "air_found"), empty, strict=True):
             # As exact as the file stores weights.
             self.register_buffer(name, values.half().float(), persistent=False)

@@ -62,9 +62,7 @@ def block_shape(window: Shape, settings: VolumeAugmentation) -> Shape:
     # Shifts are of millimetres, and voxels of one at least.
     beyond = 2 * settings.elastic_mm
     margins = (beyond, beyond, 0.0 if settings.stretch is None else beyond)
-    right, anterior, superior = (
-        math.ceil((side + 2 * more) / 2) * 2 for side, more in zip(sides, margins, strict=True)
-    )
+    right, anterior, superior = (math.ceil(side / 2 + more) * 2 for side, more in zip(sides, margins, strict=True))
     return right, anterior, superior
 
 

@@ -1,4 +1,4 @@
-"""Patches of volumes as other pipelines and scanners leave them: greys on other scales, thick slices, cut fields of view.
+"""Patches of volumes as other pipelines and scanners leave them: other greys, thick slices, fields of view that end.
 
 Some of it no file says of itself (docs/experiments/intensities.md), so that a network has to know it.
 """
@@ -25,8 +25,9 @@ _GREYS: Final = np.linspace(0, 1, STEPS, dtype=np.float32)
 
 
 def random_curves(own: FloatArray, other: FloatArray, settings: VolumeAugmentation) -> FloatArray:
-    """Curves (c, ``STEPS``) of a patch's greys by a random pipeline; ``own`` and ``other`` are the ``quantiles`` of its scan
-    and of another one.
+    """Curves (c, ``STEPS``) of a patch's greys by a random pipeline.
+
+    ``own`` and ``other`` are the ``quantiles`` of its scan and of another one.
     """
     ways = [_random_way(settings)] * len(own)
     if np.random.random() < settings.mixed:  # noqa: NPY002  (the checkpoint holds the global state)
@@ -42,7 +43,8 @@ def _random_way(settings: VolumeAugmentation) -> str:
 
 def _curve(way: str, own: FloatArray, other: FloatArray, settings: VolumeAugmentation) -> FloatArray:
     if way == "scaled":
-        low, high = np.random.uniform(-settings.ends, settings.ends, 2) + (0, 1)  # noqa: NPY002
+        low, further = np.random.uniform(-settings.ends, settings.ends, 2)  # noqa: NPY002
+        high = 1 + further
     elif way == "clipped" and own.any():
         cut = np.random.uniform(0, settings.clip, 2)  # noqa: NPY002
         low, high = np.interp((cut[0], 1 - cut[1]), np.linspace(0, 1, QUANTILES), own)
