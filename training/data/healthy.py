@@ -49,9 +49,9 @@ def mirrored_half(
 
     ``tumour`` bool (i, j, k); ``plane`` as ``mirror_plane`` finds it. What has no opposite is 0.
     """
-    plane = mirror_plane(images.any(axis=0)) if plane is None else plane
+    plane = mirror_plane(np.asarray(images.any(axis=0))) if plane is None else plane
     places = np.arange(images.shape[1])
-    of_slab = tumour.any(axis=(1, 2))
+    of_slab = np.asarray(tumour.any(axis=(1, 2)))
     sides = (2 * places <= plane, 2 * places >= plane)
     healthy = next((side for side in sides if not of_slab[side].any()), None)
     if healthy is None:
@@ -86,7 +86,7 @@ def without_tumour(scan: PreparedScan) -> Iterator[PreparedScan]:
         mirrored = mirrored_half(np.asarray(scan.images), tumour)
         found: Any = mirrored
     else:
-        free = _longest(~tumour.any(axis=(0, 1)))
+        free = _longest(np.asarray(~tumour.any(axis=(0, 1))))
         found = np.array(scan.images[..., free]) if free.stop - free.start >= _LEAST_SLICES else None
     if found is not None:
         nothing = np.zeros((len(REGIONS), *found.shape[1:]), np.uint8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.contracts.manifest import Calibration, Manifest, Metric, Preprocessing, Variant
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
@@ -14,6 +15,7 @@ from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.kinds import Kind, kind_named, kind_of
 from training.records import Evaluate, Export, Failure, graph_files
 
+Answers = TypeVar("Answers", bound=MaskPredictions)
 # Where the figures of a bundle go by default: its own folder is as shipped.
 BUNDLE_RUNS = Path("runs")
 
@@ -135,8 +137,8 @@ def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, lab
 def evaluate_masks(
     subject: Subject,
     split: str,
-    answer: Callable[[Path], MaskPredictions],
-    figures_of: Callable[[MaskPredictions, str], list[Metric]],
+    answer: Callable[[Path], Answers],
+    figures_of: Callable[[Answers, str], list[Metric]],
 ) -> Evaluate:
     """Score the masks that ``answer`` draws with each file of a segmenter."""
     (folder,) = subject.views
