@@ -30,7 +30,7 @@ from training.volumes.predictions import VolumePredictions, VolumeRow
 FLAIR_ALONE: Final = "flair alone"
 # Subsets of sequences that figures are given for, besides all that a scan has: without T2, the two that tell most, and
 # one alone.
-SUBSETS: Final = (("t1", "t1ce", "flair"), ("t1ce", "flair"), ("flair",), ("t1ce",))
+SUBSETS: Final[tuple[tuple[str, ...], ...]] = (("t1", "t1ce", "flair"), ("t1ce", "flair"), ("flair",), ("t1ce",))
 # Sets of whose voxels no size is known.
 _NOMINAL: Final = frozenset({LGG, OWN_STACKS})
 _MM3_PER_ML: Final = 1000.0
@@ -85,9 +85,8 @@ def report_views(names: Iterable[str]) -> Views:
     """The same, and every other one of ``SUBSETS`` that the scan has."""
     given = tuple(names)
     subsets = [subset for subset in SUBSETS if set(subset) < set(given)]
-    return views_of(given) | {
-        f"{subset[0]} alone" if len(subset) == 1 else "+".join(subset): subset for subset in subsets
-    }
+    named = {f"{subset[0]} alone" if len(subset) == 1 else "+".join(subset): subset for subset in subsets}
+    return {**views_of(given), **named}
 
 
 def evaluate_volumes(subject: Subject, data: Path, split: str) -> Evaluate:

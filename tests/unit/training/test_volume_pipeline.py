@@ -151,8 +151,7 @@ def test_of_brats_2018_site_weak_labels_and_patients_are_known(volumes: Path, tm
         "CBICA_B": "CBICA",
         "TCIA13_623": "TCIA",
     }
-    assert found["CBICA_A"].teaches == (1, 1, 1)
-    assert found["TCIA13_623"].teaches == (1, 1, 0.25)
+    assert [scan.teaches for scan in found.values()] == [(1, 1, 1), (1, 1, 1), (1, 1, 0.25)]
     # The patient is in TCGA-LGG as well.
     assert found["TCIA13_623"].patient == "TCGA_HT_7473_19970826"
     assert found["CBICA_A"].patient == "CBICA_A"

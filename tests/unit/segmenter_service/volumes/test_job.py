@@ -273,7 +273,7 @@ def test_a_little_that_enhances_is_core_and_said_so(
         assert done.outcome.provenance["smallest_enhancing_ml"] == least
         said = f"Less than {least:g} ml seemed to enhance, too little to be told from noise: it counts as core."
         assert done.outcome.warnings == ((said,) if factor > 1 else ())
-        assert ("enhancing" in done.outcome.measurements["regions"]) is (factor < 1)
+        assert ("enhancing" in done.report()["regions"]) is (factor < 1)
 
 
 def test_what_a_model_is_known_to_do_badly_is_said_in_every_answer(
