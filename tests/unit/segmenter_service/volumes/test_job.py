@@ -259,23 +259,6 @@ def test_small_components_are_left_out(bench: Bench, tmp_path: Path, monkeypatch
     assert done.outcome.measurements["components"] == {"kept": 1, "removed": 1}
 
 
-def test_a_little_that_enhances_is_core_and_said_so(
-    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    volume, labels = make_phantom()
-    ml = np.count_nonzero(labels == 3) * float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
-    for factor, expected in ((1.01, np.where(labels == 3, 1, labels)), (0.99, labels)):
-        least = round(ml * factor, 6)
-        models = write_volume_bundle(tmp_path / str(factor), smallest_enhancing_ml=least)
-        monkeypatch.setenv("FALX_MODELS_DIR", str(models))
-        done = bench.run({"flair.nii.gz": packed(volume)})
-        assert np.array_equal(done.labels(), expected)
-        assert done.outcome.provenance["smallest_enhancing_ml"] == least
-        said = f"Less than {least:g} ml seemed to enhance, too little to be told from noise: it counts as core."
-        assert done.outcome.warnings == ((said,) if factor > 1 else ())
-        assert ("enhancing" in done.report()["regions"]) is (factor < 1)
-
-
 def test_what_a_model_is_known_to_do_badly_is_said_in_every_answer(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
