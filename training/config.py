@@ -12,7 +12,13 @@ ClassifierName = Literal["resnet50", "resnet50v2", "densenet121", "efficientnet-
 PretrainedName = Literal["efficientnet-lite0", "efficientnet-lite2"]
 SegmenterName = Literal["unet", "residual-unet", "attention-unet", "fcn-8s", "pspnet"]
 PretrainedSegmenterName = Literal["efficientnet-lite0-unet", "efficientnet-lite2-unet"]
-VolumeSegmenterName = Literal["slices-in-volume", "residual-attention-unet-3d"]
+VolumeSegmenterName = Literal[
+    "slices-in-volume",
+    "slices-in-volume-heads",
+    "residual-attention-unet-3d",
+    "residual-unet-3d",
+    "slices-of-three-planes",
+]
 # ``falx``: the defaults below. ``paper``: ``training.paper.presets``.
 Preset = Literal["falx", "paper"]
 
@@ -86,7 +92,7 @@ class ScheduleConfig:
     clip_norm: float = 5.0
     # Images between two validations and checkpoints.
     epoch_images: int = 4096
-    # bfloat16 autocast. Pays on CUDA and on CPUs with AMX; plain AVX512 can be slower with it than without.
+    # bfloat16 autocast. Pays on CUDA and on CPUs with AMX or AVX512_BF16; plain AVX512 can be slower with it.
     bfloat16: bool = False
     # Everything random follows from it.
     seed: int = 20
@@ -232,6 +238,24 @@ class VolumeAugmentation(Changes):
     # None: no magnification at all along that axis, so that without tilt each slice stays sharp.
     stretch: tuple[float, float] | None = (0.65, 1.5)
     bias_field: float = 0.15
+    # Standard deviation of the places' shifts in mm at 4 x 4 x 4 points of a patch, drawn between 0 and this; in plane
+    # alone where nothing is stretched.
+    elastic_mm: float = 2.0
+    # Chances that greys come as other pipelines write them: both ends of the scale elsewhere by up to ``ends``, as
+    # z-scores and min-max scaling leave them; clipped at up to ``clip`` of the brain at each end; or with the histogram
+    # of another scan. At ``mixed`` of the draws each sequence comes in a way of its own.
+    scaled: float = 0.2
+    ends: float = 0.1
+    clipped: float = 0.1
+    clip: float = 0.03
+    matched: float = 0.2
+    mixed: float = 0.25
+    # Chance that some sequences come in slices of a thickness between these, mostly axial ones.
+    coarse: float = 0.2
+    coarse_mm: tuple[float, float] = (3.0, 7.0)
+    # Chance that the field of view of some sequences ends before the patch does, by up to this share of a side.
+    cut: float = 0.1
+    cut_depth: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -276,8 +300,10 @@ class VolumeSegmenterConfig:
     augmentation: VolumeAugmentation = VolumeAugmentation(tilt_deg=0.0, stretch=None)
     dropout: VolumeDropout = VolumeDropout()
     # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
-    regions_share: float = 0.15
-    # Share of patches that are centred on tumour.
+    regions_share: float = 0.5
+    # Share of patches of heads without tumour: halves of cases with their mirror image, and stretches of slices.
+    healthy_share: float = 0.1
+    # Share of the other patches that are centred on tumour.
     tumour_share: float = 0.5
 
     def window(self, size: int) -> tuple[int, int, int]:
@@ -297,5 +323,28 @@ ISOTROPIC_VOLUMES = VolumeSegmenterConfig(
     augmentation=VolumeAugmentation(),
 )
 """The 3D network alone, on voxels of one size along all axes: every value is interpolated from the start."""
+
+RESIDUAL_VOLUMES = replace(
+    ISOTROPIC_VOLUMES,
+    architecture="residual-unet-3d",
+    spacing_mm=(1.5, 1.5, 1.5),
+    in_plane=(96, 96),
+    schedule=replace(
+        VolumeSegmenterConfig.schedule,
+        phases=(Phase(size=96, images=2_400, batch=2),),
+        learning_rate=1e-3,
+        epoch_images=300,
+        bfloat16=True,
+    ),
+    tumour_share=0.7,
+)
+"""A plain residual 3D U-Net in the way of nnU-Net, deeply supervised, on finer voxels."""
+
+PLANES_OF_VOLUMES = replace(
+    RESIDUAL_VOLUMES,
+    architecture="slices-of-three-planes",
+    schedule=replace(RESIDUAL_VOLUMES.schedule, phases=(Phase(size=96, images=6_000, batch=2),), epoch_images=600),
+)
+"""A network of slices that reads volumes along all three axes."""
 
 Config = ClassifierConfig | SegmenterConfig | VolumeSegmenterConfig

@@ -17,6 +17,8 @@ from pydantic_core import ErrorDetails
 
 from training.config import (
     ISOTROPIC_VOLUMES,
+    PLANES_OF_VOLUMES,
+    RESIDUAL_VOLUMES,
     SEGMENTER_TEACHER,
     TEACHER,
     ClassifierConfig,
@@ -28,7 +30,16 @@ from training.records import Part
 
 RECIPES: Final = Path(__file__).with_name("recipes")
 
-Base = Literal["classifier", "teacher", "segmenter", "segmenter-teacher", "volume-segmenter", "isotropic-volumes"]
+Base = Literal[
+    "classifier",
+    "teacher",
+    "segmenter",
+    "segmenter-teacher",
+    "volume-segmenter",
+    "isotropic-volumes",
+    "residual-volumes",
+    "planes-of-volumes",
+]
 BASES: Final[Mapping[Base, Config]] = {
     "classifier": ClassifierConfig(),
     "teacher": TEACHER,
@@ -36,6 +47,8 @@ BASES: Final[Mapping[Base, Config]] = {
     "segmenter-teacher": SEGMENTER_TEACHER,
     "volume-segmenter": VolumeSegmenterConfig(),
     "isotropic-volumes": ISOTROPIC_VOLUMES,
+    "residual-volumes": RESIDUAL_VOLUMES,
+    "planes-of-volumes": PLANES_OF_VOLUMES,
 }
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
 

@@ -86,6 +86,7 @@ class Export(Record):
     volume: VolumePreprocessing | None = None
     thresholds: tuple[float, ...] | None = None
     smallest_component_ml: float = 0.0
+    smallest_enhancing_ml: float = 0.0
     # By region of the report its mean Dice on validation.
     validated_dice: dict[str, Metric] = {}
 

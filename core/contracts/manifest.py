@@ -171,6 +171,8 @@ class Manifest(Contract):
     # Volumes: one threshold a region, from validation; and the least volume of a connected piece that is kept.
     thresholds: tuple[Annotated[float, Field(gt=0, lt=1)], ...] | None = None
     smallest_component_ml: float = Field(default=0.0, ge=0)
+    # Volumes: where less than this enhances in all, it counts as tumour core.
+    smallest_enhancing_ml: float = Field(default=0.0, ge=0)
     # Volumes: by region (``core.contracts.regions``) its mean Dice on validation. A region whose figure is poor, or
     # that has none, is withheld from callers (docs/adr/0035-numbers-that-may-be-believed.md).
     validated_dice: dict[str, Metric] = Field(default_factory=dict)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from core.contracts.jobs import DICOM_RESULTS, JobOutcome, JobRecord, JobRequest
+from core.contracts.manifest import Manifest
 from core.contracts.nifti import NiftiGeometry
 from core.contracts.regions import CHANNELS
 from core.contracts.sequences import BACKDROP_ORDER
@@ -21,11 +22,11 @@ from core.errors import InvalidRequest
 from core.imaging.preparation.alignment import align
 from core.imaging.preparation.intensities import settle
 from core.imaging.preparation.volume_transforms import PreparedVolume, prepare_volume
+from core.imaging.region_labels import Cleaned, clean_labels
 from core.imaging.volume import Volume
 from core.jobs.handler import Work
 from segmenter_service import VERSION
 from segmenter_service.volumes.belief import Belief, doubts_of
-from segmenter_service.volumes.components import Cleaned, remove_small
 from segmenter_service.volumes.dicom_results import Origin
 from segmenter_service.volumes.files import JobFiles, open_job_files
 from segmenter_service.volumes.inputs import Inputs, hashed_series, read_inputs
@@ -60,7 +61,8 @@ def run(work: Work) -> JobOutcome:
         manifest, space = model.bundle.manifest, case.prepared.space
         least_mm3 = manifest.smallest_component_ml * _MM3_PER_ML
         labelled = label_voxels(probabilities, space, manifest.region_thresholds, least_mm3)
-        cleaned = remove_small(labelled.labels, least_mm3, space.source.voxel_mm3)
+        enhancing_mm3 = manifest.smallest_enhancing_ml * _MM3_PER_ML
+        cleaned = clean_labels(labelled.labels, space.source.voxel_mm3, least_mm3, enhancing_mm3)
         stages.enter("measure")
         certainty = {CHANNELS[name]: value for name, value in labelled.certainty.items()}
         doubts = doubts_of(manifest.validated_dice, certainty)
@@ -68,7 +70,7 @@ def run(work: Work) -> JobOutcome:
         told = measure(cleaned.labels, space.source.affine).as_json(belief.withheld)
         slices = told.pop("slices")
         measurements = _measurements(told, slices, labelled, cleaned, belief)
-        warnings = case.warnings + belief.warnings
+        warnings = case.warnings + belief.warnings + _absorbed(cleaned, manifest, belief)
         provenance = {**_provenance(work.record, model, settings), **case.provenance}
         stages.enter("write")
         content = {
@@ -160,6 +162,14 @@ def _left_out(prepared: PreparedVolume) -> tuple[str, ...]:
     return tuple(f"{name}: the same volume as {kept}, so it was left out." for name, kept in prepared.copies.items())
 
 
+def _absorbed(cleaned: Cleaned, manifest: Manifest, belief: Belief) -> tuple[str, ...]:
+    """That something enhanced which is not in the numbers, where those of its region are shown."""
+    if not cleaned.absorbed or "enhancing" in belief.withheld:
+        return ()
+    least = manifest.smallest_enhancing_ml
+    return (f"Less than {least:g} ml seemed to enhance, too little to be told from noise: it counts as core.",)
+
+
 def _provenance(record: JobRecord, model: VolumeModel, settings: VolumeSettings) -> dict[str, Any]:
     """Everything that is needed to make the same result again."""
     manifest = model.bundle.manifest
@@ -170,6 +180,7 @@ def _provenance(record: JobRecord, model: VolumeModel, settings: VolumeSettings)
         "mirroring": settings.volume_mirroring,
         "thresholds": dict(zip(manifest.labels, manifest.region_thresholds, strict=True)),
         "smallest_component_ml": manifest.smallest_component_ml,
+        **({"smallest_enhancing_ml": least} if (least := manifest.smallest_enhancing_ml) else {}),
         "inputs": {file.name: file.sha256 for file in record.inputs},
         "attempt": record.attempts,
     }

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.regions import CHANNELS, ENHANCING, NECROTIC_CORE, OEDEMA
+from core.contracts.regions import CHANNELS
 from core.imaging.preparation.geometry import WorkingSpace
+from core.imaging.region_labels import label_nested
 from core.imaging.volume import LabelArray
 
 FloatArray = npt.NDArray[np.float32]
-
-# What a voxel is that lies in a region and in none further in.
-_LABELS: Final = (OEDEMA, NECROTIC_CORE, ENHANCING)
-_BACKGROUND: Final = 0
+BoolArray = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,17 +38,17 @@ def label_voxels(
     input. A voxel counts for a region only within the region around it. What may be a region but is smaller than
     ``least_mm3`` in all is surely none.
     """
-    labels = np.zeros(space.source.shape, np.uint8)
     highest: dict[str, float] = {}
     certainty: dict[str, float] = {}
-    around = _BACKGROUND
-    for name, label, channel, threshold in zip(CHANNELS, _LABELS, probabilities, thresholds, strict=True):
-        restored = space.restore(channel)
-        highest[name] = round(float(np.clip(restored.max(), 0.0, 1.0)), 4)
-        certainty[name] = round(_certainty(restored, threshold, least_mm3 / space.source.voxel_mm3), 4)
-        labels[(restored > threshold) & (labels == around)] = label
-        around = label
-    return Labelled(labels, highest, certainty)
+
+    def regions() -> Iterator[BoolArray]:
+        for name, channel, threshold in zip(CHANNELS, probabilities, thresholds, strict=True):
+            restored = space.restore(channel)
+            highest[name] = round(float(np.clip(restored.max(), 0.0, 1.0)), 4)
+            certainty[name] = round(_certainty(restored, threshold, least_mm3 / space.source.voxel_mm3), 4)
+            yield restored > threshold
+
+    return Labelled(label_nested(regions(), space.source.shape), highest, certainty)
 
 
 def _certainty(probability: FloatArray, threshold: float, least_voxels: float) -> float:

@@ -139,6 +139,7 @@ def bundle_run(
         threshold=export.threshold,
         thresholds=export.thresholds,
         smallest_component_ml=export.smallest_component_ml,
+        smallest_enhancing_ml=export.smallest_enhancing_ml,
         validated_dice=export.validated_dice,
         metrics=evaluated.reference if evaluated else (),
         data_sets=tuple(f"{item.name}, {item.licence}" for item in recipe.data) if recipe else (),

@@ -104,10 +104,16 @@ def _volume_lines(manifest: Manifest, spec: VolumePreprocessing, measured: Measu
         f"voxels of {_spacing(spec)}",
         f"a voxel belongs to a region from these probabilities on: {chosen}",
         f"connected pieces of less than {manifest.smallest_component_ml:g} ml are left out",
+        *_enhancing_lines(manifest),
         *_validated_lines(manifest),
         f"mean whole-tumour Dice on validation, all sequences and FLAIR alone together: {scores}",
         f"{measured.images_seen} augmented patches seen in training",
     ]
+
+
+def _enhancing_lines(manifest: Manifest) -> list[str]:
+    least = manifest.smallest_enhancing_ml
+    return [f"less than {least:g} ml that enhance in all count as tumour core"] if least else []
 
 
 def _validated_lines(manifest: Manifest) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,12 +119,43 @@ class ClassifierGraph(nn.Module):
         return (near + left).sqrt()
 
 
+class NormByMeans(nn.Module):
+    """``InstanceNorm3d`` in plain arithmetic: (N, C, I, J, K), same shape.
+
+    ONNX Runtime's own operator does not give 0 for a window of air (findings/onnx-norm-of-air.sh). Means are taken of
+    slices first, and the mean is taken off before anything is squared.
+    """
+
+    def __init__(self, source: nn.InstanceNorm3d) -> None:
+        super().__init__()
+        self.eps = source.eps
+        self.weight = nn.Parameter(source.weight.detach().view(1, -1, 1, 1, 1).clone())
+        self.bias = nn.Parameter(source.bias.detach().view(1, -1, 1, 1, 1).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The normalisation."""
+        around = x - x.mean(dim=(3, 4), keepdim=True).mean(dim=2, keepdim=True)
+        variance = (around * around).mean(dim=(3, 4), keepdim=True).mean(dim=2, keepdim=True)
+        return around * (self.weight * torch.rsqrt(variance + self.eps)) + self.bias
+
+
+def normalised_by_means(network: nn.Module) -> nn.Module:
+    """The network, or, where it normalises volumes, a copy of it that does so by ``NormByMeans``."""
+    if not any(isinstance(module, nn.InstanceNorm3d) for module in network.modules()):
+        return network
+    other = copy.deepcopy(network)
+    for name, module in list(other.named_modules()):
+        if isinstance(module, nn.InstanceNorm3d):
+            other.set_submodule(name, NormByMeans(module))
+    return other
+
+
 class SegmenterGraph(nn.Module):
     """(N, 4, S, S) -> probability (N, 1, S, S), or (N, 4, D, H, W) -> (N, R, D, H, W): of tumour or of each region."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = model
+        self.model = normalised_by_means(model)
 
     def forward(self, images: Tensor) -> Tensor:
         """Probability of tumour."""

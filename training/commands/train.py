@@ -27,14 +27,19 @@ from training.paper.presets import paper_classifier, paper_segmenter
 from training.recipe import BASES, Base, Train
 
 Architecture = Literal[ClassifierName, PretrainedName, SegmenterName, PretrainedSegmenterName, VolumeSegmenterName]
+_VOLUMES: Final[tuple[Base, ...]] = ("volume-segmenter", "isotropic-volumes", "residual-volumes", "planes-of-volumes")
+# Networks of volumes whose voxels and windows are those of another base.
+_BASE_OF: Final[Mapping[str, Base]] = {
+    BASES[base].architecture: base for base in _VOLUMES if base != "volume-segmenter"
+}
 # Options that only some bases have.
 FITTING: Final[Mapping[str, tuple[Base, ...]]] = {
-    "--width": ("classifier", "segmenter", "volume-segmenter", "isotropic-volumes"),
+    "--width": ("classifier", "segmenter", *_VOLUMES),
     "--preset": ("classifier", "segmenter"),
     "--teacher": ("classifier", "segmenter"),
     "--multitask": ("classifier",),
     "--encoder": ("segmenter-teacher",),
-    "--train-slices": ("volume-segmenter", "isotropic-volumes"),
+    "--train-slices": _VOLUMES,
 }
 
 
@@ -108,8 +113,8 @@ def train_command(
     from training.loop.running import Origins, run_training
 
     run = run or Path("runs", base)
-    if base == "volume-segmenter" and architecture == "residual-attention-unet-3d":
-        base = "isotropic-volumes"
+    if base == "volume-segmenter" and architecture is not None:
+        base = _BASE_OF.get(architecture, base)
     own = {"--width": width, "--preset": preset == "paper", "--teacher": teacher, "--multitask": multitask}
     changes = given(architecture=architecture, width=width)
     changes |= {"multitask": True, "class_weights": True} if multitask else {}

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from core.imaging.preparation.transforms import ANY_SEQUENCE
 from training.data.archives import read_rows, tar_images
+from training.data.brats_2018 import Brats2018
 from training.data.cases import BratsCases
 from training.data.kaggle_3m import CHANNELS
 from training.data.own import own_data_set
@@ -78,5 +79,5 @@ def detect(folder: Path) -> tuple[DataSet, ...]:
     published = [layout(folder) for layout in (SlicesTable, LggTable) if layout.recognises(folder)]
     if not published:
         return (own_data_set(folder),)
-    cases = folder / "brats"
-    return (*published, BratsCases(cases)) if BratsCases.recognises(cases) else tuple(published)
+    volumes = ((BratsCases, folder / "brats"), (Brats2018, folder / "brats2018"))
+    return (*published, *(layout(cases) for layout, cases in volumes if layout.recognises(cases)))

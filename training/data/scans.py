@@ -7,10 +7,9 @@ in whatever number of slices.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -20,7 +19,8 @@ import numpy.typing as npt
 
 from core.imaging.preparation.volume_transforms import VolumeSpec, prepare_volume
 from core.imaging.volume import Affine, Volume
-from training.data.archives import BoolArray, UInt8Array, cached, to_uint8
+from training.data.archives import BoolArray, FloatArray, UInt8Array, cached, to_uint8
+from training.data.brats_2018 import Brats2018
 from training.data.cases import BratsCases, Case, VolumeSet, read_volume
 from training.data.multisequence import SequenceSlice
 from training.data.outlined import lgg_rows, read_lgg
@@ -40,8 +40,15 @@ OWN: Final = "own volumes"
 OWN_STACKS: Final = "own slices, stacked"
 # BraTS cases that are never trained on: both have all three regions. There are too few for a validation split.
 HELD_OUT: Final = frozenset({"BraTS2021_01476_native", "BraTS2021_01485"})
+# By so many a histogram is known, of a sample of voxels that lie so many apart.
+QUANTILES: Final = 65
+_SAMPLED: Final = 3
 # Voxels of a scan's tumour that patches are centred on.
 _PLACES: Final = 4096
+# How much each of ``REGIONS`` teaches where its label can be relied on ...
+_SURE: Final = (1.0, 1.0, 1.0)
+# ... and where what is labelled as enhancing is not bright after contrast: the core around it is right all the same.
+_WEAK: Final = (1.0, 1.0, 0.25)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,13 +61,19 @@ class LabelledScan:
 
 @dataclass(frozen=True)
 class Scan:
-    """A scan that ``read`` reads. ``key`` tells its prepared arrays from those of other files."""
+    """A scan that ``read`` reads. ``key`` tells its prepared arrays from those of other files.
+
+    ``patient`` is the same for all scans of one patient, in whatever set; ``site`` is where it was made, where that is
+    known; ``teaches`` weighs each of ``REGIONS`` in training, where the scan knows it.
+    """
 
     name: str
     patient: str
     data_set: str
     key: Mapping[str, Any]
     read: Callable[[], LabelledScan]
+    site: str = ""
+    teaches: tuple[float, ...] = _SURE
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,17 +82,37 @@ class PreparedScan:
 
     ``images`` uint8 (4, i, j, k) in the order of ``VolumeSpec.sequences``, absent ones 0; ``regions`` uint8 (r, i, j,
     k), the share of each working voxel in the first r of ``REGIONS``, of 255; ``places`` (n, 3), voxels inside the
-    whole tumour, a few thousand at most.
+    whole tumour, a few thousand at most; ``teaches`` as in ``Scan``.
     """
 
     images: UInt8Array
     regions: UInt8Array
     places: npt.NDArray[np.intp]
+    teaches: tuple[float, ...] = _SURE
 
     @property
     def present(self) -> BoolArray:
         """bool (4,): sequences that show anything."""
         return np.asarray(self.images.any(axis=(1, 2, 3)))
+
+    @cached_property
+    def quantiles(self) -> FloatArray:
+        """float32 (4, ``QUANTILES``) of the greys of each sequence in the head, in [0, 1]; all 0 for an absent one.
+
+        They rise strictly, so that each grey has one place.
+        """
+        found = np.zeros((len(self.images), QUANTILES), np.float32)
+        for quantiles, image in zip(found, self.images, strict=True):
+            sample = image[::_SAMPLED, ::_SAMPLED, ::_SAMPLED]
+            shown = sample[sample > 0]
+            if shown.size:
+                quantiles[:] = np.quantile(shown, np.linspace(0, 1, QUANTILES)) / 255 + np.arange(QUANTILES) * 1e-5
+        return found
+
+    @property
+    def known(self) -> FloatArray:
+        """float32 (3,): how much each of ``REGIONS`` teaches, 0 where the scan does not know it."""
+        return np.where(np.arange(len(REGIONS)) < len(self.regions), self.teaches, 0).astype(np.float32)
 
 
 def nested(codes: UInt8Array) -> BoolArray:
@@ -112,7 +145,12 @@ def _stacks(data: Path, split: str) -> Iterator[Scan]:
     for patient, group in groupby(lgg_rows(data, split), key=lambda row: row.unit):
         rows = tuple(group)
         key = {"images": [row.name for row in rows]} | own_key(data)
-        yield Scan(patient, patient, OWN_STACKS if is_own(data) else LGG, key, partial(_read_stack, data, rows))
+        read = partial(_read_stack, data, rows)
+        if is_own(data):
+            yield Scan(patient, patient, OWN_STACKS, key, read)
+        else:
+            # TCGA-SITE-PATIENT, with the date of the scan.
+            yield Scan(patient, patient, LGG, key, read, patient.split("_")[1] if "_" in patient else "")
 
 
 def _read_stack(data: Path, rows: Sequence[Sample]) -> LabelledScan:
@@ -126,11 +164,14 @@ def _read_case(case: Case) -> LabelledScan:
     return LabelledScan({name: Volume(grey, affine) for name, grey in volume.sequences.items()}, nested(volume.regions))
 
 
+def _scan(case: Case, data_set: str) -> Scan:
+    files = [path for path, _ in case.images.values()] + [case.labels]
+    key = {"files": [[str(path.resolve()), path.stat().st_size] for path in files]}
+    return Scan(case.name, case.patient, data_set, key, partial(_read_case, case))
+
+
 def _cases(cases: Iterable[Case], data_set: str) -> Iterator[Scan]:
-    for case in cases:
-        files = [path for path, _ in case.images.values()] + [case.labels]
-        key = {"files": [[str(path.resolve()), path.stat().st_size] for path in files]}
-        yield Scan(case.name, case.patient, data_set, key, partial(_read_case, case))
+    yield from (_scan(case, data_set) for case in cases)
 
 
 def _brats(data: Path, split: str) -> Iterator[Scan]:
@@ -142,22 +183,19 @@ def _brats(data: Path, split: str) -> Iterator[Scan]:
 
 
 def _brats_2018(data: Path, split: str) -> Iterator[Scan]:
-    """Copies of BraTS 2018 with a table of their splits: validation alone, as nothing is trained or scored on them."""
     folder = data / "brats2018"
-    table = folder / "cases.csv"
-    if split != "val" or not table.is_file():
+    if not Brats2018.recognises(folder):
         return
-    with table.open(newline="", encoding="utf-8") as stream:
-        wanted = {row["case"] for row in csv.DictReader(stream) if row["split"] == split}
-    cases = BratsCases(folder).cases.values()
-    yield from _cases((case for case in cases if case.name in wanted), BRATS_2018)
+    for case, row in Brats2018(folder).of_split(split):
+        weak = row.get("weak_enhancing_label") == "1"
+        yield replace(_scan(case, BRATS_2018), site=row.get("site", ""), teaches=_WEAK if weak else _SURE)
 
 
 def scans(data: Path, split: str) -> list[Scan]:
     """Every scan of a split: LGG patients and BraTS cases, or those of a user's own folder. None of them is read yet.
 
-    BraTS 2021 cases are in ``train``, but for ``HELD_OUT``, which are ``test``; those of BraTS 2018 are ``val``. Raises
-    ValueError where an own folder has no such split.
+    BraTS 2021 cases are in ``train``, but for ``HELD_OUT``, which are ``test``; those of BraTS 2018 are where their
+    table has them. Raises ValueError where an own folder has no such split.
     """
     if not is_own(data):
         return [
@@ -186,4 +224,4 @@ def prepared(scan: Scan, spec: VolumeSpec) -> PreparedScan:
 
     key = {"spec": str(spec), "name": scan.name, "pixel": STACK_PIXEL_MM, "coverage": STACK_COVERAGE_MM, **scan.key}
     arrays = cached(f"scan-{scan.name.replace('/', '-')}", key, build)
-    return PreparedScan(arrays["images"], arrays["regions"], np.asarray(arrays["places"]))
+    return PreparedScan(arrays["images"], arrays["regions"], np.asarray(arrays["places"]), scan.teaches)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from core.contracts.manifest import Calibration, Manifest, Metric, Preprocessing, Variant
 from core.runtime.bundle import MANIFEST_NAME, load_bundle
@@ -14,6 +15,7 @@ from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.kinds import Kind, kind_named, kind_of
 from training.records import Evaluate, Export, Failure, graph_files
 
+Answers = TypeVar("Answers", bound=MaskPredictions)
 # Where the figures of a bundle go by default: its own folder is as shipped.
 BUNDLE_RUNS = Path("runs")
 
@@ -60,6 +62,7 @@ class Subject:
     views: Mapping[Path, View]
     thresholds: tuple[float, ...]
     smallest_component_ml: float
+    smallest_enhancing_ml: float
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -98,7 +101,8 @@ def _run(run: Path, out: Path, label_set: str | None) -> Subject:
     }
     if label_set is not None:
         views = {out / label_set: views.get(out / label_set) or own.restricted(label_set)}
-    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), export.smallest_component_ml)
+    least = export.smallest_component_ml, export.smallest_enhancing_ml
+    return Subject(kind, kind.preprocessing(export), files, views, _thresholds(export), *least)
 
 
 def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
@@ -111,7 +115,8 @@ def _bundle(folder: Path, out: Path | None, label_set: str | None) -> Subject:
     files = {file.variant: bundle.file_path(file) for file in manifest.files}
     views = {target: view}
     kind, preprocessing = kind_of(manifest.task), manifest.preprocessing
-    return Subject(kind, preprocessing, files, views, _thresholds(manifest), manifest.smallest_component_ml)
+    least = manifest.smallest_component_ml, manifest.smallest_enhancing_ml
+    return Subject(kind, preprocessing, files, views, _thresholds(manifest), *least)
 
 
 def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, label_set: str | None = None) -> Evaluate:
@@ -132,8 +137,8 @@ def evaluate_run(run: Path, data: Path, split: str, out: Path | None = None, lab
 def evaluate_masks(
     subject: Subject,
     split: str,
-    answer: Callable[[Path], MaskPredictions],
-    figures_of: Callable[[MaskPredictions, str], list[Metric]],
+    answer: Callable[[Path], Answers],
+    figures_of: Callable[[Answers, str], list[Metric]],
 ) -> Evaluate:
     """Score the masks that ``answer`` draws with each file of a segmenter."""
     (folder,) = subject.views

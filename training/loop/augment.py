@@ -59,6 +59,21 @@ def bias_field(images: Tensor, settings: Changes) -> Tensor:
     return torch.exp(functional.interpolate(field, size=sides, mode=mode, align_corners=True))
 
 
+def apply_curves(images: Tensor, curves: Tensor) -> Tensor:
+    """Each sample's and channel's greys (N, C, ...) in [0, 1] by a curve of its own.
+
+    ``curves`` (N, C, K) are the new greys of K even steps from 0 to 1, with straight lines between them. What is 0, the
+    surroundings of the head, stays 0.
+    """
+    steps = curves.shape[2] - 1
+    places = images.flatten(2) * steps
+    below = places.floor().clamp(0, steps - 1)
+    lower = below.long()
+    first, second = curves.gather(2, lower), curves.gather(2, lower + 1)
+    changed = first + (second - first) * (places - below)
+    return (changed * (places > 0)).view_as(images)
+
+
 def black_border(images: Tensor, settings: Augmentation) -> Tensor:
     """Edges blacked out to random depths on a random part of the batch; (N, C, S, S) -> the same."""
     count, _, size, _ = images.shape

@@ -11,9 +11,10 @@ from torch import nn
 from core.contracts.sequences import SEQUENCES
 from training.data.scans import REGIONS
 from training.networks.classifiers import Classifier, MultiTaskClassifier, ResNetClassifier
-from training.networks.slices_in_volume import SlicesInVolume
+from training.networks.slices_in_volume import SlicesInVolume, SlicesInVolumeHeads
 from training.networks.together import SecondReader, SideBySide
 from training.networks.unet import ResidualAttentionUNet3d, UNet
+from training.networks.volumetric import ResidualUNet3d, SlicesOfThreePlanes
 from training.paper.classifiers import densenet121, efficientnet_b0, inception_v3, resnet50_v2, vgg16
 from training.paper.segmenters import FCN8s, PSPNet, ResidualUNet, attention_unet
 
@@ -38,6 +39,9 @@ SEGMENTERS: Final[Mapping[str, Callable[[int, int], nn.Module]]] = {
 VOLUME_SEGMENTERS: Final[Mapping[str, Callable[[int, int, int], nn.Module]]] = {
     "residual-attention-unet-3d": ResidualAttentionUNet3d,
     "slices-in-volume": SlicesInVolume,
+    "slices-in-volume-heads": SlicesInVolumeHeads,
+    "residual-unet-3d": ResidualUNet3d,
+    "slices-of-three-planes": SlicesOfThreePlanes,
 }
 # As people write them.
 TITLES: Final[Mapping[str, str]] = {
@@ -58,6 +62,9 @@ TITLES: Final[Mapping[str, str]] = {
     "pspnet": "PSPNet",
     "residual-attention-unet-3d": "3D U-Net with residual blocks and attention",
     "slices-in-volume": "3D U-Net with residual blocks and attention over a U-Net of slices",
+    "slices-in-volume-heads": "3D U-Net with residual blocks and attention over a U-Net of slices, with inner heads",
+    "residual-unet-3d": "residual 3D U-Net",
+    "slices-of-three-planes": "U-Net of slices along three axes",
 }
 
 

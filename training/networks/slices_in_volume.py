@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from typing import Self
+from typing import Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ POOL = 2
 """In-plane voxels of a slice to one of the 3D network."""
 
 _LEVELS = 4
+Slices = TypeVar("Slices", bound=nn.Module)
 
 
 class SlicesInVolume(nn.Module):
@@ -41,12 +42,17 @@ class SlicesInVolume(nn.Module):
         self.channels = channels
         self.slices = UNet(channels, width)
         # The first region is the slice network's own.
-        self.inner = nn.Conv2d(width, regions - 1, 1)
-        nn.init.constant_(self.inner.bias, -4.0)
+        self.inner = self.make_inner(channels, regions - 1, width)
         self.context = ResidualAttentionUNet3d(width + 1 + channels, regions, width, _LEVELS)
         self.context.head = nn.ConvTranspose3d(width, regions, (POOL, POOL, 1), stride=(POOL, POOL, 1))
         nn.init.zeros_(self.context.head.weight)
         nn.init.zeros_(self.context.head.bias)
+
+    def make_inner(self, _channels: int, regions: int, width: int) -> nn.Module:
+        """What tells the inner regions from the features of a slice."""
+        layer = nn.Conv2d(width, regions, 1)
+        nn.init.constant_(layer.bias, -4.0)
+        return layer
 
     def train(self, mode: bool = True) -> Self:
         """The slice network keeps its normalisation: slices of one or two scans are no sample of all slices."""
@@ -58,14 +64,51 @@ class SlicesInVolume(nn.Module):
 
     def forward(self, volumes: Tensor) -> Tensor:
         """Logits (N, regions, I, J, K)."""
-        features = self.slices.features(as_slices(volumes))
+        images = as_slices(volumes)
+        features = self.slices.features(images)
         outer = self.slices.head(features)
-        by_slice = as_volumes(torch.cat([outer, self.inner(features)], dim=1), volumes.shape[0])
+        by_slice = as_volumes(torch.cat([outer, told(self.inner, features, images)], dim=1), volumes.shape[0])
         # Pooled while they are slices: a fourth of the values has to be put in another order then.
         found = functional.avg_pool2d(torch.cat([features, torch.sigmoid(outer)], dim=1), POOL)
         shown = functional.avg_pool3d(volumes, (POOL, POOL, 1))
         coarse = torch.cat([as_volumes(found, volumes.shape[0]), shown], dim=1)
         return by_slice + self.context(coarse)
+
+
+class InnerHead(nn.Module):
+    """Features (N, F, h, w) and the slices (N, C, h, w) that they are of -> logits (N, regions, h, w)."""
+
+    def __init__(self, channels: int, regions: int, width: int) -> None:
+        super().__init__()
+        last = nn.Conv2d(2 * width, regions, 1)
+        nn.init.constant_(last.bias, -4.0)
+        self.layers = nn.Sequential(
+            nn.Conv2d(width + channels, 2 * width, 3, padding=1),
+            nn.LeakyReLU(0.01),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1),
+            nn.LeakyReLU(0.01),
+            last,
+        )
+
+    def forward(self, features: Tensor, images: Tensor) -> Tensor:
+        """Logits."""
+        return self.layers(torch.cat([features, images], dim=1))
+
+
+class SlicesInVolumeHeads(SlicesInVolume):
+    """With a head of its own for the inner regions, which reads the sequences again.
+
+    The slice network learnt its features for the whole tumour; what enhances is told by a difference of sequences.
+    """
+
+    def make_inner(self, channels: int, regions: int, width: int) -> nn.Module:
+        """Two convolutions more."""
+        return InnerHead(channels, regions, width)
+
+
+def told(inner: nn.Module, features: Tensor, images: Tensor) -> Tensor:
+    """What a network's ``inner`` says of slices."""
+    return inner(features, images) if isinstance(inner, InnerHead) else inner(features)
 
 
 def as_slices(volumes: Tensor) -> Tensor:
@@ -199,12 +242,12 @@ class SlicesInColumn(nn.Module):
         super().__init__()
         self.half = side // 2
         self.slices = _turned(source.slices)
-        self.inner = source.inner
+        self.inner = _turned(source.inner)
         self.context = StackedContext(source.context)
         self.air_logits: Tensor
         self.air_found: Tensor
         with torch.no_grad():
-            empty = self.read(source.inner.weight.new_zeros(1, source.channels, *in_plane))
+            empty = self.read(next(source.inner.parameters()).new_zeros(1, source.channels, *in_plane))
         for name, values in zip(("air_logits", "air_found"), empty, strict=True):
             # As exact as the file stores weights.
             self.register_buffer(name, values.half().float(), persistent=False)
@@ -220,7 +263,7 @@ class SlicesInColumn(nn.Module):
         features = self.slices.features(images)
         outer = self.slices.head(features)
         found = torch.cat([features, torch.sigmoid(outer), images], dim=1)
-        return torch.cat([outer, self.inner(features)], dim=1), functional.avg_pool2d(found, POOL)
+        return torch.cat([outer, told(self.inner, features, images)], dim=1), functional.avg_pool2d(found, POOL)
 
     def windows(self, slices: Tensor) -> Tensor:
         """(K, C, I, J) -> (W, side, C, I, J)."""
@@ -231,20 +274,25 @@ class SlicesInColumn(nn.Module):
 def unstacked(weights: Mapping[str, Tensor], source: SlicesInVolume) -> dict[str, Tensor]:
     """Weights of a ``SlicesInColumn`` by their names in a network like ``source``, which it was made of.
 
-    They have changed places alone, so a network whose weights are numbers tells where each of them was.
+    They have changed places alone, so a network whose weights are numbers tells where each of them was. Layers that
+    are not among the weights are left out.
     """
     numbered = copy.deepcopy(source).double()
     count = 0
     for parameter in numbered.parameters():
         parameter.data = torch.arange(count, count + parameter.numel()).view(parameter.shape).double()
         count += parameter.numel()
-    values = torch.zeros(count)
+    values, given = torch.zeros(count), torch.zeros(count, dtype=torch.bool)
     for name, places in SlicesInColumn(numbered, (BLOCK, BLOCK), 2).named_parameters():
-        values[places.long().flatten()] = weights[name].flatten()
-    return {name: values[places.long()] for name, places in numbered.named_parameters()}
+        if name in weights:
+            values[places.long().flatten()] = weights[name].flatten()
+            given[places.long().flatten()] = True
+    return {
+        name: values[places.long()] for name, places in numbered.named_parameters() if bool(given[places.long()].all())
+    }
 
 
-def _turned(network: UNet) -> UNet:
+def _turned(network: Slices) -> Slices:
     """The network of slices (C, I, J) that does what ``network`` does of slices as they are shown, (C, J, I) mirrored.
 
     Its kernels are turned instead of every slice.

@@ -1,6 +1,7 @@
 """Batched geometric augmentation of patches of volumes, in one resampling. Axes are right, anterior, superior.
 
-Grey values are changed as those of slices are, by ``training.loop.augment.change_greys``.
+Grey values are changed as those of slices are, by ``training.loop.augment.change_greys``, and as other pipelines write
+them, by ``training.volumes.pipelines``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from torch.nn import functional
 from core.imaging.volume import Shape, Spacing
 from training.config import VolumeAugmentation
 from training.loop.augment import uniform
+
+# Random shifts of a patch along each axis.
+_POINTS = 4
 
 
 def _turns(degrees: Tensor, axis: int) -> Tensor:
@@ -55,20 +59,36 @@ def block_shape(window: Shape, settings: VolumeAugmentation) -> Shape:
     smallest = settings.zoom[0]
     height = 1.0 if settings.stretch is None else smallest * settings.stretch[0]
     sides = ((i * cosine + j * sine) / smallest, (j * cosine + i * sine) / smallest, k / height)
-    right, anterior, superior = (math.ceil(side / 2) * 2 for side in sides)
+    # Shifts are of millimetres, and voxels of one at least.
+    beyond = 2 * settings.elastic_mm
+    margins = (beyond, beyond, 0.0 if settings.stretch is None else beyond)
+    right, anterior, superior = (math.ceil(side / 2 + more) * 2 for side, more in zip(sides, margins, strict=True))
     return right, anterior, superior
+
+
+def elastic_shifts(like: Tensor, window: Shape, settings: VolumeAugmentation) -> Tensor:
+    """(N, *window, 3): by how many mm each place of a patch is looked up elsewhere, axes as in the scan."""
+    count = len(like)
+    amplitude = uniform(count, 0, settings.elastic_mm, like).view(-1, 1, 1, 1, 1)
+    points = torch.randn(count, 3, *[_POINTS] * 3, device=like.device) * amplitude
+    if settings.stretch is None:
+        points[:, 2] = 0
+    shifts = functional.interpolate(points, size=window, mode="trilinear", align_corners=True)
+    return shifts.permute(0, 2, 3, 4, 1)
 
 
 def resample(blocks: Tensor, window: Shape, spacing_mm: Spacing, settings: VolumeAugmentation) -> Tensor:
     """Patches (N, C, *window) out of the middle of blocks (N, C, I, J, K) of such voxels, black beyond them."""
     count, channels = blocks.shape[:2]
     # Turns are turns in mm, and ``affine_grid`` counts in half sides.
-    half_patch, half_block = (
-        torch.tensor([side * mm for side, mm in zip(sides, spacing_mm, strict=True)], device=blocks.device)
+    half_patch_mm, half_block_mm = (
+        torch.tensor([side * mm / 2 for side, mm in zip(sides, spacing_mm, strict=True)], device=blocks.device)
         for sides in (window, blocks.shape[2:])
     )
-    matrices = random_affines(count, settings, blocks) * half_patch / half_block[:, None]
+    matrices = random_affines(count, settings, blocks) * half_patch_mm / half_block_mm[:, None]
     # affine_grid names axes from the last to the first.
     theta = torch.cat([matrices.flip(1, 2), torch.zeros(count, 3, 1, device=blocks.device)], dim=2)
     grid = functional.affine_grid(theta, [count, channels, *window], align_corners=False)
+    if settings.elastic_mm > 0:
+        grid = grid + (elastic_shifts(blocks, window, settings) / half_block_mm).flip(4)
     return functional.grid_sample(blocks, grid, align_corners=False)

@@ -17,8 +17,10 @@ import torch
 from torch import nn
 
 from core.contracts.manifest import VolumePreprocessing
+from core.contracts.regions import ENHANCING
 from core.contracts.tensors import TENSORS
 from core.imaging.preparation.volume_transforms import VolumeSpec
+from core.imaging.region_labels import clean_labels, label_nested, remove_small
 from core.runtime.sliding import BLOCK
 from training.bundle.export import THRESHOLDS, differences
 from training.bundle.graphs import ColumnGraph, SegmenterGraph
@@ -33,6 +35,7 @@ from training.networks.slices_in_volume import SlicesInVolume
 from training.records import INT8_FILE, REFERENCE_FILE, Export
 from training.volumes.evaluate import OperatingPoint, views_of, volume_answers, without_specks
 from training.volumes.inputs import preprocessing_of, preprocessing_of_export, scan_input
+from training.volumes.predictions import named
 from training.volumes.task import centre_of, cut_block, shown_sequences
 from training.volumes.validated import validated_dice
 
@@ -42,6 +45,7 @@ _ALONG_COLUMN: Final = 4
 # Where no validation scan knows a region.
 USUAL_THRESHOLD: Final = 0.5
 SMALLEST_ML: Final = (0.0, 0.1, 0.2, 0.5, 1.0, 2.0)
+SMALLEST_ENHANCING_ML: Final = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +98,26 @@ def choose_thresholds(answers: Sequence[Answer]) -> tuple[float, ...]:
 def choose_smallest(answers: Sequence[Answer], threshold: float) -> dict[float, float]:
     """Mean Dice of the whole tumour for each least volume in ml of a piece that is kept."""
     return {smallest: mean_dice(answers, 0, threshold, smallest) for smallest in SMALLEST_ML}
+
+
+def choose_enhancing(
+    answers: Sequence[Answer], thresholds: Sequence[float], smallest_component_ml: float
+) -> dict[float, float]:
+    """Mean Dice of what enhances for each volume below which it counts as core; empty where no scan knows it.
+
+    Where a scan has none and none is left, its Dice is 1.
+    """
+    known = [answer for answer in answers if len(answer.true) == len(REGIONS)]
+    scores: dict[float, list[float]] = {least: [] for least in SMALLEST_ENHANCING_ML if known}
+    for answer in known:
+        pairs = zip(answer.probabilities, thresholds, strict=True)
+        labels = label_nested((p > threshold for p, threshold in pairs), answer.true.shape[1:])
+        voxel_mm3 = 1000 * answer.voxel_ml
+        cleaned = remove_small(labels, 1000 * smallest_component_ml, voxel_mm3).labels
+        for least, values in scores.items():
+            found = clean_labels(cleaned, voxel_mm3, 0.0, 1000 * least).labels == ENHANCING
+            values.append(dice(found, answer.true[-1]))
+    return {least: float(np.mean(values)) for least, values in scores.items()}
 
 
 def served_graph(network: nn.Module, preprocessing: VolumePreprocessing) -> nn.Module:
@@ -152,7 +176,9 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
     thresholds = choose_thresholds(answers)
     by_smallest = choose_smallest(answers, thresholds[0])
     smallest = max(by_smallest, key=lambda size: by_smallest[size])
-    point = OperatingPoint(preprocessing, trained.labels, thresholds, smallest)
+    by_enhancing = choose_enhancing(answers, thresholds, smallest)
+    least_enhancing = max(by_enhancing, key=by_enhancing.__getitem__, default=0.0)
+    point = OperatingPoint(preprocessing, trained.labels, thresholds, smallest, least_enhancing)
     return Export(
         **trained.about(),
         size=side,
@@ -161,6 +187,7 @@ def export_volume_segmenter(trained: Trained, run: Path, data: Path) -> Export:
         volume=preprocessing,
         thresholds=thresholds,
         smallest_component_ml=smallest,
+        smallest_enhancing_ml=least_enhancing,
         validated_dice=validated_dice(path, point, data),
     )
 
@@ -188,14 +215,13 @@ def calibration(data: Path, record: Export) -> FloatArray:
 
 def comparison(run: Path, data: Path, record: Export) -> Comparison:
     """Mean whole-tumour Dice on validation, both graphs at the reference's operating point, every view counted."""
-    point = OperatingPoint(
-        preprocessing_of_export(record), record.labels, record.thresholds or (), record.smallest_component_ml
-    )
+    least = record.smallest_component_ml, record.smallest_enhancing_ml
+    point = OperatingPoint(preprocessing_of_export(record), record.labels, record.thresholds or (), *least)
 
     def mean_dice(name: str) -> float:
-        found = volume_answers(run / name, point, data, "val")
-        whole = record.labels[0].replace("_", " ")
-        return float(found.only(np.char.startswith(found.views, f"{whole},")).dice.mean())
+        found = volume_answers(run / name, point, ((scan, scan.read()) for scan in scans(data, "val")), views_of)
+        whole = np.char.startswith(found.views, f"{named(record.labels[0])},")
+        return float(found.only(whole).dice.mean())
 
     reference = mean_dice(REFERENCE_FILE)
 

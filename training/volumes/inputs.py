@@ -31,7 +31,7 @@ def preprocessing_of(config: Mapping[str, Any]) -> VolumePreprocessing:
         window=(*config["in_plane"], config["schedule"]["phases"][-1]["size"]),
         overlap=OVERLAP,
         # Where a graph reads slices, it reads each once for all windows of a column.
-        columns=config["architecture"] == "slices-in-volume",
+        columns=config["architecture"].startswith("slices-in-volume"),
     )
 
 

@@ -17,15 +17,19 @@ from core.imaging.preparation.volume_transforms import VolumeSpec
 from core.imaging.volume import Shape
 from training.config import Phase, VolumeDropout, VolumeSegmenterConfig
 from training.data.archives import BoolArray, FloatArray, UInt8Array
+from training.data.healthy import without_tumour
 from training.data.scans import REGIONS, PreparedScan, prepared, scans
 from training.evaluation.masks import dice
-from training.loop.augment import change_greys
+from training.loop.augment import apply_curves, change_greys
 from training.loop.losses import partial_mask_loss
 from training.networks.registry import make_volume_segmenter
 from training.volumes.augment import block_shape, resample
 from training.volumes.inputs import predict_volume, preprocessing_of
+from training.volumes.pipelines import fields_of_view, random_curves, thick_slices
 
 FLAIR = SEQUENCES.index("flair")
+# Figures of the regions within the whole tumour.
+_INNER = ("dice_core", "dice_enhancing")
 # Windows barely overlap, unlike in serving: validation is part of the training's time.
 _VALIDATION_OVERLAP = 0.0
 # A patch reaches out of the scan by this part of its side at most.
@@ -65,10 +69,13 @@ def cut_block(volume: npt.NDArray[Any], centre: npt.NDArray[np.intp], shape: Sha
 
 @dataclass(frozen=True)
 class Scans:
-    """Prepared scans to draw patches from: those that know every region, and those that know the whole tumour."""
+    """Prepared scans to draw patches from: those that know every region, those that know the whole tumour, and heads
+    without tumour.
+    """
 
     full: Sequence[PreparedScan]
     partial: Sequence[PreparedScan]
+    healthy: Sequence[PreparedScan]
 
     @classmethod
     def of(cls, found: Sequence[PreparedScan]) -> Scans:
@@ -76,10 +83,15 @@ class Scans:
         return cls(
             [scan for scan in found if len(scan.regions) == len(REGIONS)],
             [scan for scan in found if len(scan.regions) < len(REGIONS)],
+            [healthy for scan in found for healthy in without_tumour(scan)],
         )
 
-    def draw(self, full_share: float) -> PreparedScan:
-        """A random scan, of the full ones in ``full_share`` of the draws where both kinds exist."""
+    def draw(self, full_share: float, healthy_share: float) -> PreparedScan:
+        """A random scan: of the healthy ones in ``healthy_share`` of the draws, of the full ones in ``full_share`` of
+        the others; of another kind where there is none.
+        """
+        if self.healthy and np.random.random() < healthy_share:  # noqa: NPY002
+            return self.healthy[np.random.randint(len(self.healthy))]  # noqa: NPY002
         full = bool(np.random.random() < full_share)  # noqa: NPY002
         chosen = (self.full if full else self.partial) or self.full or self.partial
         return chosen[np.random.randint(len(chosen))]  # noqa: NPY002
@@ -117,36 +129,51 @@ class VolumeSegmenterTask:
         self.training = Scans.of([prepared(scan, spec) for scan in scans(data, "train")])
         self.held_out = [prepared(scan, spec) for scan in scans(data, "val")]
 
-    def patch(self, window: Shape) -> tuple[UInt8Array, BoolArray, BoolArray]:
-        """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); regions known (3,)."""
-        scan = self.training.draw(self.config.regions_share)
+    def patch(self, window: Shape) -> tuple[UInt8Array, BoolArray, FloatArray, FloatArray]:
+        """One block (4 + 3, I, J, K), images and regions; sequences shown (4,); weights of regions (3,); curves (4, K)
+        of greys.
+        """
+        scan = self.training.draw(self.config.regions_share, self.config.healthy_share)
         centre = centre_of(scan, window, self.config.tumour_share)
         shape = block_shape(window, self.config.augmentation)
         block = np.zeros((len(SEQUENCES) + len(REGIONS), *shape), np.uint8)
         block[: len(SEQUENCES)] = cut_block(scan.images, centre, shape)
         block[len(SEQUENCES) : len(SEQUENCES) + len(scan.regions)] = cut_block(scan.regions, centre, shape)
-        known = np.arange(len(REGIONS)) < len(scan.regions)
-        return block, shown_sequences(scan.present, self.config.dropout), known
+        # Another set's scanners are as likely as the own.
+        other = self.training.draw(0.5, 0.0)
+        curves = random_curves(scan.quantiles, other.quantiles, self.config.augmentation)
+        return block, shown_sequences(scan.present, self.config.dropout), scan.known, curves
 
     def batch(self, phase: Phase) -> tuple[Tensor, ...]:
-        """Images (N, 4, I, J, K), regions (N, 3, I, J, K) in [0, 1], and which of those are known (N, 3)."""
-        window = self.config.window(phase.size)
-        blocks, shown, known = zip(*(self.patch(window) for _ in range(phase.batch)), strict=True)
-        stack = torch.from_numpy(np.stack(blocks)).to(self.device).float()
+        """Images (N, 4, I, J, K), regions (N, 3, I, J, K) in [0, 1], and how much each of those teaches (N, 3)."""
+        window, settings = self.config.window(phase.size), self.config.augmentation
+        parts = zip(*(self.patch(window) for _ in range(phase.batch)), strict=True)
+        stack, shown, known, curves = (torch.from_numpy(np.stack(part)).to(self.device) for part in parts)
         # Scaled after the resampling: a block has several times a patch's voxels.
-        moved = resample(stack, window, self.config.spacing_mm, self.config.augmentation) / 255
-        images = change_greys(moved[:, : len(SEQUENCES)], self.config.augmentation)
-        keep = torch.from_numpy(np.stack(shown)).to(self.device).view(phase.batch, -1, 1, 1, 1)
-        regions = moved[:, len(SEQUENCES) :].clamp(0, 1)
-        return images * keep, regions, torch.from_numpy(np.stack(known)).to(self.device).float()
+        moved = resample(stack.float(), window, self.config.spacing_mm, settings) / 255
+        greys = apply_curves(moved[:, : len(SEQUENCES)].clamp(0, 1), curves)
+        images = change_greys(thick_slices(greys, self.config.spacing_mm, settings), settings)
+        seen = fields_of_view(images, settings) * shown.view(phase.batch, -1, 1, 1, 1)
+        # What no sequence shows is none of the answer.
+        regions = moved[:, len(SEQUENCES) :].clamp(0, 1) * seen.amax(dim=1, keepdim=True)
+        return images * seen, regions, known
 
     def loss(self, output: Tensor, targets: tuple[Tensor, ...]) -> Tensor:
-        """Of what is known."""
+        """Of what is known; of several answers (N, A, 3, I, J, K), as under deep supervision, each half the one before.
+
+        A network that is supervised deeply gives its own answer first, then those of its coarser levels.
+        """
         regions, known = targets
-        return partial_mask_loss(output, regions, known)
+        answers = output.unbind(1) if output.ndim > regions.ndim else (output,)
+        weights = [0.5**level for level in range(len(answers))]
+        losses = (partial_mask_loss(answer, regions, known) for answer in answers)
+        total = sum((weight * loss for weight, loss in zip(weights, losses, strict=True)), regions.new_zeros(()))
+        return total / sum(weights)
 
     def validate(self, model: nn.Module, size: int) -> dict[str, float]:
-        """Mean Dice of the whole tumour a scan on working voxels (quick; ``evaluate`` scores the scans' own)."""
+        """Mean Dice a scan on working voxels (quick; ``evaluate`` scores the scans' own): of the whole tumour, shown
+        with all sequences and with FLAIR alone, and of the inner regions of what knows them, with all sequences.
+        """
         scores: dict[str, list[float]] = {}
         for scan in self.held_out:
             views = {"dice": np.ones(len(SEQUENCES), np.bool_)}
@@ -156,6 +183,9 @@ class VolumeSegmenterTask:
                 images = np.array(scan.images, np.float32) * shown[:, None, None, None] / np.float32(255)
                 probability = self._predict(model, images, size)
                 scores.setdefault(name, []).append(dice(probability[0] >= 0.5, scan.regions[0] > 127))
+                if name == "dice" and len(scan.regions) == len(REGIONS):
+                    for region, inner, true in zip(_INNER, probability[1:], scan.regions[1:], strict=True):
+                        scores.setdefault(region, []).append(dice(inner >= 0.5, true > 127))
         return {name: float(np.mean(values)) for name, values in scores.items()}
 
     def _predict(self, model: nn.Module, images: FloatArray, size: int) -> FloatArray:

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from core.contracts.manifest import VALIDATION, Metric, VolumePreprocessing
-from core.contracts.regions import BETWEEN, CHANNELS, REGIONS
+from core.contracts.regions import REGIONS
 from core.contracts.tensors import PROBABILITY
 from core.runtime.bundle import load_bundle
 from training.bundle.onnx_files import OnnxModel
-from training.data.archives import BoolArray
 from training.data.scans import scans
 from training.evaluation.intervals import measured
 from training.evaluation.masks import dice
-from training.volumes.evaluate import OperatingPoint, views_of
+from training.volumes.evaluate import OperatingPoint, by_region, views_of
 from training.volumes.inputs import scan_input
-
-
-def by_region(nested: BoolArray) -> Mapping[str, BoolArray]:
-    """The regions of a report that the first r channels, bool (r, i, j, k), know: the whole tumour alone, or all."""
-    drawn = dict(zip(CHANNELS.values(), nested, strict=False))
-    between = {name: drawn[outer] & ~drawn[inner] for name, (outer, inner) in BETWEEN.items() if inner in drawn}
-    return drawn | between
 
 
 def validated_dice(path: Path, point: OperatingPoint, data: Path) -> dict[str, Metric]:
@@ -74,8 +65,7 @@ def validated_bundle(folder: Path, data: Path) -> dict[str, Metric]:
     if manifest.task != "volume-segmentation":
         raise ValueError(f"{folder} is no model of volumes: its answers have no regions")
     assert isinstance(manifest.preprocessing, VolumePreprocessing)
-    point = OperatingPoint(
-        manifest.preprocessing, manifest.labels, manifest.region_thresholds, manifest.smallest_component_ml
-    )
+    least = manifest.smallest_component_ml, manifest.smallest_enhancing_ml
+    point = OperatingPoint(manifest.preprocessing, manifest.labels, manifest.region_thresholds, *least)
     reference = next(file for file in manifest.files if file.variant == "reference")
     return validated_dice(bundle.file_path(reference), point, data)

@@ -23,6 +23,7 @@ from training.bundle.card import render_card
 from training.bundle.onnx_files import OnnxModel
 from training.bundle.quantize import all_float
 from training.config import ISOTROPIC_VOLUMES, Phase, ScheduleConfig, VolumeSegmenterConfig
+from training.data.published import detect
 from training.data.scans import BRATS, BRATS_2018, LGG, REGIONS, scans
 from training.evaluation.predictions import MaskPredictions, predictions_path
 from training.loop.trainer import CHECKPOINT
@@ -30,10 +31,10 @@ from training.networks.slices_in_volume import SlicesInVolume
 from training.networks.unet import ResidualAttentionUNet3d
 from training.recipe import BASES
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export
+from training.volumes.evaluate import by_region
 from training.volumes.export import served_graph, write_graph
 from training.volumes.inputs import preprocessing_of
 from training.volumes.task import VolumeSegmenterTask
-from training.volumes.validated import by_region
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
@@ -122,7 +123,7 @@ def test_no_case_is_trained_on_and_held_out(volumes: Path) -> None:
     assert regions[0].any(axis=(0, 1)).tolist() == [False, True, True]
 
 
-def test_of_brats_2018_only_validation_cases_are_read(volumes: Path, tmp_path: Path) -> None:
+def test_cases_of_brats_2018_are_where_their_table_has_them(volumes: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     shutil.copytree(volumes, data)
     write_2018(data)
@@ -130,7 +131,33 @@ def test_of_brats_2018_only_validation_cases_are_read(volumes: Path, tmp_path: P
         split: [scan.name for scan in scans(data, split) if scan.data_set == BRATS_2018]
         for split in ("train", "val", "test")
     }
-    assert found == {"train": [], "val": ["CBICA_B"], "test": []}
+    assert found == {"train": ["CBICA_A"], "val": ["CBICA_B"], "test": ["TCIA01_1"]}
+    *_, slices = detect(data)
+    assert {(sample.patient, sample.split) for sample in slices.samples} == {
+        ("CBICA_A", "train"), ("CBICA_B", "val"), ("TCIA01_1", "test"),
+    }  # fmt: skip
+
+
+def test_of_brats_2018_site_weak_labels_and_patients_are_known(volumes: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(volumes, data)
+    write_2018(data)
+    (data / "brats2018" / "TCIA01_1").rename(data / "brats2018" / "TCIA13_623")
+    table = "case,split,site,weak_enhancing_label\nCBICA_A,train,CBICA,0\nCBICA_B,train,CBICA,0\n"
+    (data / "brats2018" / "cases.csv").write_text(f"{table}TCIA13_623,train,TCIA,1\n")
+    found = {scan.name: scan for scan in scans(data, "train") if scan.data_set == BRATS_2018}
+    assert {name: scan.site for name, scan in found.items()} == {
+        "CBICA_A": "CBICA",
+        "CBICA_B": "CBICA",
+        "TCIA13_623": "TCIA",
+    }
+    assert [scan.teaches for scan in found.values()] == [(1, 1, 1), (1, 1, 1), (1, 1, 0.25)]
+    # The patient is in TCGA-LGG as well.
+    assert found["TCIA13_623"].patient == "TCGA_HT_7473_19970826"
+    assert found["CBICA_A"].patient == "CBICA_A"
+    (data / "brats2018" / "cases.csv").write_text("case,split\nCBICA_A,train\n")
+    with pytest.raises(ValueError, match="does not name"):
+        scans(data, "train")
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,21 @@ from training.volumes.inputs import predict_volume, preprocessing_of
 from training.volumes.task import Scans, VolumeSegmenterTask, centre_of, cut_block, shown_sequences
 
 STILL = VolumeAugmentation(
-    rotation_deg=0, tilt_deg=0, zoom=(1, 1), stretch=(1, 1), flip=0, gamma=0, brightness=0, noise=0, bias_field=0
+    rotation_deg=0,
+    tilt_deg=0,
+    zoom=(1, 1),
+    stretch=(1, 1),
+    flip=0,
+    gamma=0,
+    brightness=0,
+    noise=0,
+    bias_field=0,
+    elastic_mm=0,
+    scaled=0,
+    clipped=0,
+    matched=0,
+    coarse=0,
+    cut=0,
 )
 CUBE = (8, 8, 8)
 MM = (1.0, 1.0, 1.0)
@@ -208,9 +222,13 @@ def scan_of(regions: int, size: int = 20) -> PreparedScan:
 def test_draws_keep_the_shares() -> None:
     found = Scans.of([scan_of(1), scan_of(3), scan_of(1)])
     assert (len(found.full), len(found.partial)) == (1, 2)
-    full = [len(found.draw(0.25).regions) == 3 for _ in range(2000)]
+    full = [len(found.draw(0.25, 0.0).regions) == 3 for _ in range(2000)]
     assert np.mean(full) == pytest.approx(0.25, abs=0.04)
-    assert len(Scans.of([scan_of(1)]).draw(1.0).regions) == 1
+    assert len(Scans.of([scan_of(1)]).draw(1.0, 0.0).regions) == 1
+    # Heads without tumour, made of all three.
+    healthy = [found.draw(0.25, 0.4) in found.healthy for _ in range(2000)]
+    assert len(found.healthy) == 3
+    assert np.mean(healthy) == pytest.approx(0.4, abs=0.04)
 
 
 def test_half_of_the_patches_lie_on_tumour() -> None:
@@ -291,7 +309,9 @@ def test_validation_scores_a_perfect_network_perfectly(monkeypatch: pytest.Monke
             return (volumes[:, 3:].repeat(1, 3, 1, 1, 1) - 0.5) * 40
 
     task = still_task(monkeypatch, tmp_path, dropout=VolumeDropout())
-    assert task.validate(Perfect(), 16) == {"dice": 1.0, "dice_flair": 1.0}
+    assert task.validate(Perfect(), 16) == {
+        "dice": 1.0, "dice_core": 1.0, "dice_enhancing": 1.0, "dice_flair": 1.0,
+    }  # fmt: skip
 
 
 def test_specks_go_and_tumours_stay() -> None:

@@ -123,3 +123,20 @@ def test_what_is_nowhere_likely_is_surely_absent() -> None:
     probability[0, 0, :4] = 0.5
     assert certainty(probability, least_mm3=8.1) == 1.0
     assert certainty(probability, least_mm3=8.0) == 0.0
+
+
+def test_a_little_that_enhances_is_core_and_said_so(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume, labels = make_phantom()
+    ml = np.count_nonzero(labels == 3) * float(abs(np.linalg.det(volume.affine[:3, :3]))) / 1000
+    for factor, expected in ((1.01, np.where(labels == 3, 1, labels)), (0.99, labels)):
+        least = round(ml * factor, 6)
+        models = write_volume_bundle(tmp_path / str(factor), smallest_enhancing_ml=least)
+        monkeypatch.setenv("FALX_MODELS_DIR", str(models))
+        done = bench.run({"flair.nii.gz": to_nifti(volume.voxels, volume.affine, compress=True)})
+        assert np.array_equal(done.labels(), expected)
+        assert done.outcome.provenance["smallest_enhancing_ml"] == least
+        said = f"Less than {least:g} ml seemed to enhance, too little to be told from noise: it counts as core."
+        assert done.outcome.warnings == ((said,) if factor > 1 else ())
+        assert ("enhancing" in done.report()["regions"]) is (factor < 1)
