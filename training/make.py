@@ -23,6 +23,7 @@ from training.evaluation.evaluate import evaluate_run
 from training.loop.checkpoints import average
 from training.loop.running import Origins, run_training
 from training.loop.trainer import CHECKPOINT
+from training.networks.starts import check_photographs
 from training.recipe import Average, Combine, Gate, Recipe, Second, Step, Train, read_recipe
 from training.records import INT8_FILE, REFERENCE_FILE, Evaluate, Export, Part, Quantize, graph_files, sha256_of
 
@@ -57,6 +58,8 @@ class Kitchen:
     device: str = "cpu"
     # Begin anew what was made from other settings, instead of refusing.
     redo: bool = False
+    # File of the network of photographs, for recipes that begin with it.
+    photographs: Path | None = None
     console: Console = dataclasses.field(default_factory=Console)
 
 
@@ -67,11 +70,13 @@ def make(name: str, kitchen: Kitchen, *, test: bool = False, equal: bool = False
     the like of a bundle that cannot be remade.
 
     Raises FileNotFoundError and ValueError for a recipe that is missing, wrong, or not remakeable and no ``equal`` is
-    asked for; ChangedError; GateError.
+    asked for, and where it begins with a network of photographs that is not given; ChangedError; GateError.
     """
     recipe = read_recipe(name)
     if not recipe.bundle.remakeable and not equal:
         raise ValueError(f"{recipe.bundle.name} cannot be remade: {recipe.bundle.reason} `--equal` makes its like.")
+    if any(isinstance(step, Train) and step.photographs for step in recipe.steps):
+        check_photographs(kitchen.photographs)
     work = Work(recipe, kitchen)
     for step in recipe.steps:
         work.step(step)
@@ -126,9 +131,10 @@ class Work:
     def _make(self, step: Step, run: Path) -> None:
         match step:
             case Train():
-                start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
-                origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
                 kitchen = self.kitchen
+                start, encoder = (self.folder(name) if name else None for name in (step.start, step.encoder))
+                start = kitchen.photographs if step.photographs else start
+                origins = Origins(start, encoder, [self.folder(name) for name in step.teachers])
                 run_training(step.configuration(), kitchen.data, run, kitchen.device, origins, kitchen.console)
             case Average():
                 average([self.folder(name) for name in step.of], run)

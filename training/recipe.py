@@ -114,6 +114,8 @@ class Train(StepPlan):
     base: Base
     config: dict[str, Any] = Field(default_factory=dict)
     start: str | None = None
+    # Begins with the network of photographs (``training.networks.starts``) instead of a step.
+    photographs: bool = False
     encoder: str | None = None
     teachers: tuple[str, ...] = ()
     reads = ("start", "encoder", "teachers")
@@ -121,6 +123,8 @@ class Train(StepPlan):
     @model_validator(mode="after")
     def _configuration_is_valid(self) -> Self:
         self.configuration()
+        if self.photographs and self.start:
+            raise ValueError(f"the step {self.name!r} begins with the network of photographs or with a step, not both")
         return self
 
     def configuration(self) -> Config:

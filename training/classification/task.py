@@ -128,9 +128,8 @@ class ClassifierTask:
         """The teacher's logits (N, K) for a batch, or nothing without a teacher."""
         if self.teacher is None:
             return ()
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.schedule.bfloat16):
-            output: ClassifierOutput = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return (output.logits.float(),)
+        output: ClassifierOutput = self.teacher(images.contiguous(memory_format=torch.channels_last))
+        return (output.logits,)
 
     def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
         """Class loss, shared with the teacher's where there is one, + weighted mask loss where a mask is known."""

@@ -67,13 +67,16 @@ def make_command(
         bool, typer.Option("--equal", help="Where a bundle cannot be remade: make its like from public starts.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Make anew what was made from other settings.")] = False,
+    photographs: Annotated[
+        Path | None, typer.Option("--photographs", help="File of the network of photographs, where a recipe asks.")
+    ] = None,
 ) -> None:
     """Make a recipe's bundles: train, join, export, quantise, evaluate, bundle. Goes on where it was interrupted."""
     from training.make import Kitchen, make
 
     use_threads(threads)
     try:
-        folders = make(name, Kitchen(data, runs, out, device, redo, console), test=test, equal=equal)
+        folders = make(name, Kitchen(data, runs, out, device, redo, photographs, console), test=test, equal=equal)
     except (FileNotFoundError, RuntimeError, ValueError) as error:
         console.print(str(error), markup=False)
         raise typer.Exit(1) from error

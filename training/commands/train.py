@@ -79,7 +79,7 @@ def train_command(
     ] = None,
     preset: Annotated[Preset, typer.Option("--preset", help="falx: ours; paper: as the paper trains.")] = "falx",
     teacher: Annotated[
-        list[Path] | None, typer.Option("--teacher", help="Run of a teacher to learn from; several are averaged.")
+        list[Path] | None, typer.Option("--teacher", help="Run of a teacher to learn from; several take turns.")
     ] = None,
     multitask: Annotated[
         bool, typer.Option("--multitask", help="Outline the tumour as well, from the same encoder, with class weights.")

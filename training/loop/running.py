@@ -14,7 +14,7 @@ from training.config import Config
 from training.kinds import kind_named
 from training.loop.checkpoints import load_trained
 from training.loop.trainer import State, Trainer
-from training.networks.together import Ensemble
+from training.networks.together import InTurns
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Origins:
     teachers: Sequence[Path] = ()
 
     def taught(self) -> nn.Module | None:
-        """The trained networks of the teachers as one, or nothing without any."""
+        """The trained networks of the teachers, who take turns, or nothing without any."""
         found = [load_trained(teacher) for teacher in self.teachers]
-        return Ensemble([trained.kind.as_teacher(trained) for trained in found]).eval() if found else None
+        return InTurns([trained.kind.as_teacher(trained) for trained in found]).eval() if found else None
 
 
 def run_training(config: Config, data: Path, run: Path, device: str, origins: Origins, console: Console) -> None:

@@ -18,6 +18,8 @@ MEAN: Final = 0.25
 DEVIATION: Final = 0.25
 # Bottleneck blocks in each stage of a ResNet50.
 BLOCKS: Final = [3, 4, 6, 3]
+# Channels of a ResNet50's first convolution at any width, as the network of photographs has them: it costs little.
+STEM: Final = 64
 # Stride of the coarse mask relative to the input.
 MASK_STRIDE: Final = 16
 
@@ -104,13 +106,23 @@ def resnet50(channels: int, width: int, **options: Any) -> ResNet:
     return ResNet("bottleneck", BLOCKS, widths, n_input_channels=channels, **fixed, **options)
 
 
+def _stem_of_published(network: ResNet, width: int) -> None:
+    """Give a ``network`` of any width a first convolution of ``STEM`` channels, and let its first block read them."""
+    if width == STEM:
+        return
+    first = network.layer1[0]
+    network.conv1, network.bn1 = nn.Conv2d(1, STEM, 7, 2, 3, bias=False), nn.BatchNorm2d(STEM)
+    first.conv1, first.downsample[0] = nn.Conv2d(STEM, width, 1, bias=False), nn.Conv2d(STEM, 4 * width, 1, bias=False)
+
+
 class ResNetClassifier(Classifier):
     """ResNet50 (He 2015) for one grey channel; a ``width`` of 64 is the published one, narrower ones train faster."""
 
     def __init__(self, classes: int, width: int = 64) -> None:
         super().__init__()
         self.backbone = resnet50(1, width, num_classes=classes)
-        self.channels = (width, 4 * width, 8 * width, 16 * width, 32 * width)
+        _stem_of_published(self.backbone, width)
+        self.channels = (STEM, 4 * width, 8 * width, 16 * width, 32 * width)
         self.mask_head = coarse_mask_head(16 * width)
         for module in self.backbone.modules():
             if isinstance(module, ResNetBottleneck):

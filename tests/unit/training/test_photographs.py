@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch.nn import functional
 
 from training.networks.classifiers import DEVIATION, MEAN, ResNetClassifier
-from training.networks.starts import fill, photograph_weights
+from training.networks.starts import check_photographs, fill, photograph_weights
 
 BLOCKS = (3, 4, 6, 3)
 
@@ -72,6 +72,22 @@ def test_every_convolution_finds_its_place_and_is_doubled(tmp_path: Path, networ
     for copy in (doubled[:128], doubled[128:]):
         # Both copies of an input channel carry the same value, so their shares add up to the whole.
         torch.testing.assert_close(copy[:, :128] + copy[:, 128:], original)
+
+
+def test_a_network_as_narrow_takes_every_weight_as_it_is(tmp_path: Path) -> None:
+    thin = write_graph(tmp_path / "thin.onnx", convolutions())
+    found = photograph_weights(tmp_path / "thin.onnx", ResNetClassifier(4, 32).state_dict())
+    original = torch.from_numpy(thin["bn_stage2_block1_branch2b/Fused:0"])
+    torch.testing.assert_close(found["backbone.layer3.1.conv2.weight"], original)
+
+
+def test_only_the_network_that_recipes_mean_is_taken(tmp_path: Path) -> None:
+    other = tmp_path / "other.onnx"
+    write_graph(other, convolutions())
+    with pytest.raises(ValueError, match="--photographs"):
+        check_photographs(None)
+    with pytest.raises(ValueError, match="sha256"):
+        check_photographs(other)
 
 
 def test_a_grey_slice_gives_what_the_photograph_of_it_would(tmp_path: Path, network: ResNetClassifier) -> None:

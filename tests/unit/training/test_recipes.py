@@ -188,6 +188,18 @@ def test_a_recipe_is_made_interrupted_resumed_and_served(tiny: Path, data: Path,
     }
 
 
+def test_a_network_of_photographs_is_asked_for_before_anything_is_trained(
+    tiny: Path, data: Path, tmp_path: Path
+) -> None:
+    tiny.write_text(TINY.replace('start = "first"', "photographs = true"))
+    with pytest.raises(ValueError, match="--photographs"):
+        make.make(str(tiny), kitchen(data, tmp_path))
+    assert not (tmp_path / "runs").exists()
+    tiny.write_text(TINY.replace('start = "first"', 'start = "first"\nphotographs = true'))
+    with pytest.raises(ValueError, match="not both"):
+        make.make(str(tiny), kitchen(data, tmp_path))
+
+
 def test_other_settings_are_refused_or_made_anew(tiny: Path, data: Path, tmp_path: Path) -> None:
     tiny.write_text(SHORT)
     make.make(str(tiny), kitchen(data, tmp_path))
