@@ -74,10 +74,12 @@ def main() -> None:
     assert isinstance(spec, ClassificationPreprocessing)
     data = Path(image).read_bytes()
     session = OrtSession(Path(bundle) / manifest.files[0].name, force_cpu=True)
+    # As an older checkout's is another, its arguments are not checked.
+    preparation: Callable[..., Any] = prepare
     upload = upload_of(data)
-    inputs = {IMAGE: prepare(*upload, ImageLimits(), spec).tensor[None]}
+    inputs = {IMAGE: preparation(*upload, ImageLimits(), spec).tensor[None]}
     steps: dict[str, Callable[[], object]] = {
-        "preparation": lambda: prepare(*upload, ImageLimits(), spec),
+        "preparation": lambda: preparation(*upload, ImageLimits(), spec),
         "network": lambda: session.run(inputs),
     }
     print(json.dumps({name: cpu_ms(step, int(threads), float(seconds) / 2) for name, step in steps.items()}))

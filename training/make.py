@@ -75,8 +75,6 @@ def make(name: str, kitchen: Kitchen, *, test: bool = False, equal: bool = False
     recipe = read_recipe(name)
     if not recipe.bundle.remakeable and not equal:
         raise ValueError(f"{recipe.bundle.name} cannot be remade: {recipe.bundle.reason} `--equal` makes its like.")
-    if any(isinstance(step, Train) and step.photographs for step in recipe.steps):
-        check_photographs(kitchen.photographs)
     work = Work(recipe, kitchen)
     for step in recipe.steps:
         work.step(step)
@@ -113,6 +111,11 @@ class Work:
 
     recipe: Recipe
     kitchen: Kitchen
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a step begins with the network of photographs, and that is not given."""
+        if any(isinstance(step, Train) and step.photographs for step in self.recipe.steps):
+            check_photographs(self.kitchen.photographs)
 
     def folder(self, step: str) -> Path:
         """Where a step lies."""

@@ -17,8 +17,8 @@ from core.contracts.operations.slices import CLASSIFY, SEGMENT
 from tests.fixtures.answers import BOUNDARY, in_json, in_multipart, without_timing
 from tests.fixtures.images import make_dicom, make_head_slice, make_jpeg, make_png, to_png, to_tiff
 from tests.fixtures.servers import Reply, Server, running
-from tests.support.draw_samples import no_head
 from tests.support.gateway import gateway_before
+from tests.support.make_samples import no_head
 from tests.support.quadrants import GLIOMA, HEALTHY, SIDE, head, write_sure_models
 
 PNG = {"Content-Type": "image/png"}

@@ -10,6 +10,7 @@ import typer
 from training.commands.options import (
     DataOption,
     DeviceOption,
+    PhotographsOption,
     RunOption,
     SplitOption,
     ThreadsOption,
@@ -67,9 +68,7 @@ def make_command(
         bool, typer.Option("--equal", help="Where a bundle cannot be remade: make its like from public starts.")
     ] = False,
     redo: Annotated[bool, typer.Option("--redo", help="Make anew what was made from other settings.")] = False,
-    photographs: Annotated[
-        Path | None, typer.Option("--photographs", help="File of the network of photographs, where a recipe asks.")
-    ] = None,
+    photographs: PhotographsOption = None,
 ) -> None:
     """Make a recipe's bundles: train, join, export, quantise, evaluate, bundle. Goes on where it was interrupted."""
     from training.make import Kitchen, make

@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from training.commands.options import DataOption, DeviceOption, ThreadsOption, console, refusing, use_threads
+from training.commands.options import (
+    DataOption,
+    DeviceOption,
+    PhotographsOption,
+    ThreadsOption,
+    console,
+    refusing,
+    use_threads,
+)
 
 RunsOption = Annotated[Path, typer.Option("--runs", help="Folder of N-folds, made and found again.")]
 CountOption = Annotated[int, typer.Option("--folds", help="How many.", min=2)]
@@ -32,6 +40,7 @@ def folds_command(
     redo: Annotated[bool, typer.Option("--redo", help="Make anew what was made from other settings.")] = False,
     device: DeviceOption = "cpu",
     threads: ThreadsOption = 0,
+    photographs: PhotographsOption = None,
 ) -> None:
     """Train recipes on all folds but one, answer on that one, and report. Goes on where it was interrupted."""
     from training.folds.report import evidence_of, evidence_page
@@ -43,10 +52,11 @@ def folds_command(
     with refusing():
         candidates = [Candidate.named(name) for name in names]
         folds = open_folds(data, runs, count, seed, patients)
+        kitchen = Kitchen(data, runs, runs, device, redo, photographs, console)
         for place in () if report_only else fold or range(count):
             for candidate in candidates:
                 console.print(f"{candidate.name}, fold {place}", markup=False)
-                train_fold(candidate, folds, place, Kitchen(data, runs, runs, device, redo, console))
+                train_fold(candidate, folds, place, kitchen)
         evidence = evidence_of(gather(candidates, folds), folds)
     evidence.write(folds.folder)
     page = folds.folder / "evidence.md"
@@ -103,7 +113,7 @@ def compare_command(
         if (out or paper) and not budget.full:
             raise ValueError(f"{budget.told()} is a trial: it is not published, leave --out and --paper out")
         folds = open_folds(data, runs, count, seed, patients)
-        kitchen = Kitchen(data, runs, runs, device, redo, console)
+        kitchen = Kitchen(data, runs, runs, device, redo, console=console)
         found = compare_networks(folds, fold, budget, kitchen, only or (), named_runs(also or []))
     page = publish(found, out or folds.of(fold) / "comparison", paper)
     console.print(page.read_text(), markup=False)

@@ -17,6 +17,9 @@ RunOption = Annotated[Path, typer.Option("--run", help="Run folder: checkpoints 
 SplitOption = Annotated[str, typer.Option("--split", help="val while developing; test once, at the end.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 ThreadsOption = Annotated[int, typer.Option("--threads", help="CPU threads; 0 leaves torch's own choice.")]
+PhotographsOption = Annotated[
+    Path | None, typer.Option("--photographs", help="File of the network of photographs, where a recipe asks.")
+]
 
 console = Console(soft_wrap=True, highlight=False)
 

@@ -12,6 +12,8 @@ import pytest
 from classifier_service.model import prepare
 from classifier_service.prediction import label_logits
 from core.contracts.manifest import ClassificationPreprocessing
+from core.contracts.operations.bodies import IMAGE_PART
+from core.http.bodies import Upload
 from core.imaging.decode import decode
 from core.imaging.limits import ImageLimits
 from core.imaging.preparation.input_check import check_input, check_slice
@@ -55,7 +57,7 @@ def test_a_sample_is_familiar_and_answered_as_it_is_painted(name: str) -> None:
     bundle = load_bundle(ROOT / "models" / "tumor-classifier" / "1")
     spec = bundle.manifest.preprocessing
     assert isinstance(spec, ClassificationPreprocessing)
-    prepared = prepare((SAMPLES / name).read_bytes(), "image/png", ImageLimits(), spec)
+    prepared = prepare({IMAGE_PART: Upload((SAMPLES / name).read_bytes(), "image/png")}, ImageLimits(), spec)
     session = ort.InferenceSession(str(bundle.path / "model.onnx"), providers=["CPUExecutionProvider"])
     logits, distance, energy = session.run(["logits", "distance", "energy"], {"image": prepared.tensor[None]})
     check = check_input(prepared.findings, bundle.manifest.input_check, float(distance[0]), float(energy[0]))
