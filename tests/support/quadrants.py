@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from tests.fixtures.images import to_png
@@ -17,12 +18,15 @@ from tests.fixtures.models import (
     segmenter_network,
     write_bundle,
 )
+from tests.support.make_samples import sample
 
 SIDE = 256
 # Upper left, and lower right as people see it, of ``tests.fixtures.models.LABELS``.
 GLIOMA, HEALTHY = 0, 3
 # Lower than the fixture's own, so that a bright quadrant makes it sure.
 TEMPERATURE = 0.2
+# Share of pixels inside the head that are white.
+WHITE = 0.03
 
 
 def write_sure_models(models: Path) -> Path:
@@ -33,16 +37,20 @@ def write_sure_models(models: Path) -> Path:
 
 
 def head(quadrant: int, lift: float, *, spot: bool = False) -> bytes:
-    """A grainy head (256, 256) with one quadrant brighter by ``lift``, and a bright spot in it; as PNG."""
-    generator = np.random.default_rng(0)
-    y, x = np.mgrid[0:SIDE, 0:SIDE]
-    v, u = (y / SIDE - 0.5) * 2, (x / SIDE - 0.5) * 2
-    inside = (u / 0.72) ** 2 + (v / 0.88) ** 2 < 1
-    row, column = divmod(quadrant, 2)
-    grey = np.where(inside, 0.25, 0.0) + lift * (inside & ((v > 0) == bool(row)) & ((u > 0) == bool(column)))
-    grey += generator.normal(0, 0.04, grey.shape) * inside
+    """A familiar head (256, 256) with one quadrant brighter by ``lift``, and a bright spot in it; as PNG.
+
+    It is the sample without a tumour, its quadrants equally bright before one is lifted.
+    """
+    y, x = np.mgrid[0:SIDE, 0:SIDE] / SIDE * 2 - 1
+    shown = cv2.resize(sample("no-tumour.png"), (SIDE, SIDE), interpolation=cv2.INTER_AREA) / 255
+    grey, inside = np.asarray(shown * 0.5, np.float64), cv2.blur(shown, (9, 9)) > 0.06
+    for index in range(4):
+        row, column = divmod(index, 2)
+        part = inside & ((y > 0) == bool(row)) & ((x > 0) == bool(column))
+        grey[part] += 0.22 - grey[part].mean() + lift * (index == quadrant)
     # Single white pixels: the white that the rest is measured against, too small to be outlined.
-    grey[inside & (generator.random(grey.shape) < 0.03)] = 1.0
+    grey[inside & (np.random.default_rng(0).random(grey.shape) < WHITE)] = 1.0
     if spot:
-        grey[np.hypot(u - 0.3 * (2 * column - 1), v - 0.35 * (2 * row - 1)) < 0.13] = 0.95
+        row, column = divmod(quadrant, 2)
+        grey[np.hypot(x - 0.3 * (2 * column - 1), y - 0.35 * (2 * row - 1)) < 0.13] = 0.95
     return to_png(np.asarray(np.clip(grey, 0, 1) * 255, np.uint8))
