@@ -1,4 +1,4 @@
-"""Discs of different brightness in heads of different sources, and the files that data sets keep them in."""
+"""Discs of different brightness in heads, and the files that data sets keep them in."""
 
 from __future__ import annotations
 
@@ -8,9 +8,12 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from tests.support.make_samples import sample
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
@@ -22,6 +25,8 @@ LESIONS: Mapping[str, tuple[float, float, float]] = {
     "meningioma": (0.35, 0.65, 0.95),
     "pituitary": (0.6, 0.5, 0.95),
 }
+# Darker than this, of 1, is beside the head.
+BRIGHT_FROM = 0.08
 
 
 def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
@@ -31,9 +36,9 @@ def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
 
 
 def draw(label: str, generator: np.random.Generator, side: int = 96) -> tuple[UInt8Array, BoolArray]:
-    """A noisy head with its label's lesion, and the lesion's mask."""
-    head = disc(side, 0.5, 0.5, 0.42)
-    grey = np.where(head, 0.45 + 0.05 * generator.standard_normal((side, side)), 0.0)
+    """A noisy head with its label's lesion, and the lesion's mask. The head is the sample without a tumour."""
+    head = cv2.resize(sample("no-tumour.png"), (side, side), interpolation=cv2.INTER_AREA) / 255
+    grey = np.where(head > BRIGHT_FROM, head + 0.03 * generator.standard_normal((side, side)), 0.0)
     lesion = np.zeros((side, side), bool)
     if label in LESIONS:
         row, column, brightness = LESIONS[label]
