@@ -13,10 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from tests.support.make_samples import sample
-
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
+Float64Array = npt.NDArray[np.float64]
 
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 # Where the lesion of each label sits (row, column) and how bright it is: learnable, and no two alike.
@@ -25,8 +24,25 @@ LESIONS: Mapping[str, tuple[float, float, float]] = {
     "meningioma": (0.35, 0.65, 0.95),
     "pituitary": (0.6, 0.5, 0.95),
 }
-# Darker than this, of 1, is beside the head.
-BRIGHT_FROM = 0.08
+# The sample without a tumour. What makes samples is of the services' environment.
+HEAD = Path(__file__).parents[2] / "gateway" / "page" / "samples" / "no-tumour.png"
+# Share of single pixels inside a head that are white: what the rest is measured against, too small to be outlined.
+WHITE = 0.03
+
+
+def even_head(side: int) -> tuple[Float64Array, BoolArray]:
+    """A head (side, side) that the input check knows, its quadrants equally bright, and the places inside it.
+
+    It is the sample without a tumour at half its brightness.
+    """
+    head = cv2.resize(cv2.imread(str(HEAD), cv2.IMREAD_GRAYSCALE), (side, side), interpolation=cv2.INTER_AREA) / 255
+    grey, inside = head * 0.5, np.asarray(cv2.blur(head, (9, 9)) > 0.06)
+    rows, columns = np.mgrid[:side, :side] >= side / 2
+    for row in (False, True):
+        for column in (False, True):
+            part = inside & (rows == row) & (columns == column)
+            grey[part] += 0.22 - grey[part].mean()
+    return grey, inside
 
 
 def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
@@ -36,9 +52,10 @@ def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
 
 
 def draw(label: str, generator: np.random.Generator, side: int = 96) -> tuple[UInt8Array, BoolArray]:
-    """A noisy head with its label's lesion, and the lesion's mask. The head is the sample without a tumour."""
-    head = cv2.resize(sample("no-tumour.png"), (side, side), interpolation=cv2.INTER_AREA) / 255
-    grey = np.where(head > BRIGHT_FROM, head + 0.03 * generator.standard_normal((side, side)), 0.0)
+    """A noisy head with its label's lesion, and the lesion's mask."""
+    grey, inside = even_head(side)
+    grey += 0.03 * generator.standard_normal((side, side)) * inside
+    grey[inside & (generator.random((side, side)) < WHITE)] = 1.0
     lesion = np.zeros((side, side), bool)
     if label in LESIONS:
         row, column, brightness = LESIONS[label]
