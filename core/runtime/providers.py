@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import onnxruntime as ort
 
@@ -22,6 +22,10 @@ CUDA_OPTIONS: dict[str, str] = {
 }
 
 ProviderChoice = tuple[str, dict[str, Any]]
+Wanted = Literal["builtin", "auto", "cpu", "openvino", "cuda"]
+"""What an operator may ask for; ``builtin`` is CUDA where it is, else the CPU, and nothing besides."""
+Hint = Literal["f32", "bf16"]
+"""What the OpenVINO plug-in computes float32 in; without a hint it takes bf16 where it can."""
 
 
 def wanted_providers() -> list[ProviderChoice]:
@@ -42,7 +46,7 @@ def check_provider(active: str, *, require_cuda: bool) -> str:
     """
     if require_cuda and active != CUDA:
         raise ProviderMissing(
-            f"FALX_REQUIRE_CUDA is set, the session runs on {active}. Check the driver, that the container sees the "
-            "GPU, and that the cuda extra is installed."
+            f"FALX_PROVIDER is cuda or FALX_REQUIRE_CUDA is set, the session runs on {active}. Check the driver, that "
+            "the container sees the GPU, and that the cuda extra is installed."
         )
     return active

@@ -15,7 +15,8 @@ from core.contracts.manifest import BundleFile
 from core.errors import BundleCorrupt, InvalidRequest
 from core.runtime.bundle import Bundle, Precision, choose_file
 from core.runtime.cpus import usable_cpus
-from core.runtime.providers import CPU, CUDA, check_provider, wanted_providers
+from core.runtime.openvino.plug_in import add_plug_in
+from core.runtime.providers import CPU, CUDA, Hint, Wanted, check_provider, wanted_providers
 
 Array = npt.NDArray[Any]
 
@@ -99,6 +100,7 @@ class OrtSession:
     of them, for inputs so large that only a few may be in memory at a time. ``lone_threads``, when more, split runs
     that are made alone: a second session, since a pool of threads that it leaves idle still costs a run 4 % of its CPU.
     CUDA: one runner, as one session has one stream and a second thread would only wait for the first.
+    OpenVINO, by ``hint``: as on the CPU, with one session for all runners and a stream for each.
     """
 
     def __init__(
@@ -109,11 +111,16 @@ class OrtSession:
         force_cpu: bool = False,
         threads: int = 1,
         lone_threads: int = 1,
+        hint: Hint | None = None,
     ) -> None:
         """Load ``model``. Raises BundleCorrupt for a file that is no usable network, ProviderMissing."""
+        options = _options(threads)
         providers = [(CPU, {})] if force_cpu else wanted_providers()
+        if hint is not None:
+            add_plug_in(options, hint, usable_cpus())
+            providers = []
         try:
-            self._session = ort.InferenceSession(str(model), _options(threads), providers=providers)
+            self._session = ort.InferenceSession(str(model), options, providers=providers)
         except Exception as error:  # ONNX Runtime's exception classes share no base below Exception
             raise BundleCorrupt(f"{model} cannot be loaded as an ONNX network: {error}") from error
         self._threads = threads
@@ -160,13 +167,20 @@ class SessionPool:
     """Opens what bundles run, each file once: bundles that name the same weights get the same session."""
 
     def __init__(
-        self, precision: Precision, *, require_cuda: bool = False, threads: int = 1, lone_threads: int = 1
+        self,
+        precision: Precision,
+        *,
+        provider: Wanted = "builtin",
+        require_cuda: bool = False,
+        threads: int = 1,
+        lone_threads: int = 1,
     ) -> None:
         self._precision: Precision = precision
         self._threads = threads
         self._lone_threads = lone_threads
-        self._require_cuda = require_cuda
-        self._on_cpu = wanted_providers()[0][0] == CPU
+        self._require_cuda = require_cuda or provider == "cuda"
+        # What is to run on the OpenVINO plug-in begins on the CPU (core.serving.providers.choice).
+        self._on_cpu = provider in ("cpu", "openvino") or wanted_providers()[0][0] == CPU
         self._by_sha256: dict[str, OrtSession] = {}
 
     def open(self, bundle: Bundle) -> tuple[BundleFile, OrtSession]:

@@ -13,6 +13,7 @@ from core.contracts.service import Readiness
 from core.contracts.tensors import Task
 from core.http.shell import create_shell, drain_of
 from core.serving.model_server import ModelRegistry, models_router
+from core.serving.providers.choice import ProviderChoice
 from core.serving.settings import ModelServingSettings
 from core.serving.slice_requests import warm_preprocessing
 from core.serving.v2 import v2_router
@@ -34,9 +35,16 @@ def create_model_app(
     metrics = ModelMetrics()
     registry = ModelRegistry(settings, task, metrics)
 
+    choice = ProviderChoice(settings, registry)
+
     async def load() -> None:
         await asyncio.to_thread(registry.load)
         await registry.offload(warm_preprocessing)
+        choice.start()
+
+    async def stop() -> None:
+        await choice.drain()
+        await registry.drain()
 
     def readiness() -> Readiness:
         return Readiness(ready=registry.ready, dependencies=registry.dependencies())
@@ -46,7 +54,7 @@ def create_model_app(
         readiness=readiness,
         metrics=metrics,
         on_start=load,
-        on_stop=registry.drain,
+        on_stop=stop,
         openapi=settings.openapi,
         operations=(*operations, *MODELS),
     )

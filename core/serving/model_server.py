@@ -21,11 +21,12 @@ from core.contracts.manifest import BundleFile
 from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_MODEL_CARD
 from core.contracts.service import DependencyState, ModelList, ModelSummary
 from core.contracts.tensors import Task
-from core.errors import BundleCorrupt, NotReady, UnknownModel
+from core.errors import BundleCorrupt, NotReady, ProviderMissing, UnknownModel
 from core.runtime.bundle import Bundle, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
 from core.runtime.memory import keep_freed_memory
-from core.runtime.providers import CPU
+from core.runtime.openvino.plug_in import why_not
+from core.runtime.providers import CUDA
 from core.runtime.session import Session, SessionPool
 from core.runtime.tensors import check_tensors
 from core.serving.batcher import Batcher, Ticket
@@ -114,17 +115,22 @@ class ModelRegistry:
     def load(self) -> None:
         """Load, check, warm up and start every model. Blocks for seconds: call it off the event loop.
 
-        Raises BundleCorrupt when there is no model or one is not sound, ProviderMissing under FALX_REQUIRE_CUDA.
+        Raises BundleCorrupt when there is no model or one is not sound, ProviderMissing where a provider is asked for
+        that is not here.
         """
         bundles = find_bundles(self._settings.models_dir, self._task, self._settings.models)
         if not bundles:
             raise BundleCorrupt(f"{self._settings.models_dir.resolve()} holds no {self._task} bundle.")
         bundles.sort(key=version_key, reverse=True)
         bundles.sort(key=lambda bundle: self._rank(bundle.manifest.name))
+        settings = self._settings
+        if settings.provider == "openvino" and (reason := why_not()):
+            raise ProviderMissing(f"FALX_PROVIDER is openvino. {reason}")
         pool = SessionPool(
-            self._settings.precision,
-            require_cuda=self._settings.require_cuda,
-            lone_threads=self._settings.lone_threads or min(MAX_LONE_THREADS, usable_cpus()),
+            settings.precision,
+            provider=settings.provider,
+            require_cuda=settings.require_cuda,
+            lone_threads=settings.lone_threads or min(MAX_LONE_THREADS, usable_cpus()),
         )
         models: list[ServedModel] = []
         for bundle in bundles:
@@ -132,6 +138,39 @@ class ModelRegistry:
         # What loading has freed goes back to the system; what requests free from here on is for those behind them.
         keep_freed_memory()
         self._models = tuple(models)
+
+    def replace(self, old: Sequence[ServedModel], new: Sequence[ServedModel]) -> None:
+        """Let each of ``new`` answer from now on instead of the one of ``old`` at its place; on the event loop.
+
+        Requests that have found the old one finish with it.
+        """
+        by_old = {id(before): after for before, after in zip(old, new, strict=True)}
+        self._models = tuple(by_old.get(id(served), served) for served in self._models)
+        for before, after in zip(old, new, strict=True):
+            self.metrics.active_provider.labels(before.name, before.session.provider).set(0)
+            self.metrics.active_provider.labels(after.name, after.session.provider).set(1)
+
+    def start(self, bundle: Bundle, session: Session) -> Batcher[RowOutputs]:
+        """A running batcher before ``session``, warmed up."""
+        forward = row_forward(session)
+        alone = row_forward(session, alone=True)
+        measured = self._warm_up(bundle, session, forward)
+        alone(typical_row(session.inputs[0], bundle.manifest.image_size)[np.newaxis])
+        name = bundle.manifest.name
+        logger.info("model warmed up", model=name, ms_per_image=round(measured.service_s * 1000, 2))
+        batcher = Batcher(
+            forward,
+            Limits(max_queue=self._settings.max_queue, max_rows=measured.max_rows),
+            alone=alone,
+            runners=session.runners,
+            # Every new batch size makes CUDA choose its kernels anew; a CPU takes any size as it comes.
+            buckets=measured.sizes if session.provider == CUDA else (),
+            service_s=measured.service_s,
+            observer=MetricsObserver(self.metrics, name),
+            name=name,
+        )
+        self.metrics.queue_depth.labels(name).set_function(lambda: batcher.waiting)
+        return batcher.start()
 
     def resolve(self, model: str | None = None) -> ServedModel:
         """The model called ``NAME`` (its newest version) or ``NAME@VERSION``; None is the default model.
@@ -176,7 +215,7 @@ class ModelRegistry:
             DependencyState(
                 name=served.name,
                 ready=True,
-                detail=served.file.variant,
+                detail=served.state,
                 provider=served.session.provider,
                 version=served.version,
             )
@@ -238,7 +277,7 @@ class ModelRegistry:
         name = bundle.manifest.name
         # What a shared batcher does is counted under the model that was loaded first.
         first = next((served for served in running if served.session is session), None)
-        served = ServedModel(bundle, file, session, first.batcher if first else self._start(bundle, session))
+        served = ServedModel(bundle, file, session, first.batcher if first else self.start(bundle, session))
         self.metrics.active_provider.labels(name, session.provider).set(1)
         logger.info(
             "model ready",
@@ -252,33 +291,12 @@ class ModelRegistry:
         )
         return served
 
-    def _start(self, bundle: Bundle, session: Session) -> Batcher[RowOutputs]:
-        forward = row_forward(session)
-        alone = row_forward(session, alone=True)
-        measured = self._warm_up(bundle, session, forward)
-        alone(typical_row(session.inputs[0], bundle.manifest.image_size)[np.newaxis])
-        name = bundle.manifest.name
-        logger.info("model warmed up", model=name, ms_per_image=round(measured.service_s * 1000, 2))
-        batcher = Batcher(
-            forward,
-            Limits(max_queue=self._settings.max_queue, max_rows=measured.max_rows),
-            alone=alone,
-            runners=session.runners,
-            # Every new batch size makes CUDA choose its kernels anew; a CPU takes any size as it comes.
-            buckets=() if session.provider == CPU else measured.sizes,
-            service_s=measured.service_s,
-            observer=MetricsObserver(self.metrics, name),
-            name=name,
-        )
-        self.metrics.queue_depth.labels(name).set_function(lambda: batcher.waiting)
-        return batcher.start()
-
     def _warm_up(self, bundle: Bundle, session: Session, forward: Callable[[Array], Sequence[RowOutputs]]) -> WarmUp:
         row = typical_row(session.inputs[0], bundle.manifest.image_size)
         if self._settings.max_batch is not None:
             return run_sizes(forward, row, powers_of_two(self._settings.max_batch))
         return warm_up(
-            forward, row, powers_of_two(LARGEST_BATCH_CPU if session.provider == CPU else LARGEST_BATCH_CUDA)
+            forward, row, powers_of_two(LARGEST_BATCH_CUDA if session.provider == CUDA else LARGEST_BATCH_CPU)
         )
 
 

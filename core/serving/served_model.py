@@ -14,6 +14,7 @@ from core.contracts.common import ModelIdentity
 from core.contracts.manifest import BundleFile
 from core.contracts.service import ModelSummary
 from core.runtime.bundle import Bundle
+from core.runtime.providers import Hint
 from core.runtime.session import Session, TensorSpec
 from core.serving.batcher import Batcher
 from core.serving.schedule import DropReason
@@ -29,12 +30,15 @@ class ServedModel:
     """One model that answers: its verified bundle, the file in use, the session, and the batcher in front of it.
 
     Models whose bundles share their weights share session and batcher: what is asked of them runs in one batch.
+    ``reason`` says why this provider runs it, where there was a choice.
     """
 
     bundle: Bundle
     file: BundleFile
     session: Session
     batcher: Batcher[RowOutputs]
+    hint: Hint | None = None
+    reason: str = ""
 
     @property
     def name(self) -> str:
@@ -46,6 +50,16 @@ class ServedModel:
         """Version of the bundle."""
         return self.bundle.manifest.version
 
+    @property
+    def variant(self) -> str:
+        """The file in use, and the precision where that is not the file's own."""
+        return f"{self.file.variant}-bf16" if self.hint == "bf16" else self.file.variant
+
+    @property
+    def state(self) -> str:
+        """What ``/readyz`` says of how it runs."""
+        return "; ".join(filter(None, (self.variant, self.reason)))
+
     @cached_property
     def identity(self) -> ModelIdentity:
         """What an answer says of the model that gave it."""
@@ -54,12 +68,13 @@ class ServedModel:
             version=self.version,
             sha256=self.file.sha256,
             provider=self.session.provider,
-            variant=self.file.variant,
+            variant=self.variant,
         )
 
     def summary(self) -> ModelSummary:
         """What ``/v1/models`` says of it."""
-        return ModelSummary.of(self.bundle.manifest, self.file, self.session.provider)
+        summary = ModelSummary.of(self.bundle.manifest, self.file, self.session.provider)
+        return summary.model_copy(update={"variant": self.variant})
 
 
 class MetricsObserver:

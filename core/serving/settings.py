@@ -27,7 +27,20 @@ class ModelServingSettings(ServingSettings):
     )
     require_cuda: bool = Field(
         default=False,
-        description="Refuse to start without CUDA. Without this, ONNX Runtime falls back to the CPU silently.",
+        description="As FALX_PROVIDER=cuda: refuse to start without CUDA. Without this, ONNX Runtime falls back to the "
+        "CPU silently.",
+    )
+    provider: Literal["builtin", "auto", "cpu", "openvino", "cuda"] = Field(
+        default="builtin",
+        description="What runs the networks. builtin takes CUDA where it is, else the CPU. auto does so too and "
+        "changes from the CPU to the OpenVINO plug-in where that is installed, agrees and is faster. cpu and cuda take "
+        "theirs alone; openvino takes the plug-in, however slow, for each graph that it agrees on, and the CPU for the "
+        "others. openvino and cuda refuse to start where theirs cannot be had.",
+    )
+    gate_dir: Path | None = Field(
+        default=None,
+        description="Folder that keeps what was measured of the OpenVINO plug-in, for all processes of a machine; "
+        "unset measures anew at each start, behind the CPU, which serves meanwhile.",
     )
     max_queue: int = Field(
         default=64,

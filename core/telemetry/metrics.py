@@ -88,6 +88,12 @@ class ModelMetrics(Metrics):
             ["model", "provider"],
             registry=self.registry,
         )
+        self.provider_cpu_seconds = Gauge(
+            "falx_provider_cpu_seconds",
+            "CPU time of one image, measured before the provider was chosen; verdict is serves, slower or differs.",
+            ["model", "provider", "variant", "verdict"],
+            registry=self.registry,
+        )
 
 
 class UpstreamMetrics(Metrics):

@@ -94,7 +94,9 @@ def open_model(settings: VolumeSettings, wanted: str | None = None) -> VolumeMod
     name, version = bundle.manifest.name, bundle.manifest.version
     if wanted not in (None, name, f"{name}@{version}"):
         raise ModelUnavailable(f"The worker has {name}@{version}; the job asks for another model.", retry_after_s=60.0)
-    pool = SessionPool(settings.precision, require_cuda=settings.require_cuda, threads=usable_cpus())
+    pool = SessionPool(
+        settings.precision, provider=settings.provider, require_cuda=settings.require_cuda, threads=usable_cpus()
+    )
     file, session = pool.open(bundle)
     preprocessing = bundle.manifest.preprocessing
     if not isinstance(preprocessing, VolumePreprocessing):

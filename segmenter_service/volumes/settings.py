@@ -24,6 +24,11 @@ class VolumeSettings(ServingSettings):
         default=False,
         description="Refuse to start without CUDA. Without this, ONNX Runtime falls back to the CPU silently.",
     )
+    provider: Literal["builtin", "auto", "cpu", "openvino", "cuda"] = Field(
+        default="builtin",
+        description="As for the model servers, but never the OpenVINO plug-in, which answers otherwise for volumes: "
+        "auto is builtin here, and openvino the CPU.",
+    )
     volume_model: str | None = Field(
         default=None,
         description="Name of the bundle that segments volumes; unset takes the first by name. Its newest version runs.",

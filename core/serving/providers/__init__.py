@@ -1,0 +1,1 @@
+"""Which provider serves each graph, chosen behind what serves meanwhile."""
