@@ -35,7 +35,8 @@ def even_head(side: int) -> tuple[Float64Array, BoolArray]:
 
     It is the sample without a tumour at half its brightness.
     """
-    head = cv2.resize(cv2.imread(str(HEAD), cv2.IMREAD_GRAYSCALE), (side, side), interpolation=cv2.INTER_AREA) / 255
+    stored = np.asarray(cv2.imread(str(HEAD), cv2.IMREAD_GRAYSCALE), np.uint8)
+    head = cv2.resize(stored, (side, side), interpolation=cv2.INTER_AREA) / 255
     grey, inside = head * 0.5, np.asarray(cv2.blur(head, (9, 9)) > 0.06)
     rows, columns = np.mgrid[:side, :side] >= side / 2
     for row in (False, True):
