@@ -47,6 +47,7 @@ async def waiting(lull: Lull) -> AsyncIterator[asyncio.Task[None]]:
         yield task
     finally:
         task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def ended(task: asyncio.Task[None]) -> None:
@@ -116,6 +117,7 @@ class Line:
         self.own = own
         self.dead = False
         self.connections = 0
+        self._writers: list[asyncio.StreamWriter] = []
 
     async def tried(self, connections: int) -> bool:
         return self.connections >= connections
@@ -123,9 +125,16 @@ class Line:
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         up_reader, up_writer = await asyncio.open_unix_connection(str(self._server))
+        self._writers += writer, up_writer
         with suppress(ConnectionError):
             await asyncio.gather(self._pass(reader, up_writer), self._pass(up_reader, writer))
         writer.close()
+
+    async def cut(self) -> None:
+        """End every connection, in both directions."""
+        for writer in self._writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in self._writers), return_exceptions=True)
 
     async def _pass(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         while data := await source.read(65536):
@@ -151,3 +160,4 @@ async def test_a_connection_that_dies_unnoticed_is_given_up(
             await ended(task)
         assert await lull.work() == ("routine",)
     server.close()
+    await line.cut()
