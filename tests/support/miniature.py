@@ -15,7 +15,10 @@ from PIL import Image
 
 UInt8Array = npt.NDArray[np.uint8]
 BoolArray = npt.NDArray[np.bool_]
-Float64Array = npt.NDArray[np.float64]
+FloatArray = npt.NDArray[np.float32]
+
+# The sample without a tumour. What makes samples is of the services' environment.
+HEAD = Path(__file__).parents[2] / "gateway" / "page" / "samples" / "no-tumour.png"
 
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
 # Where the lesion of each label sits (row, column) and how bright it is: learnable, and no two alike.
@@ -24,26 +27,6 @@ LESIONS: Mapping[str, tuple[float, float, float]] = {
     "meningioma": (0.35, 0.65, 0.95),
     "pituitary": (0.6, 0.5, 0.95),
 }
-# The sample without a tumour. What makes samples is of the services' environment.
-HEAD = Path(__file__).parents[2] / "gateway" / "page" / "samples" / "no-tumour.png"
-# Share of single pixels inside a head that are white: what the rest is measured against, too small to be outlined.
-WHITE = 0.03
-
-
-def even_head(side: int) -> tuple[Float64Array, BoolArray]:
-    """A head (side, side) that the input check knows, its quadrants equally bright, and the places inside it.
-
-    It is the sample without a tumour at half its brightness.
-    """
-    stored = np.asarray(cv2.imread(str(HEAD), cv2.IMREAD_GRAYSCALE), np.uint8)
-    head = cv2.resize(stored, (side, side), interpolation=cv2.INTER_AREA) / 255
-    grey, inside = head * 0.5, np.asarray(cv2.blur(head, (9, 9)) > 0.06)
-    rows, columns = np.mgrid[:side, :side] >= side / 2
-    for row in (False, True):
-        for column in (False, True):
-            part = inside & (rows == row) & (columns == column)
-            grey[part] += 0.22 - grey[part].mean()
-    return grey, inside
 
 
 def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
@@ -52,11 +35,18 @@ def disc(side: int, row: float, column: float, radius: float) -> BoolArray:
     return np.asarray((rows - row) ** 2 + (columns - column) ** 2 <= radius**2)
 
 
-def draw(label: str, generator: np.random.Generator, side: int = 96) -> tuple[UInt8Array, BoolArray]:
-    """A noisy head with its label's lesion, and the lesion's mask."""
-    grey, inside = even_head(side)
-    grey += 0.03 * generator.standard_normal((side, side)) * inside
-    grey[inside & (generator.random((side, side)) < WHITE)] = 1.0
+def familiar_head(side: int) -> FloatArray:
+    """Greys (side, side) in [0, 1] of a head that the input check knows: the sample without a tumour."""
+    stored = np.asarray(cv2.imread(str(HEAD), cv2.IMREAD_GRAYSCALE), np.float32) / np.float32(255)
+    return np.asarray(cv2.resize(stored, (side, side), interpolation=cv2.INTER_AREA), np.float32)
+
+
+def draw(
+    label: str, generator: np.random.Generator, side: int = 96, *, familiar: bool = False
+) -> tuple[UInt8Array, BoolArray]:
+    """A noisy head with its label's lesion, and the lesion's mask. The head is a disc, or one that is ``familiar``."""
+    head = familiar_head(side) if familiar else 0.45 * disc(side, 0.5, 0.5, 0.42)
+    grey = np.where(head > 0.08, head + 0.05 * generator.standard_normal((side, side)), 0.0)
     lesion = np.zeros((side, side), bool)
     if label in LESIONS:
         row, column, brightness = LESIONS[label]

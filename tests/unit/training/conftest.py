@@ -24,7 +24,7 @@ def _write_slices(folder: Path, generator: np.random.Generator) -> None:
                     source = "sartaj" if label == "no_tumor" else "figshare"
                     # Numbers far from those of the listed CT heads.
                     stem = f"slices/{source}_{label}_{split}{index}"
-                    pixels, lesion = draw(label, generator)
+                    pixels, lesion = draw(label, generator, familiar=True)
                     add_image(other if label == "no_tumor" else outlined, f"{stem}.jpg", pixels)
                     mask = ""
                     if lesion.any():
@@ -35,7 +35,7 @@ def _write_slices(folder: Path, generator: np.random.Generator) -> None:
                         | {"sequence": "", "group": f"p{split}{index // 2}", "original_size": "96x96"}
                     )
         name = "slices/sartaj_no_tumor_0001.jpg"
-        add_image(other, name, draw("no_tumor", generator)[0])
+        add_image(other, name, draw("no_tumor", generator, familiar=True)[0])
         common = {"mask": "", "label": "no_tumor", "source": "sartaj", "sequence": "", "group": "", "original_size": ""}
         rows += [{"image": name, "split": split} | common for split in ("train", "val")]
     write_csv(folder / "slices.csv", rows)

@@ -59,9 +59,10 @@ def test_the_optimiser_is_plain_adam(data: Path, tmp_path: Path) -> None:
         adam.step()
     # What validation and export see is the network as it stands, not an average.
     averaged = ours.averaged().state_dict()
-    # Adam steps by the sign of a gradient at first, and rounding decides that of the few that are next to zero.
-    apart = [(averaged[name] - value).abs().flatten() > 1e-4 for name, value in theirs.state_dict().items()]
-    assert float(torch.cat(apart).float().mean()) < 0.05
+    for name, value in theirs.state_dict().items():
+        # Adam steps by the sign of a gradient at first, and rounding decides that of the few that are next to zero.
+        elsewhere = (averaged[name] - value).abs() > 1e-4
+        assert float(elsewhere.float().mean()) < 0.05, name
 
 
 def test_images_lean_and_stand_on_their_heads_only_when_asked() -> None:

@@ -69,7 +69,7 @@ def test_a_batch_of_the_available_sets(data: Path, in_workspace: Path) -> None:
     assert images.shape == (24, 4, 64, 64)
     assert masks.shape == (24, 1, 64, 64)
     assert 0 <= float(images.min()) <= float(images.max()) <= 1
-    assert bool((images.amax(dim=(1, 2, 3)) > 0.25).all())
+    assert bool((images.amax(dim=(1, 2, 3)) > 0.5).all())
 
 
 def test_healthy_heads_are_shown_and_no_teacher_is_believed_there(data: Path, in_workspace: Path) -> None:
@@ -82,7 +82,7 @@ def test_healthy_heads_are_shown_and_no_teacher_is_believed_there(data: Path, in
     only = Mixture(lgg=0, outlined=0, brats=0, healthy=1)
     task = SegmenterTask(SegmenterConfig(width=4, mixture=only), data, "cpu", Everywhere())
     images, mask, taught = task.batch(Phase(size=32, images=8, batch=8))
-    assert bool((images.amax(dim=(1, 2, 3)) > 0.25).all())
+    assert bool((images.amax(dim=(1, 2, 3)) > 0.5).all())
     assert not mask.any()
     assert not taught.any()
     both = SegmenterConfig(width=4, mixture=Mixture(lgg=0.5, outlined=0, brats=0, healthy=0.5))
