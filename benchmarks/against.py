@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,12 +84,12 @@ def python_of(folder: Path) -> Path:
 
 
 @contextmanager
-def running(folder: Path, environment: Mapping[str, str]) -> Iterator[Site]:
+def running(folder: Path) -> Iterator[Site]:
     """The stack of a checkout, ready, until the block ends. Raises RuntimeError where it does not come up."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("FALX_")}
     # Short: the path of the queue's socket must fit.
     with tempfile.TemporaryDirectory(prefix="falx-") as data:
-        settings = {name: str(free_port()) for name in _PORTS} | {"FALX_DATA_DIR": data, **environment}
+        settings = {name: str(free_port()) for name in _PORTS} | {"FALX_DATA_DIR": data}
         command = [str(python_of(folder)), "-m", "deploy.embedded"]
         log = Path(data) / "output"
         with started(command, folder, inherited | settings, log) as tree:
@@ -154,7 +154,7 @@ def main(
     cells.append("|---|---:|---|---:|---:|---:|---:|---:|---:|---:|")
     ratios = ["| what | at once | CPU | images/s | p50 | p95 | p99 |", "|---|---:|---:|---:|---:|---:|---:|"]
     with ExitStack() as stack:
-        sides = [stack.enter_context(running(folder.resolve(), {})) for folder in (older, newer)]
+        sides = [stack.enter_context(running(folder.resolve())) for folder in (older, newer)]
         plan = [(kind, concurrency) for kind in kinds_of(sides[1]) for concurrency in CONCURRENCIES]
         for site in sides:
             site.tree.pause()

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -29,18 +28,21 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 from benchmarks.processes import Tree, measure
 from benchmarks.report import machine
 from benchmarks.stack import started
+from classifier_service.prediction import softmax
 from core.contracts.tensors import LOGITS, TENSORS
 from core.runtime.bundle import Bundle, find_bundles
+from core.runtime.openvino.agreement import Judge
+from core.runtime.openvino.drawings import draw_slice
 from core.runtime.providers import CPU, CUDA, wanted_providers
 
 ROOT: Final = Path(__file__).parents[1]
 BATCHES: Final = (1, 2, 4, 8, 16, 32, 64)
 SLICES: Final = 64
 NO_GPU: Final = 2
-# What an answer on the device may differ by: probabilities in fp32; classes, and mean Dice of masks, in half precision.
+# What probabilities may differ by in fp32, and from where a pixel is tumour. How labels and masks may differ in any
+# precision, ``Judge`` knows.
 _FP32_DIFFERENCE: Final = 1e-3
-_CLASSES_ALIKE: Final = 0.995
-_DICE: Final = 0.99
+_THRESHOLD: Final = 0.5
 _RUNS: Final = 5
 
 Array = npt.NDArray[np.float32]
@@ -86,27 +88,10 @@ class Parity:
         return f"| {self.bundle} | {self.precision} | {self.difference:.2g} | {alike} | {verdict} |"
 
 
-def slices(count: int, side: int) -> Array:
-    """Drawn heads (count, side, side), float32 in [0, 1], the same at every call: an oval, tissue, and often a spot."""
-    draw = np.random.default_rng(7)
-    made = np.zeros((count, side, side), np.float32)
-    for picture in made:
-        axes = tuple(int(side * share) for share in draw.uniform(0.3, 0.42, 2))
-        middle = (side // 2, side // 2)
-        cv2.ellipse(picture, middle, axes, float(draw.uniform(0, 180)), 0, 360, float(draw.uniform(0.3, 0.6)), -1)
-        if draw.random() < 0.7:
-            place = tuple(int(side * share) for share in draw.uniform(0.35, 0.65, 2))
-            cv2.circle(picture, place, int(side * draw.uniform(0.03, 0.12)), float(draw.uniform(0.6, 1.0)), -1)
-        noise = cv2.GaussianBlur(draw.normal(0, 0.2, (side, side)).astype(np.float32), (0, 0), side / 100)
-        np.clip(picture + noise * (picture > 0), 0, 1, out=picture)
-    return made
-
-
 def inputs_of(session: ort.InferenceSession, count: int) -> Array:
-    """What the network takes: (count, channels, side, side), the same in each channel."""
+    """What the network takes: (count, channels, side, side), drawn."""
     _, channels, side, _ = session.get_inputs()[0].shape
-    drawn = slices(count, side)
-    return np.ascontiguousarray(np.repeat(drawn[:, None], channels, axis=1))
+    return np.stack([draw_slice(number, channels, side) for number in range(count)])
 
 
 def no_gpu(reason: str) -> NoReturn:
@@ -139,29 +124,19 @@ def answers(session: ort.InferenceSession, bundle: Bundle, rows: Array) -> Array
 
 
 def compared(bundle: Bundle, precision: str, reference: Array, found: Array) -> Parity:
-    """What ``found`` is beside ``reference``."""
-    exact = precision == "fp32"
-    if TENSORS[bundle.manifest.task].outputs[0] == LOGITS:
-        difference = float(np.abs(softmax(found) - softmax(reference)).max())
-        alike, measure_, least = float((found.argmax(1) == reference.argmax(1)).mean()), "classes", _CLASSES_ALIKE
-    else:
-        difference = float(np.abs(found - reference).max())
-        alike, measure_, least = dice(found > 0.5, reference > 0.5), "Dice", _DICE
-    passed = bool(np.isfinite(found).all()) and alike >= least and (not exact or difference <= _FP32_DIFFERENCE)
-    return Parity(bundle.manifest.name, precision, difference, alike, measure_, passed)
-
-
-def softmax(logits: Array) -> Array:
-    """Probabilities (n, labels)."""
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True), np.float32)
-
-
-def dice(found: npt.NDArray[np.bool_], reference: npt.NDArray[np.bool_]) -> float:
-    """Mean over masks; two empty ones are alike."""
-    axes = tuple(range(1, found.ndim))
-    shared, both = (found & reference).sum(axes), found.sum(axes) + reference.sum(axes)
-    return float(np.where(both == 0, 1.0, 2 * shared / np.maximum(both, 1)).mean())
+    """What ``found`` is beside ``reference``: logits (n, labels) or probabilities (n, 1, h, w)."""
+    classifies = TENSORS[bundle.manifest.task].outputs[0] == LOGITS
+    judge = Judge(choices=(tuple(range(reference.shape[1])),)) if classifies else Judge(thresholds=(_THRESHOLD,))
+    for expected, given in zip(reference, found, strict=True):
+        judge.add(expected, given)
+    agreement = judge.result()
+    shown = [np.array([softmax(row) for row in values]) if classifies else values for values in (reference, found)]
+    difference = float(np.abs(shown[1] - shown[0]).max())
+    near = bool(np.isfinite(found).all()) and (precision != "fp32" or difference <= _FP32_DIFFERENCE)
+    passed = near and not agreement.fault
+    return Parity(
+        bundle.manifest.name, precision, difference, agreement.share, "classes" if classifies else "Dice", passed
+    )
 
 
 def rate(run: Callable[[], object], rows: int) -> float:

@@ -29,7 +29,7 @@ def cpu_s(processes: list[psutil.Process]) -> list[float]:
 
 def main(seconds: float = 40.0) -> None:
     """Prints CPU shares by process and commands a second by kind."""
-    with running(ROOT, {}) as site:
+    with running(ROOT) as site:
         time.sleep(_SETTLE_S)
         processes = site.tree.processes()
         names = [" ".join(process.cmdline()[1:4]).strip() or process.name() for process in processes]

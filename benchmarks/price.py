@@ -14,7 +14,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,14 +22,13 @@ from typing import Annotated, Final
 
 import numpy as np
 import onnx
-import psutil
 import typer
 from onnx import TensorProto, helper, numpy_helper
 from rich.progress import track
 
 from benchmarks.cells import ratio
 from benchmarks.load import offer
-from benchmarks.stack import START_LIMIT_S, Server, answers, free_port
+from benchmarks.stack import Server, started
 from core.contracts.tensors import CAM, DISTANCE, ENERGY, FEATURES, IMAGE, LOGITS
 
 ROOT: Final = Path(__file__).parents[1]
@@ -98,33 +96,11 @@ def _network(logits: int) -> onnx.ModelProto:
 
 
 @contextmanager
-def started(folder: Path, module: str, settings: Mapping[str, str], ready: str) -> Iterator[Server]:
-    """A service of the checkout ``folder``. Raises RuntimeError where it does not come up."""
-    port = free_port()
-    common = {"FALX_HOST": "127.0.0.1", "FALX_PORT": str(port), "FALX_LOG_LEVEL": "warning"}
-    command = [sys.executable, "-m", module]
-    environment = {**os.environ, **common, **settings}
-    # The gateway writes its audit log there.
-    process = psutil.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
-    server = Server(f"http://127.0.0.1:{port}", process)
-    try:
-        give_up_at = time.monotonic() + START_LIMIT_S
-        while not answers(server.url + ready):
-            if process.poll() is not None or time.monotonic() > give_up_at:
-                raise RuntimeError(f"{module} of {folder} did not become ready")
-            time.sleep(0.1)
-        yield server
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-
-
-@contextmanager
 def running(folder: Path, models_dir: Path) -> Iterator[Site]:
     """Classifier and gateway of the checkout ``folder``, until the block ends."""
-    with started(folder, "classifier_service", {"FALX_MODELS_DIR": str(models_dir)}, "/readyz") as server:
+    with started("classifier_service", {"FALX_MODELS_DIR": str(models_dir)}, folder=folder) as server:
         upstreams = {"FALX_CLASSIFIER_URL": server.url, "FALX_SEGMENTER_URL": server.url}
-        with started(folder, "gateway", upstreams, "/livez") as gateway:
+        with started("gateway", upstreams, "/livez", folder) as gateway:
             yield Site(folder, server, gateway)
 
 

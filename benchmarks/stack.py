@@ -49,8 +49,10 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def started(module: str, environment: dict[str, str], ready: str = "/readyz") -> Iterator[Server]:
-    """Runs ``python -m module`` on a free port until the block ends.
+def started(
+    module: str, environment: Mapping[str, str], ready: str = "/readyz", folder: Path | None = None
+) -> Iterator[Server]:
+    """Runs ``python -m module`` of this checkout, or that in ``folder``, on a free port until the block ends.
 
     Raises:
         RuntimeError: the process ended or was not ready within ``START_LIMIT_S``.
@@ -59,7 +61,7 @@ def started(module: str, environment: dict[str, str], ready: str = "/readyz") ->
     settings = {**os.environ, "FALX_HOST": "127.0.0.1", "FALX_PORT": str(port), "FALX_LOG_LEVEL": "warning"}
     # What the gateway audits goes to its output, a line for each request.
     command = [sys.executable, "-m", module]
-    process = psutil.Popen(command, env={**settings, **environment}, stdout=subprocess.DEVNULL)
+    process = psutil.Popen(command, cwd=folder, env={**settings, **environment}, stdout=subprocess.DEVNULL)
     server = Server(f"http://127.0.0.1:{port}", process)
     try:
         give_up_at = time.monotonic() + START_LIMIT_S

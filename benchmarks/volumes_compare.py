@@ -150,6 +150,11 @@ class TimedSession(OrtSession):
 
     seconds = 0.0
 
+    @property
+    def splits_lone_runs(self) -> bool:
+        """Never."""
+        return False
+
     def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
         """As the session's own."""
         started = time.perf_counter()

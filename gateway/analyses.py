@@ -18,6 +18,7 @@ from core.contracts.common import InputCheckResult, ModelIdentity
 from core.contracts.operations.analyses import CLASSIFIER_QUERY, SEGMENTER_QUERY
 from core.contracts.operations.batches import FILES
 from core.contracts.operations.operation import JSON
+from core.contracts.operations.slices import input_check_headers
 from core.contracts.segmentation import Candidate
 from core.errors import UpstreamError
 from gateway.answers import Whole, asked, read_whole
@@ -77,7 +78,7 @@ class Analyst(Endpoint):
         except _Refused as refused:
             await refused.problem.send(send)
             return
-        self._count_files({FILES: segmentation.header(_FILES)}, admitted.caller)
+        self._count_files(segmentation.header(_FILES), admitted.caller)
         try:
             answer = join(classification, segmentation, admitted.headers["X-Request-ID"])
         except (ValueError, LookupError, TypeError) as error:
@@ -185,11 +186,9 @@ def _picture(told: _Class, picture: Whole) -> Whole:
         "x-falx-classifier-sha256": told.model.sha256,
         "x-falx-classifier-provider": told.model.provider,
     }
-    check = told.input_check
-    if check.score < float(picture.header("x-falx-input-score")):
-        ours["x-falx-input-check"] = "familiar" if check.in_distribution else "unfamiliar"
-        ours["x-falx-input-score"] = f"{check.score:.4f}"
-        ours["x-falx-input-reasons"] = "; ".join(check.reasons)
-    written = tuple((name.encode(), value.encode("ascii", "replace")) for name, value in ours.items() if value)
+    if told.input_check.score < float(picture.header("x-falx-input-score")):
+        checked = {name.lower(): value for name, value in input_check_headers(told.input_check).items()}
+        ours |= {"x-falx-input-reasons": "", **checked}
+    written = tuple((name.encode(), value.encode()) for name, value in ours.items() if value)
     kept = (header for header in picture.headers if header[0].decode("latin-1") not in ours)
     return Whole(picture.status, (*kept, *written), picture.body)

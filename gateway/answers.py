@@ -101,10 +101,10 @@ class Whole:
     headers: tuple[tuple[bytes, bytes], ...]
     body: bytes
 
-    def header(self, name: str, default: str = "") -> str:
-        """The value of a header, named in lower case."""
+    def header(self, name: str) -> str:
+        """The value of a header, named in lower case; empty where there is none."""
         wanted = name.encode()
-        return next((value.decode("latin-1") for found, value in self.headers if found == wanted), default)
+        return next((value.decode("latin-1") for found, value in self.headers if found == wanted), "")
 
     async def send(self, send: Send) -> None:
         """Answer with it."""

@@ -108,9 +108,8 @@ class Endpoint(ABC):
                 raise ClientGone from None
             raise deadline_exceeded() from None
 
-    def _count_files(self, headers: Mapping[str, str], caller: Principal) -> None:
-        """Each file of a call counts as a request; how many there were only the answer of a model server knows."""
-        files = headers.get(FILES, "")
+    def _count_files(self, files: str, caller: Principal) -> None:
+        """Each file of a call counts as a request; how many there were only the header of a model server tells."""
         if self._policy.rate_limit is not None and files.isdecimal() and int(files) > 1:
             self._policy.rate_limit.count(caller.name, int(files) - 1)
 
@@ -131,7 +130,7 @@ class Forwarder(Endpoint):
     async def _answer(self, admitted: Admitted, send: Send) -> None:
         outgoing = Outgoing(self._target, admitted.query, admitted.headers, admitted.deadline)
         async with asked(self._upstream, outgoing, admitted.body, self._route.media_types) as response:
-            self._count_files(response.headers, admitted.caller)
+            self._count_files(response.headers.get(FILES, ""), admitted.caller)
             await relay(self._upstream.name, response, send)
 
 

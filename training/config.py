@@ -299,10 +299,10 @@ class VolumeSegmenterConfig:
     frozen_slices: bool = True
     augmentation: VolumeAugmentation = VolumeAugmentation(tilt_deg=0.0, stretch=None)
     dropout: VolumeDropout = VolumeDropout()
-    # Share of patches from scans whose regions are all known; the others teach the whole tumour alone.
-    regions_share: float = 0.5
     # Share of patches of heads without tumour: halves of cases with their mirror image, and stretches of slices.
     healthy_share: float = 0.1
+    # Share of the others from scans whose regions are all known; the rest teach the whole tumour alone.
+    regions_share: float = 0.5
     # Share of the other patches that are centred on tumour.
     tumour_share: float = 0.5
 

@@ -28,7 +28,6 @@ from benchmarks.peers.resnet50 import NAME, write_bundle
 from benchmarks.processes import Tree, measure, started
 from benchmarks.report import machine
 from benchmarks.stack import START_LIMIT_S, free_port, stack
-from core.http.known_settings import SERVICES
 from core.runtime.cpus import usable_cpus
 
 ROOT: Final = Path(__file__).parents[2]
@@ -98,8 +97,7 @@ def environment() -> Path:
 @contextmanager
 def falx(models: Path) -> Iterator[System]:
     """Gateway and model server, the CPU provider and fp32 forced."""
-    forced = {"FALX_PROVIDER": "cpu"} if "provider" in SERVICES else {}
-    with stack(models, NAME, "reference", forced) as (server, gateway):
+    with stack(models, NAME, "reference", {"FALX_PROVIDER": "cpu"}) as (server, gateway):
         trees = tuple(Tree(psutil.Process(one.process.pid)) for one in (server, gateway))
         yield System(FALX, f"{gateway.url}/v1/classifications", trees)
 

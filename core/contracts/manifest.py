@@ -12,6 +12,8 @@ from core.contracts.sequences import SEQUENCES
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Variant = Literal["reference", "int8"]
+Wanted = Literal["builtin", "auto", "cpu", "openvino", "cuda"]
+"""What an operator may ask to run it; ``builtin`` is CUDA where it is, else the CPU, and nothing besides."""
 Millimetres = Annotated[float, Field(gt=0)]
 _EVEN_ODDS = 0.5
 # The split that nothing was trained on and everything is chosen on.

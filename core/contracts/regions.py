@@ -55,3 +55,12 @@ NAMES: Final[Mapping[str, str]] = {
     "enhancing": "enhancing",
 }
 """As people read them."""
+
+COLOURS: Final[Mapping[str, tuple[int, int, int]]] = {
+    "whole_tumor": (240, 228, 66),
+    "tumor_core": (213, 94, 0),
+    "necrotic_core": (213, 94, 0),
+    "oedema": (240, 228, 66),
+    "enhancing": (86, 180, 233),
+}
+"""RGB by region, which colour-blind readers tell apart: Okabe and Ito, https://jfly.uni-koeln.de/color/."""

@@ -22,8 +22,6 @@ CUDA_OPTIONS: dict[str, str] = {
 }
 
 ProviderChoice = tuple[str, dict[str, Any]]
-Wanted = Literal["builtin", "auto", "cpu", "openvino", "cuda"]
-"""What an operator may ask for; ``builtin`` is CUDA where it is, else the CPU, and nothing besides."""
 Hint = Literal["f32", "bf16"]
 """What the OpenVINO plug-in computes float32 in; without a hint it takes bf16 where it can."""
 

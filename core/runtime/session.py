@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from core.contracts.manifest import BundleFile
+from core.contracts.manifest import BundleFile, Wanted
 from core.errors import BundleCorrupt, InvalidRequest
 from core.runtime.bundle import Bundle, Precision, choose_file
 from core.runtime.cpus import usable_cpus
 from core.runtime.openvino.plug_in import add_plug_in
-from core.runtime.providers import CPU, CUDA, Hint, Wanted, check_provider, wanted_providers
+from core.runtime.providers import CPU, CUDA, Hint, check_provider, wanted_providers
 
 Array = npt.NDArray[Any]
 
@@ -82,6 +82,11 @@ class Session(Protocol):
     @property
     def runners(self) -> int:
         """How many threads make best use of it."""
+        ...
+
+    @property
+    def splits_lone_runs(self) -> bool:
+        """Whether a run that is made alone takes another way than the others."""
         ...
 
     def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
@@ -151,6 +156,11 @@ class OrtSession:
     def runners(self) -> int:
         """One on CUDA, else one per usable core and thread of a run."""
         return 1 if self._provider == CUDA else max(1, usable_cpus() // self._threads)
+
+    @property
+    def splits_lone_runs(self) -> bool:
+        """Where ``lone_threads`` made a second session."""
+        return self._lone is not self._session
 
     def run(self, inputs: Mapping[str, Array], *, alone: bool = False) -> dict[str, Array]:
         """Run the network; the GIL is released meanwhile. Arrays returned belong to the caller."""

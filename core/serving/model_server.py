@@ -153,9 +153,10 @@ class ModelRegistry:
     def start(self, bundle: Bundle, session: Session) -> Batcher[RowOutputs]:
         """A running batcher before ``session``, warmed up."""
         forward = row_forward(session)
-        alone = row_forward(session, alone=True)
+        alone = row_forward(session, alone=True) if session.splits_lone_runs else None
         measured = self._warm_up(bundle, session, forward)
-        alone(typical_row(session.inputs[0], bundle.manifest.image_size)[np.newaxis])
+        if alone is not None:
+            alone(typical_row(session.inputs[0], bundle.manifest.image_size)[np.newaxis])
         name = bundle.manifest.name
         logger.info("model warmed up", model=name, ms_per_image=round(measured.service_s * 1000, 2))
         batcher = Batcher(

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from core.contracts.manifest import Wanted
 from core.http.settings import MIB, ServingSettings
 
 
@@ -30,7 +31,7 @@ class ModelServingSettings(ServingSettings):
         description="As FALX_PROVIDER=cuda: refuse to start without CUDA. Without this, ONNX Runtime falls back to the "
         "CPU silently.",
     )
-    provider: Literal["builtin", "auto", "cpu", "openvino", "cuda"] = Field(
+    provider: Wanted = Field(
         default="builtin",
         description="What runs the networks. builtin takes CUDA where it is, else the CPU. auto does so too and "
         "changes from the CPU to the OpenVINO plug-in where that is installed, agrees and is faster. cpu and cuda take "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.responses import Response
 
 from core.contracts.common import ModelIdentity, TimingMs
+from core.contracts.operations.slices import in_header, input_check_headers
 from segmenter_service.slices.masks import count_pixels
 from segmenter_service.slices.model import FloatArray, Outlined, Prepared, finish, outline
 from segmenter_service.slices.negotiation import Representation
@@ -56,15 +57,7 @@ def _picture_headers(
         "X-Falx-Sequences": ",".join(prepared.slices),
         "Server-Timing": ", ".join(f"{step};dur={ms:.2f}" for step, ms in timing.model_dump().items()),
     }
-    check = prepared.input_check
-    headers["X-Falx-Input-Check"] = "familiar" if check.in_distribution else "unfamiliar"
-    headers["X-Falx-Input-Score"] = f"{check.score:.4f}"
-    if check.reasons:
-        headers["X-Falx-Input-Reasons"] = _joined(check.reasons)
+    headers |= input_check_headers(prepared.input_check)
     if prepared.warnings:
-        headers["X-Falx-Warnings"] = _joined(prepared.warnings)
+        headers["X-Falx-Warnings"] = in_header(prepared.warnings)
     return headers
-
-
-def _joined(sentences: tuple[str, ...]) -> str:
-    return "; ".join(sentences).encode("ascii", "replace").decode()

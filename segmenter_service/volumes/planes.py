@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from core.contracts.regions import REGIONS
+from core.contracts.regions import CHANNELS, COLOURS, REGIONS
 from core.imaging.preparation.foreground import find_foreground
 from core.imaging.preparation.geometry import Reorientation
 from core.imaging.preparation.volume_transforms import stretched
@@ -42,13 +42,8 @@ _PLANES: Final = (
     _Plane("coronal", 1, ("R", "L", "S", "I")),
     _Plane("axial", 2, ("R", "L", "A", "P")),
 )
-# From the outermost to the innermost, so that none hides another. Colours (RGB) that colour-blind readers tell apart:
-# Okabe and Ito, https://jfly.uni-koeln.de/color/.
-_OUTLINES: Final[Outlines] = {
-    "whole_tumor": (240, 228, 66),
-    "tumor_core": (213, 94, 0),
-    "enhancing": (86, 180, 233),
-}
+# From the outermost to the innermost, so that none hides another.
+_OUTLINES: Final[Outlines] = {region: COLOURS[region] for region in CHANNELS.values()}
 _NAMES: Final = {"whole_tumor": "whole tumour", "tumor_core": "core", "enhancing": "enhancing"}
 _GREY_PERCENTILES: Final = (1.0, 99.7)
 # Longest side of the picture of the head, in pixels, and the strip with the legend under it.

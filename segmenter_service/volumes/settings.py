@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from core.contracts.manifest import Wanted
 from core.http.settings import ServingSettings
 
 
@@ -24,7 +25,7 @@ class VolumeSettings(ServingSettings):
         default=False,
         description="Refuse to start without CUDA. Without this, ONNX Runtime falls back to the CPU silently.",
     )
-    provider: Literal["builtin", "auto", "cpu", "openvino", "cuda"] = Field(
+    provider: Wanted = Field(
         default="builtin",
         description="As for the model servers, but never the OpenVINO plug-in, which answers otherwise for volumes: "
         "auto is builtin here, and openvino the CPU.",

@@ -9,7 +9,7 @@ from typing import Any, Final
 from core.contracts.manifest import Metric
 from training.comparison.networks import YARDSTICKS, Network, Networks
 from training.evaluation.mask_figures import HEALTHY
-from training.folds.figures import EVERYTHING, Difference, Judged
+from training.folds.figures import EVERYTHING, OUTLINES, Difference, Judged
 from training.markdown import markdown_table, wrapped
 from training.networks.registry import title
 from training.report.chart import TABLE_5_3, fill
@@ -100,18 +100,18 @@ def _class_table(found: Networks, on: str, labels: Sequence[str]) -> str:
 
 
 def _mask_table(found: Networks) -> str:
-    providers, judged = _providers(found), list(_judged(found, "outlines"))
+    providers, judged = _providers(found), list(_judged(found, OUTLINES))
     figures = list(dict.fromkeys(pair for _, item in judged for pair in _first_views(item.figures)))
     header = ["network", "parameters", "slices shown", *(f"{data_set}: {name}" for data_set, name in figures)]
     header += ["differences (95 %)", *(f"CPU ms, {name}" for name in providers)]
     shown_first = {f"{data_set}, {name[name.index('(') + 1 : -1]}" for data_set, name in figures}
     rows = []
-    for network, item in judged:
-        values = {(metric.data_set, metric.name): shown(metric) for metric in item.figures}
+    for network, figured in judged:
+        values = {(metric.data_set, metric.name): shown(metric) for metric in figured.figures}
         less = [
-            f"{found.metric.data_set} {_less(found)}"
-            for found in network.differences
-            if found.metric.data_set in shown_first
+            f"{item.metric.data_set} {_less(item)}"
+            for item in network.differences
+            if item.metric.data_set in shown_first
         ]
         rows.append(
             [

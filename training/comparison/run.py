@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from training.bundle.measured import core
 from training.comparison.networks import NETWORKS, YARDSTICKS, Budget, Network, Networks, comparison_recipe
-from training.comparison.speed import cpu_ms, processor, write_graph
+from training.comparison.speed import cpu_ms_by_provider, write_graph
 from training.config import ClassifierConfig
 from training.data.own import labels_in
 from training.evaluation.answers import Answers
@@ -58,7 +59,7 @@ def compare_networks(
         budget=budget,
         folds=folds.count,
         fold=fold,
-        processor=processor(),
+        processor=core(),
         networks=tuple(_with_differences(networks, {name: answers for name, (_, answers) in found.items()})),
     )
 
@@ -100,7 +101,7 @@ def measure(name: str, run: Path, answers: Answers, *, compared: bool) -> Networ
         size=trained.size,
         # The page says nothing of patients one by one, and neither shall what is published.
         judged=tuple(item.model_copy(update={"patients": ()}) for item in judged_on(answers)),
-        cpu_ms=cpu_ms(graph, trained.size),
+        cpu_ms=cpu_ms_by_provider(graph, trained.size),
         history=trained.history,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -41,24 +40,16 @@ def write_graph(trained: Trained, path: Path) -> None:
     export_graph(SegmenterGraph(half), images, path, IMAGES, TENSORS["segmentation"].outputs)
 
 
-def cpu_ms(graph: Path, size: int, runs: int = RUNS) -> dict[str, float]:
+def cpu_ms_by_provider(graph: Path, size: int) -> dict[str, float]:
     """Median CPU ms of single images of ``size`` pixels, by provider; of a GPU what it costs the CPU to wait for it.
 
     CPU time and not the clock's, so that other work on the machine counts for little.
     """
     providers = [name for name in ort.get_available_providers() if name not in _REMOTE]
-    return {name: value for name in providers if (value := _median(graph, size, name, runs)) is not None}
+    return {name: value for name in providers if (value := _median(graph, size, name)) is not None}
 
 
-def processor() -> str:
-    """What the machine calls its processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
-
-
-def _median(graph: Path, size: int, provider: str, runs: int) -> float | None:
+def _median(graph: Path, size: int, provider: str) -> float | None:
     """None where the provider is listed and does not come up."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -69,7 +60,7 @@ def _median(graph: Path, size: int, provider: str, runs: int) -> float | None:
     (given,) = session.get_inputs()
     image = np.random.default_rng(0).random((1, given.shape[1], size, size), np.float32)
     times = []
-    for _ in range(WARM_UPS + runs):
+    for _ in range(WARM_UPS + RUNS):
         begun = time.process_time()
         session.run(None, {given.name: image})
         times.append(1000 * (time.process_time() - begun))

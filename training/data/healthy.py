@@ -5,8 +5,7 @@ Every case of the volume sets has a tumour, and a network that never saw a head 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -75,22 +74,21 @@ def mirrored_scan(scan: LabelledScan) -> LabelledScan | None:
     return LabelledScan(sequences, np.zeros((len(REGIONS), *scan.regions.shape[1:]), np.bool_))
 
 
-def without_tumour(scan: PreparedScan) -> Iterator[PreparedScan]:
-    """Heads without any region, made of one with a tumour: its mirrored half, or its longest stretch of slices.
+def without_tumour(scan: PreparedScan) -> PreparedScan | None:
+    """A head without any region, made of one with a tumour: its mirrored half, or its longest stretch of slices.
 
     Of a volume the half, of a stack of slices, which knows the whole tumour alone, the stretch. None where there is
     too little.
     """
     tumour = np.asarray(scan.regions[0] > 0)
     if len(scan.regions) == len(REGIONS):
-        mirrored = mirrored_half(np.asarray(scan.images), tumour)
-        found: Any = mirrored
+        found = mirrored_half(np.asarray(scan.images), tumour)
     else:
         free = _longest(np.asarray(~tumour.any(axis=(0, 1))))
         found = np.array(scan.images[..., free]) if free.stop - free.start >= _LEAST_SLICES else None
-    if found is not None:
-        nothing = np.zeros((len(REGIONS), *found.shape[1:]), np.uint8)
-        yield PreparedScan(found, nothing, np.zeros((0, 3), np.intp))
+    if found is None:
+        return None
+    return PreparedScan(found, np.zeros((len(REGIONS), *found.shape[1:]), np.uint8), np.zeros((0, 3), np.intp))
 
 
 def _longest(free: BoolArray) -> slice:

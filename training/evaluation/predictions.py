@@ -114,7 +114,7 @@ class MaskPredictions(AnswerTable):
     hausdorff: Float64Array
 
     @classmethod
-    def of(cls, rows: Sequence[MaskRow]) -> MaskPredictions:
+    def of(cls, rows: Sequence[tuple[Any, ...]]) -> Self:
         """The table of these rows, which must be some."""
         return cls(*map(np.array, zip(*rows, strict=True)))
 

@@ -16,13 +16,12 @@ from typing import Final
 from training.audit.duplicates import all_copies, fingerprints, group_names
 from training.audit.splitting import split_groups
 from training.data.archives import read_rows
+from training.data.brats_2018 import SAME_PATIENT, TABLE
 from training.data.own import is_own, own_data
 from training.data.published import LggTable, SlicesTable
 from training.data.samples import SPLITS_FILE, DataSet, Sample
 
-CASES: Final = "brats2018/cases.csv"
-# The same person under two names: a case of BraTS 2018, and a patient of TCGA-LGG.
-SAME_PATIENT: Final[Mapping[str, str]] = {"TCIA13_623": "TCGA_HT_7473_19970826"}
+CASES: Final = f"brats2018/{TABLE}"
 # Of an item that is never held out.
 ALWAYS_TRAINS: Final = -1
 _POOL: Final = ("train", "val")

@@ -25,6 +25,7 @@ from training.records import Part
 
 SPLIT: Final = "out-of-fold"
 EVERYTHING: Final = "all slices"
+OUTLINES: Final = "outlines"
 
 
 class Patient(Part):
@@ -226,17 +227,16 @@ def _dice(masks: MaskPredictions) -> Iterator[tuple[str, tuple[str, ...], Float6
             yield f"{data_set}, {view}", tuple(names.tolist()), units.dice, units.patients.tolist()
 
 
-def judge_masks(answers: MaskAnswers, on: str = "outlines") -> Judged:
+def judge_masks(answers: MaskAnswers) -> Judged:
     """Dice by patient, and of single slices, in every view."""
     masks, threshold = with_thresholds(answers)
     return Judged(
-        on=on,
+        on=OUTLINES,
         slices=len(set(answers.images.tolist())),
         groups=len(set(answers.groups.tolist())),
         folds=tuple(np.unique(answers.folds).tolist()),
         fitted=Fitted(threshold=threshold),
         figures=tuple(metric for metric in mask_metrics(masks, SPLIT) if "Hausdorff" not in metric.name),
-        patients=(),
     )
 
 
@@ -290,5 +290,5 @@ def mask_differences(first: tuple[str, MaskAnswers], second: tuple[str, MaskAnsw
         unit = "patients" if view.startswith(LGG) else "slices"
         drawn = [groups[name] for name in names]
         metrics = averaged({"Dice": gains}, drawn, view, SPLIT, unit, RESAMPLES) if names else []
-        found += [Difference(first=first[0], second=second[0], on="outlines", metric=metric) for metric in metrics]
+        found += [Difference(first=first[0], second=second[0], on=OUTLINES, metric=metric) for metric in metrics]
     return found

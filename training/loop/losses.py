@@ -20,18 +20,19 @@ def mask_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def partial_mask_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Dice + binary cross-entropy of what is known: logits and ``target`` (N, R, ...), ``known`` (N, R) of 0 and 1.
+    """Dice + binary cross-entropy of what is known: logits and ``target`` (N, R, ...), ``known`` (N, R) weights.
 
-    Dice is that of each region over the patches that know it, and the mean of the regions that any patch knows; what
-    is unknown has no gradient.
+    Dice is that of each region over the patches that know it, each voxel counted by its patch's weight in [0, 1],
+    and the mean of the regions that any patch knows; what is unknown has no gradient.
     """
     logits = logits.float()
     weight = known.view(*known.shape, *[1] * (logits.ndim - 2))
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
     loss = (entropy * weight).mean() * known.numel() / known.sum().clamp(min=1)
     places = (0, *range(2, logits.ndim))
-    probability, true = torch.sigmoid(logits) * weight, target * weight
-    dice = (2 * (probability * true).sum(places) + 1) / (probability.sum(places) + true.sum(places) + 1)
+    probability = torch.sigmoid(logits)
+    overlap, both = (value.mul(weight).sum(places) for value in (probability * target, probability + target))
+    dice = (2 * overlap + 1) / (both + 1)
     taught = known.amax(dim=0)
     return loss + ((1 - dice) * taught).sum() / taught.sum().clamp(min=1)
 

@@ -141,4 +141,4 @@ def volume_answers(
             found = by_region(point.masks(probabilities, item.space))
             spacing_mm = None if scan.data_set in _NOMINAL else item.space.source.spacing_mm
             rows += [VolumeRow.of(scan, name, view, (found[name], mask), spacing_mm) for name, mask in true.items()]
-    return VolumePredictions.of_rows(rows)
+    return VolumePredictions.of(rows)

@@ -15,7 +15,7 @@ from training.data.archives import BoolArray, Float64Array
 from training.data.scans import Scan
 from training.evaluation.lesions import lesion_wise_dice
 from training.evaluation.masks import hausdorff95
-from training.evaluation.predictions import MaskPredictions, StrArray
+from training.evaluation.predictions import MaskPredictions, MaskRow, StrArray
 
 # Channels have names of their own; regions between them have those of reports.
 _CHANNELS: Final = {region: channel for channel, region in CHANNELS.items()}
@@ -49,15 +49,14 @@ class VolumeRow(NamedTuple):
         cls, scan: Scan, region: str, shown: str, masks: tuple[BoolArray, BoolArray], spacing_mm: Spacing | None
     ) -> VolumeRow:
         """Of two ``masks`` (i, j, k), predicted and true; what is measured in mm is NaN without ``spacing_mm``."""
-        predicted, true, both = (int(np.count_nonzero(mask)) for mask in (*masks, masks[0] & masks[1]))
         distance = lesions = voxel_ml = np.nan
         if spacing_mm is not None:
-            distance = hausdorff95(*masks, spacing_mm) if true else np.nan
+            distance = hausdorff95(*masks, spacing_mm) if masks[1].any() else np.nan
             lesions = lesion_wise_dice(*masks, spacing_mm)
             voxel_ml = float(np.prod(spacing_mm)) / 1000
-        view, size = f"{named(region)}, {shown}", masks[1].size
-        counts = (predicted, true, both, size)
-        return cls(view, scan.data_set, scan.name, scan.patient, *counts, distance, scan.site, lesions, voxel_ml)
+        view = f"{named(region)}, {shown}"
+        counted = MaskRow.counted(view, scan.data_set, scan.name, scan.patient, masks, distance)
+        return cls(*counted, scan.site, lesions, voxel_ml)
 
 
 @dataclass(frozen=True)
@@ -72,11 +71,6 @@ class VolumePredictions(MaskPredictions):
     sites: StrArray
     lesion_wise: Float64Array
     voxel_ml: Float64Array
-
-    @classmethod
-    def of_rows(cls, rows: list[VolumeRow]) -> VolumePredictions:
-        """The table of these rows, which must be some."""
-        return cls(*map(np.array, zip(*rows, strict=True)))
 
     @property
     def predicted_ml(self) -> Float64Array:

@@ -83,7 +83,7 @@ class Scans:
         return cls(
             [scan for scan in found if len(scan.regions) == len(REGIONS)],
             [scan for scan in found if len(scan.regions) < len(REGIONS)],
-            [healthy for scan in found for healthy in without_tumour(scan)],
+            [healthy for healthy in map(without_tumour, found) if healthy is not None],
         )
 
     def draw(self, full_share: float, healthy_share: float) -> PreparedScan:

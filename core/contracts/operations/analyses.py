@@ -22,7 +22,7 @@ from core.contracts.operations.operation import (
     Operation,
     Parameter,
 )
-from core.contracts.operations.slices import CLASSIFY, PICTURE, PNG, SEGMENT, WAYS, of_pictures
+from core.contracts.operations.slices import CLASSIFY, PICTURE, PNG, SEGMENT, SEQUENCE_WAYS, of_pictures
 from core.contracts.segmentation import Segmentation
 from core.contracts.sequences import CLASSIFIED_ORDER, SEQUENCES
 
@@ -77,10 +77,9 @@ ANALYZE: Final = Operation(
     tag="slices",
     summary="Classify a slice and outline the tumour in it",
     description=f"""\
-One slice in; its class, the tumour's mask, and whether the two contradict each other out. {WAYS} Send one grey image of
-any sequence, or parts named by sequence (`t1`, `t1ce`, `t2`, `flair`; any of them, all of one size), which are
-`{{"images": {{"flair": "<base64>"}}}}` in JSON. Of several sequences the outline uses all; the class is told from the
-first there is of {_ORDER}, which `classification.sequence` names.
+One slice in; its class, the tumour's mask, and whether the two contradict each other out. {SEQUENCE_WAYS} Of several
+sequences the outline uses all; the class is told from the first there is of {_ORDER}, which `classification.sequence`
+names.
 
 `classification` and `segmentation` are what `/v1/classifications` and `/v1/segmentations` answer. `input_check` is that
 of the two which finds the image less familiar.

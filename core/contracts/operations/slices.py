@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final, Literal
 
@@ -35,6 +36,11 @@ WAYS: Final = (
     f"as well, with the image in base64: `{INLINE_EXAMPLE}`. Several parts `file` are answered as on `/batch`."
 )
 """How an image comes."""
+SEQUENCE_WAYS: Final = (
+    f"{WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`, `t1ce`, `t2`, `flair`; any of "
+    'them, all of one size), which are `{"images": {"flair": "<base64>"}}` in JSON.'
+)
+"""How an image comes, or several sequences of one slice."""
 _TIMING = TimingMs(decode=2.1, queue=0.3, inference=21.7)
 _REFUSALS: tuple[errors.FalxError, ...] = (
     errors.InvalidRequest("A query parameter is unknown here; known: explain, model."),
@@ -134,6 +140,20 @@ def of_pictures(name: str, description: str, *, required: bool = True) -> Header
     return Header(name, f"{description} With pictures only.", required=required)
 
 
+def in_header(sentences: Sequence[str]) -> str:
+    """Several sentences as the value of one header, in ASCII."""
+    return "; ".join(sentences).encode("ascii", "replace").decode()
+
+
+def input_check_headers(check: InputCheckResult) -> dict[str, str]:
+    """What a picture says of the input check; reasons only where there are any."""
+    headers = {
+        "X-Falx-Input-Check": "familiar" if check.in_distribution else "unfamiliar",
+        "X-Falx-Input-Score": f"{check.score:.4f}",
+    }
+    return headers | ({"X-Falx-Input-Reasons": in_header(check.reasons)} if check.reasons else {})
+
+
 PICTURE: Final = Content(
     BINARY,
     headers=(
@@ -191,10 +211,8 @@ SEGMENT: Final = Operation(
     tag="slices",
     summary="Outline the tumour in a slice",
     description=f"""\
-One slice in, the tumour's mask out. {WAYS} Send one grey image of any sequence, or parts named by sequence (`t1`,
-`t1ce`, `t2`, `flair`; any of them, all of one size), which are
-`{{"images": {{"flair": "<base64>"}}}}` in JSON. A DICOM file alone counts as an image of unknown sequence, whatever its
-header says: name the part to use the sequence.
+One slice in, the tumour's mask out. {SEQUENCE_WAYS} A DICOM file alone counts as an image of
+unknown sequence, whatever its header says: name the part to use the sequence.
 
 Masks, contours, boxes and pictures are in the uploaded image's own pixels: those of the upright image, where EXIF
 or the file's header turns it. Contours run along the region's own border pixels, regions counter-clockwise as seen

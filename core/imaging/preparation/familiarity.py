@@ -170,6 +170,7 @@ def _facts(content: FloatArray, head: Box, grey: FloatArray, levels: ByteArray) 
     return np.array(facts, np.float32)
 
 
+@cache
 def _turned_places(turns: int) -> npt.NDArray[np.int64]:
     """Where the placed numbers of a description stand in that of the slice turned, (``_PLACED``,)."""
     edges = np.arange(_EDGES).reshape(_CELLS, _CELLS, _DIRECTIONS)
@@ -179,12 +180,9 @@ def _turned_places(turns: int) -> npt.NDArray[np.int64]:
     return np.concatenate([part.ravel() for part in parts])
 
 
-_TURNED_PLACES: Final = tuple(_turned_places(turns) for turns in range(4))
-
-
 def turned(description: FloatArray, turns: int) -> FloatArray:
     """The description (..., d) of the same slice turned to the left by so many quarters; nothing is looked at anew."""
-    placed = description[..., _TURNED_PLACES[turns % 4]]
+    placed = description[..., _turned_places(turns % 4)]
     return np.concatenate([placed, description[..., _PLACED:]], axis=-1)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 
-from benchmarks.gpu import NO_GPU, compared, dice, main, opened, slices
-from benchmarks.peers.resnet50 import NAME, SIDE, write_bundle
+from benchmarks.gpu import NO_GPU, compared, inputs_of, main, opened
+from benchmarks.peers.resnet50 import NAME, write_bundle
 from core.contracts.tensors import TENSORS
 from core.runtime.bundle import find_bundles, load_bundle
 from core.runtime.providers import CUDA
@@ -24,26 +24,10 @@ def test_the_shared_network_is_a_resnet50_that_falx_serves(tmp_path: Path) -> No
     assert [node.name for node in session.get_outputs()] == list(TENSORS[bundle.manifest.task].outputs)
     # 23.5 million parameters up to the last features, 4 bytes each; a head of four labels; biases in place of norms.
     assert path.stat().st_size == pytest.approx(23.5e6 * 4, rel=0.01)
-    outputs = session.run(None, {"image": slices(3, SIDE)[:, None]})
+    outputs = session.run(None, {"image": inputs_of(session, 3)})
     assert [output.shape for output in outputs] == [(3, 4), (3, 4, 7, 7), (3,), (3, 2048), (3,)]
     assert np.allclose(outputs[0], outputs[1].mean(axis=(2, 3)), atol=1e-5)
     assert all(np.isfinite(output).all() for output in outputs)
-
-
-def test_drawn_slices_are_the_same_at_every_call_and_unlike_each_other() -> None:
-    drawn = slices(4, 64)
-    assert np.array_equal(drawn, slices(4, 64))
-    assert len({one.tobytes() for one in drawn}) == 4
-    assert drawn.min() == 0
-    assert 0.5 < drawn.max() <= 1
-
-
-def test_dice_of_masks_counts_two_empty_ones_as_alike() -> None:
-    masks = np.zeros((3, 1, 4, 4), bool)
-    masks[1, 0, :2] = masks[2, 0, :1] = True
-    other = np.zeros_like(masks)
-    other[1, 0, :1] = True
-    assert dice(masks, other) == pytest.approx((1 + 2 * 4 / 12 + 0) / 3)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support.grouped import write_grouped
 from tests.support.miniature import LABELS, add_image, draw, write_csv
 
 
@@ -68,6 +69,18 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _write_slices(folder, generator)
     _write_lgg(folder, generator)
     return folder
+
+
+@pytest.fixture(scope="module")
+def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with patients, clusters and copies, for what must keep groups whole."""
+    return write_grouped(tmp_path_factory.mktemp("grouped"))
+
+
+@pytest.fixture
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Intervals out of fold from fifty draws: they are tested where they are made."""
+    monkeypatch.setattr("training.folds.figures.RESAMPLES", 50)
 
 
 @pytest.fixture(scope="session")

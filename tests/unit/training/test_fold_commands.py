@@ -2,71 +2,43 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from tests.support.grouped import write_grouped
-from training import cli
+from tests.support.commands import call
+from tests.support.recipes import classifier_step
 from training.evaluation.answers import ClassAnswers, MaskAnswers
-from training.folds import figures
 from training.folds.assign import read_items
 from training.folds.report import Evidence
 from training.folds.run import Candidate, read_answers
 
 pytestmark = [
+    pytest.mark.usefixtures("few_draws"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
     pytest.mark.timeout(600),
 ]
 
-RECIPE = """
+RECIPE = f"""
 [bundle]
 name = "tiny"
-title = "Tiny ({network})"
+title = "Tiny ({{network}})"
 licence = "Drawn by a test; no rights are claimed."
 [[data]]
 name = "Drawn heads"
 licence = "none"
-[[steps]]
-do = "train"
-name = "first"
-base = "classifier"
-config.labels = ["glioma", "meningioma", "pituitary", "no_tumor"]
-config.architecture = "vgg16"
-config.width = 8
-config.schedule = { phases = [{ size = 64, images = 8, batch = 8 }], epoch_images = 8 }
-[[steps]]
-do = "train"
-name = "second"
-base = "classifier"
-start = "first"
-config.labels = ["glioma", "meningioma", "pituitary", "no_tumor"]
-config.architecture = "vgg16"
-config.width = 8
-config.schedule = { phases = [{ size = 64, images = 16, batch = 8 }], epoch_images = 8 }
+{classifier_step("first", 8)}
+{classifier_step("second", 16, 'start = "first"')}
 [[steps]]
 do = "train"
 name = "aside"
 base = "segmenter"
 config.width = 4
-config.schedule = { phases = [{ size = 64, images = 8, batch = 4 }], epoch_images = 8 }
+config.schedule = {{ phases = [{{ size = 64, images = 8, batch = 4 }}], epoch_images = 8 }}
 [text]
 method = "By a test."
 """
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals of fifty draws: they are tested where they are made."""
-    monkeypatch.setattr(figures, "RESAMPLES", 50)
-
-
-@pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_grouped(tmp_path_factory.mktemp("grouped"))
 
 
 @pytest.fixture
@@ -74,12 +46,6 @@ def recipe(tmp_path: Path) -> str:
     path = tmp_path / "tiny.toml"
     path.write_text(RECIPE)
     return str(path)
-
-
-def call(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-    return result.exit_code, re.sub(r"[│\s]+", " ", result.output)
 
 
 def test_a_step_is_made_of_those_it_reads(recipe: str) -> None:

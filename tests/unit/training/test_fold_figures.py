@@ -12,7 +12,6 @@ from core.contracts.manifest import Metric
 from training.bundle.export import THRESHOLDS
 from training.classification.calibration import fit_temperature
 from training.evaluation.answers import ClassAnswers, MaskAnswers, joined
-from training.folds import figures
 from training.folds.figures import (
     Difference,
     calibrated,
@@ -24,13 +23,9 @@ from training.folds.figures import (
     with_thresholds,
 )
 
+pytestmark = pytest.mark.usefixtures("few_draws")
+
 LABELS = ("glioma", "meningioma", "pituitary", "no_tumor")
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals of fifty draws: they are tested where they are made."""
-    monkeypatch.setattr(figures, "RESAMPLES", 50)
 
 
 def class_answers(right: list[bool], folds: list[int], strength: float = 2.0) -> ClassAnswers:

@@ -26,11 +26,6 @@ FOLDS = 3
 
 
 @pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_grouped(tmp_path_factory.mktemp("grouped"))
-
-
-@pytest.fixture(scope="module")
 def items(grouped: Path) -> Mapping[str, Item]:
     return {item.name: item for item in assigned(grouped, FOLDS, 0, {})}
 

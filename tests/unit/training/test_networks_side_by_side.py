@@ -8,17 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner
 
-from tests.support.grouped import write_grouped
-from training import cli
+from tests.support.commands import call
 from training.comparison import networks
 from training.comparison.networks import CLASSIFIERS, NETWORKS, SEGMENTERS, Budget, Networks, comparison_recipe
 from training.comparison.page import MARKS, networks_page, publish, tables
 from training.comparison.run import prepare
 from training.config import ClassifierConfig, SegmenterConfig
 from training.evaluation.intervals import compare
-from training.folds import figures
 from training.folds.figures import calibrated
 from training.folds.run import read_answers
 from training.folds.view import open_folds
@@ -27,6 +24,7 @@ from training.recipe import Train
 from training.report.chart import fill
 
 pytestmark = [
+    pytest.mark.usefixtures("few_draws"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"),
     pytest.mark.timeout(600),
 ]
@@ -34,23 +32,6 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[3]
 ONLY = ("resnet50", "vgg16", "unet")
 BUDGET = Budget(minutes=60, size=160, threads=2)
-
-
-@pytest.fixture(autouse=True)
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Intervals of fifty draws: they are tested where they are made."""
-    monkeypatch.setattr(figures, "RESAMPLES", 50)
-
-
-@pytest.fixture(scope="module")
-def grouped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_grouped(tmp_path_factory.mktemp("grouped"))
-
-
-def call(*arguments: str | Path) -> tuple[int, str]:
-    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
-    assert result.exception is None or isinstance(result.exception, SystemExit), repr(result.exception)
-    return result.exit_code, re.sub(r"[│\s]+", " ", result.output)
 
 
 def test_every_network_of_the_paper_gets_the_same() -> None:

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from core.runtime.bundle import load_bundle
 from core.runtime.session import OrtSession
 from tests.support.layouts import head, save
+from tests.support.recipes import classifier_step
 from training import cli, make
 from training.bundle.measured import Measured
 from training.classification.task import ClassifierTask
@@ -52,26 +53,10 @@ title = "Tiny classifier, two labels ({network})"
 [[data]]
 name = "Drawn heads"
 licence = "none"
-
-[[steps]]
-do = "train"
-name = "first"
-base = "classifier"
-config.labels = ["glioma", "meningioma", "pituitary", "no_tumor"]
-config.architecture = "vgg16"
-config.width = 8
-config.schedule = { phases = [{ size = 64, images = 16, batch = 8 }], epoch_images = 8 }
-
-[[steps]]
-do = "train"
-name = "second"
-base = "classifier"
-start = "first"
-config.labels = ["glioma", "meningioma", "pituitary", "no_tumor"]
-config.architecture = "vgg16"
-config.width = 8
-config.schedule = { phases = [{ size = 64, images = 48, batch = 8 }], epoch_images = 8, learning_rate = 5e-4 }
-
+"""
+TINY += classifier_step("first", 16)
+TINY += classifier_step("second", 48, 'start = "first"', "config.schedule.learning_rate = 5e-4")
+TINY += """
 [[steps]]
 do = "average"
 name = "mean"

@@ -45,7 +45,7 @@ def rows() -> VolumePredictions:
     for number, marked in enumerate((0, 1, 10)):
         half = scan(f"case {number}", data_set=HEALTHY)
         found.append(VolumeRow.of(half, "whole_tumor", ALL, (box(marked), box(0)), MM))
-    return VolumePredictions.of_rows(found)
+    return VolumePredictions.of(found)
 
 
 def figures() -> dict[tuple[str, str], float]:
@@ -110,7 +110,7 @@ def test_every_answer_is_a_line(tmp_path: Path) -> None:
 def test_without_the_size_of_a_voxel_nothing_is_in_millimetres() -> None:
     row = VolumeRow.of(scan("stack"), "whole_tumor", ALL, (box(4), box(8)), None)
     assert (row.predicted, row.true, row.overlap) == (400, 800, 400)
-    names = [metric.name for metric in region_metrics(VolumePredictions.of_rows([row]), "val")]
+    names = [metric.name for metric in region_metrics(VolumePredictions.of([row]), "val")]
     assert names
     assert all(name.startswith("volumetric") for name in names)
 

@@ -64,6 +64,24 @@ def test_a_weak_label_teaches_in_its_share() -> None:
     assert float(gradients[1][0]) > 0.9 * float(gradients[0][0])
 
 
+def test_a_weak_label_teaches_towards_itself_beside_a_sure_one() -> None:
+    target = torch.zeros(2, 1, 8, 8, 8)
+    target[:, :, 2:6, 2:6, 2:6] = 1
+    known = torch.tensor([[1.0], [0.25]])
+    losses = []
+    # The sure case is answered rightly; the weak one from "nothing" to rightly.
+    for share in (0.0, 0.5, 1.0):
+        answer = 0.001 + 0.998 * target
+        answer[1] = 0.001 + 0.998 * share * target[1]
+        losses.append(float(partial_mask_loss(torch.logit(answer), target, known)))
+    assert losses[0] > losses[1] > losses[2]
+    # The part of Dice alone: 64 sure voxels and a fourth of 64 weak ones.
+    empty = torch.logit(torch.stack([0.001 + 0.998 * target[0], torch.full_like(target[1], 1e-6)]))
+    entropy = torch.nn.functional.binary_cross_entropy_with_logits(empty, target, reduction="none")
+    dice_part = partial_mask_loss(empty, target, known) - (entropy * known.view(2, 1, 1, 1, 1)).mean() * 2 / 1.25
+    assert float(dice_part) == pytest.approx(1 - (2 * 64 + 1) / (64 + 64 + 16 + 1), abs=0.01)
+
+
 class Planes(SlicesOfThreePlanes):
     """Answers with its input and what is upright in its slices."""
 

@@ -31,7 +31,7 @@ from pydicom.sr.coding import Code
 from core.contracts.regions import NAMES
 from core.contracts.report import RegionMeasurement
 from core.imaging.dicom.results.findings import Findings
-from core.imaging.dicom.results.reference import Reference
+from core.imaging.dicom.results.reference import EXPECTED, Reference
 from core.imaging.dicom.results.segments import CATEGORY, OWN_SCHEME, REGION_CODES, SITE, Segment
 from core.imaging.dicom.results.stamp import MANUFACTURER, RESEARCH, Stamp
 
@@ -220,7 +220,6 @@ def _bare(sop_class: str, instance: str, study: str, series: str) -> Dataset:
     found = Dataset()
     found.SOPClassUID, found.SOPInstanceUID = sop_class, instance
     found.StudyInstanceUID, found.SeriesInstanceUID = study, series
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-                    "StudyDate", "StudyTime", "ReferringPhysicianName"):  # fmt: skip
+    for keyword in EXPECTED:
         setattr(found, keyword, None)
     return found

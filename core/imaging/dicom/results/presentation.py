@@ -11,8 +11,9 @@ import numpy.typing as npt
 from highdicom.color import CIELabColor
 from highdicom.pr import GraphicAnnotation, GraphicLayer, GraphicObject, GrayscaleSoftcopyPresentationState
 
+from core.contracts.regions import COLOURS
 from core.imaging.dicom.results.reference import Reference
-from core.imaging.dicom.results.segments import COLOURS, Segment
+from core.imaging.dicom.results.segments import Segment
 from core.imaging.dicom.results.stamp import MANUFACTURER, RESEARCH, Stamp
 from core.imaging.dicom.results.stand_ins import refer_to_planes, stand_ins
 from core.imaging.volume import LabelArray

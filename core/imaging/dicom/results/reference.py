@@ -26,7 +26,7 @@ from core.imaging.limits import ImageLimits
 
 _CHARACTER_SET: Final = "SpecificCharacterSet"
 # Type 2 of the Patient and General Study modules: there, and empty where the source has none.
-_EXPECTED: Final = (
+EXPECTED: Final = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
     "ReferringPhysicianName", "StudyID",
 )  # fmt: skip
@@ -36,7 +36,7 @@ _ALSO: Final = (
 )  # fmt: skip
 # Together or not at all: PS3.3 C.7.1.1.
 _REMOVED: Final = ("PatientIdentityRemoved", "DeidentificationMethod")
-_BORNE: Final = (*_EXPECTED, *_ALSO, *_REMOVED)
+_BORNE: Final = (*EXPECTED, *_ALSO, *_REMOVED)
 # Far longer than any of them may be.
 _MOST_BYTES: Final = 16_384
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+")
@@ -70,7 +70,7 @@ class Reference:
                 del result[keyword]
         for element in self._borne:
             result[element.tag] = element
-        for keyword in _EXPECTED:
+        for keyword in EXPECTED:
             if keyword not in result:
                 setattr(result, keyword, "")
 

@@ -12,8 +12,9 @@ from highdicom.seg import Segmentation, SegmentDescription
 from pydicom.sr.codedict import codes
 from pydicom.uid import RLELossless
 
+from core.contracts.regions import COLOURS
 from core.imaging.dicom.results.reference import Reference
-from core.imaging.dicom.results.segments import CATEGORY, COLOURS, REGION_CODES, SITE, Segment
+from core.imaging.dicom.results.segments import CATEGORY, REGION_CODES, SITE, Segment
 from core.imaging.dicom.results.stamp import MANUFACTURER, RESEARCH, Stamp
 from core.imaging.dicom.results.stand_ins import instance_of, refer_to_planes, stand_ins
 from core.imaging.volume import LabelArray

@@ -27,16 +27,6 @@ REGION_CODES: Final[Mapping[str, Code]] = {
 }
 """What is found where, by region."""
 
-# Okabe and Ito, https://jfly.uni-koeln.de/color/, as in the pictures.
-COLOURS: Final[Mapping[str, tuple[int, int, int]]] = {
-    "whole_tumor": (240, 228, 66),
-    "tumor_core": (213, 94, 0),
-    "necrotic_core": (213, 94, 0),
-    "oedema": (240, 228, 66),
-    "enhancing": (86, 180, 233),
-}
-"""RGB by region."""
-
 
 @dataclass(frozen=True, slots=True)
 class Segment:

@@ -59,7 +59,7 @@ class Stamp:
             "manufacturer": MANUFACTURER,
             "manufacturer_model_name": f"{self.device.model} {self.device.model_version}"[:64],
             "software_versions": self.device.version,
-            "device_serial_number": self.device.sha256[:64],
+            "device_serial_number": self.device.sha256,
             "instance_number": 1,
             "series_date": self.created.date(),
             "series_time": self.created.time(),

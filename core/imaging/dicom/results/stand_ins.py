@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydicom.dataset import Dataset
+from pydicom.uid import MRImageStorage
 from pydicom.valuerep import DS
 
-from core.imaging.dicom.results.reference import Reference
+from core.imaging.dicom.results.reference import EXPECTED, Reference
 from core.imaging.dicom.series import Plane
 
 
@@ -62,11 +63,10 @@ def instance_of(uid: str, reference: Reference) -> Dataset:
 def _stand_in(index: int, plane: Plane, reference: Reference) -> Dataset:
     """A plane as an image of its own, with no patient."""
     image = Dataset()
-    image.SOPClassUID, image.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.4", _placeholder(index)
+    image.SOPClassUID, image.SOPInstanceUID = MRImageStorage, _placeholder(index)
     image.StudyInstanceUID, image.SeriesInstanceUID = reference.study, reference.series
     image.FrameOfReferenceUID, image.Modality = reference.frame_of_reference, "MR"
-    for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID",
-                    "StudyDate", "StudyTime", "ReferringPhysicianName", "PositionReferenceIndicator"):  # fmt: skip
+    for keyword in (*EXPECTED, "PositionReferenceIndicator"):
         setattr(image, keyword, None)
     image.Rows, image.Columns = plane.size
     image.SamplesPerPixel, image.PhotometricInterpretation = 1, "MONOCHROME2"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,9 +31,6 @@ MEASUREMENTS: Final = "measurements.sr.dcm"
 PICTURES: Final = "pictures.sc.dcm"
 PRESENTATION: Final = "outlines.pr.dcm"
 """Names of the results."""
-
-# Its remarks on malformed values quote them, as pydicom's do, and they may be a patient's.
-logging.getLogger("highdicom").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,6 +146,7 @@ def test_a_lone_run_has_threads_of_its_own_and_gives_the_same(tmp_path: Path) ->
     session = OrtSession(path, force_cpu=True, lone_threads=3)
     # The thread that asks is the third.
     assert psutil.Process().num_threads() == before + 2
+    assert (session.splits_lone_runs, one.splits_lone_runs) == (True, False)
     assert session.runners == one.runners
     (expected,) = one.run(inputs).values()
     for alone in (False, True):
