@@ -145,6 +145,9 @@ class ClassifierConfig:
     # Both see the very same augmented, blended slice (Beyer 2022).
     distillation: float = 0.7
     distillation_temperature: float = 2.0
+    # Side of the slices that a teacher is shown where a phase is smaller, which are then shrunk for the student: what
+    # was fine-tuned at one size answers worse at another, and a student learns most for its time from small ones.
+    taught_size: int | None = None
 
 
 TEACHER = ClassifierConfig(

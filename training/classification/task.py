@@ -59,6 +59,13 @@ def draw_balanced(groups: Strata, count: int) -> npt.NDArray[np.intp]:
     return rows
 
 
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """(N, C, S, S) as (N, C, size, size), by a filter that averages; as it is where S is ``size``."""
+    if images.shape[-1] == size:
+        return images
+    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
 class ClassifierTask:
     """Cross-entropy with label smoothing, an auxiliary coarse mask and, with a ``teacher``, its answers as targets."""
 
@@ -101,17 +108,22 @@ class ClassifierTask:
         Label shares (N, K), masks (N, 1, S/16, S/16), with two tasks (N, 1, S, S), whether each has a mask (N,), the
         teacher's logits (N, K).
         """
-        slices = self.slices(phase.size)
+        slices = self.slices(self.drawn_size(phase))
         rows = self.draw(slices, phase.batch)
         images = torch.from_numpy(slices.images[rows]).to(self.device).float()[:, None] / 255
         masks = torch.from_numpy(slices.masks[rows]).to(self.device).float()[:, None] / 255
         images, masks = augment(images, masks, self.config.augmentation)
-        if not self.config.multitask:
-            masks = functional.avg_pool2d(masks, MASK_STRIDE)
+        masks = functional.adaptive_avg_pool2d(
+            masks, phase.size if self.config.multitask else phase.size // MASK_STRIDE
+        )
         labels = functional.one_hot(torch.from_numpy(slices.labels[rows]), len(self.config.labels)).to(self.device)
         has_mask = torch.from_numpy(slices.has_mask[rows]).to(self.device)
         images, *targets = self.mixed(images, labels.float(), masks, has_mask)
-        return images, *targets, *self.taught(images)
+        return shrunk(images, phase.size), *targets, *self.taught(images)
+
+    def drawn_size(self, phase: Phase) -> int:
+        """Side of the slices that a batch is made of."""
+        return max(phase.size, self.config.taught_size or 0) if self.teacher is not None else phase.size
 
     def mixed(self, images: Tensor, labels: Tensor, masks: Tensor, has_mask: Tensor) -> tuple[Tensor, ...]:
         """MixUp within the batch; a blend has a mask where both of its slices have one."""

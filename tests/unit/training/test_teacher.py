@@ -10,6 +10,7 @@ import pytest
 import torch
 from efficientnet_lite_pytorch import EfficientNet
 from torch import Tensor, nn
+from torch.nn import functional
 
 from core.contracts.manifest import MapGeometry
 from core.contracts.tensors import TENSORS
@@ -115,6 +116,29 @@ def test_teacher_and_student_see_the_same_slices(data: Path) -> None:
     task = ClassifierTask(ClassifierConfig(width=8), data, "cpu", Echo())
     images, *_, taught = task.batch(Phase(size=32, images=8, batch=8))
     torch.testing.assert_close(taught[:, 0], images.mean(dim=(1, 2, 3)))
+
+
+@pytest.mark.usefixtures("in_workspace")
+def test_a_student_of_small_slices_may_be_taught_at_the_teachers_size(data: Path) -> None:
+    seen: list[Tensor] = []
+
+    class Looking(Echo):
+        def forward(self, images: Tensor) -> ClassifierOutput:
+            seen.append(images)
+            return super().forward(images)
+
+    config = ClassifierConfig(width=8, taught_size=96)
+    images, _, masks, _, taught = ClassifierTask(config, data, "cpu", Looking()).batch(
+        Phase(size=64, images=8, batch=8)
+    )
+    assert (images.shape[-1], masks.shape[-1], seen[0].shape[-1]) == (64, 4, 96)
+    # The same slices: shrinking keeps the mean, which is all that this teacher goes by.
+    torch.testing.assert_close(taught[:, 0], images.mean(dim=(1, 2, 3)), atol=0.01, rtol=0.0)
+    smaller = functional.interpolate(seen[0], size=64, mode="area")
+    assert np.corrcoef(images.flatten(), smaller.flatten())[0, 1] > 0.99
+    # A larger phase is shown as it is.
+    large, *_ = ClassifierTask(config, data, "cpu", Looking()).batch(Phase(size=128, images=8, batch=8))
+    assert (large.shape[-1], seen[-1].shape[-1]) == (128, 128)
 
 
 @pytest.mark.usefixtures("in_workspace")
