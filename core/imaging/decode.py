@@ -9,6 +9,7 @@ from core.errors import FieldError, RequestError
 from core.imaging import sniff
 from core.imaging.dicom.decoder import decode_dicom
 from core.imaging.limits import ImageLimits
+from core.imaging.patience import check_waited_for
 from core.imaging.raster.decoder import decode_raster
 from core.imaging.slices import Slice
 
@@ -33,8 +34,10 @@ def decode(data: bytes, declared: str | None = None, limits: ImageLimits = DEFAU
     ``declared`` is the media type that came with the bytes; None or ``application/octet-stream`` leave the bytes to
     speak for themselves. Any other type must be what the bytes are.
 
-    Raises only ``core.errors.RequestError``, whatever the bytes are; the detail never quotes them.
+    Raises only ``core.errors.RequestError``, whatever the bytes are, and ``DeadlineExceeded`` once nobody waits for the
+    slice (``core.imaging.patience``); the detail never quotes them.
     """
+    check_waited_for()
     limits.check_bytes(len(data))
     media_type = sniff.resolve(data, declared)
     if media_type == sniff.DICOM:

@@ -7,6 +7,7 @@ schedule and is never held while anything is computed. One wake-up of the event 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -84,6 +85,11 @@ class Ticket(Generic[Out]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._batcher.give_back(self._slot)
+
+    @property
+    def left_s(self) -> float:
+        """For how many seconds its request is waited for yet, infinity without a deadline; 0 once it is given back."""
+        return self._batcher.left_s(self._slot)
 
     async def submit_rows(self, rows: Array) -> Outcome[list[Out]]:
         """Run rows (n, ...) that belong together; the value holds one result per row.
@@ -173,6 +179,12 @@ class Batcher(Generic[Out]):
         # Not a join on a worker thread: a drain that is cancelled must leave no thread behind that waits for ever.
         while any(thread.is_alive() for thread in self._threads):  # noqa: ASYNC110 - threads have no event to await
             await asyncio.sleep(DRAIN_POLL_S)
+
+    def left_s(self, slot: Slot[_Work[Out]]) -> float:
+        """For how many seconds the request of a slot that is being decoded is waited for yet."""
+        if slot.state is not State.DECODING:
+            return 0.0
+        return math.inf if slot.deadline is None else max(0.0, slot.deadline - self._clock())
 
     def give_back(self, slot: Slot[_Work[Out]], *, expired: bool = False) -> None:
         """Release a slot that nobody waits for; a queued one counts as dropped."""

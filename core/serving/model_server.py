@@ -22,6 +22,7 @@ from core.contracts.operations.service import DESCRIBE_MODEL, LIST_MODELS, READ_
 from core.contracts.service import DependencyState, ModelList, ModelSummary
 from core.contracts.tensors import Task
 from core.errors import BundleCorrupt, NotReady, ProviderMissing, UnknownModel
+from core.imaging.patience import while_waited_for
 from core.runtime.bundle import Bundle, find_bundles, version_key
 from core.runtime.cpus import usable_cpus
 from core.runtime.memory import keep_freed_memory
@@ -233,7 +234,8 @@ class ModelRegistry:
         """Run ``prepare`` on a decode thread, count its time, and what it has prepared through the network."""
 
         def make() -> tuple[tuple[P, float], Array]:
-            timed = self._timed(prepare, *args, **kwargs)
+            with while_waited_for(lambda: ticket.left_s):
+                timed = self._timed(prepare, *args, **kwargs)
             return timed, timed[0].tensor
 
         (prepared, decode_s), outcome = await ticket.submit_made(self._pool, make)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from core.errors import InvalidDicom, RequestError
+from core.errors import FalxError, InvalidDicom
 from core.imaging import polyglot, sniff
 from core.imaging.dicom import header as dicom_header
 from core.imaging.dicom.file import read_data_set
@@ -38,7 +38,7 @@ def decode_dicom(data: bytes, limits: ImageLimits) -> Slice:
     hush_decoders()
     try:
         return _decode(data, limits)
-    except RequestError:
+    except FalxError:
         raise
     except Exception as error:
         raise InvalidDicom(_BROKEN) from error

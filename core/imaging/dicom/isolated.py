@@ -14,6 +14,7 @@ from typing import IO, Final
 
 from core.errors import InputTooLarge
 from core.imaging.dicom.codec_worker import HEADER, LENGTH
+from core.imaging.patience import check_waited_for, seconds_left
 
 _SCRIPT: Final = Path(__file__).with_name("codec_worker.py")
 # With all that stands around it a file stays within three seconds.
@@ -43,7 +44,7 @@ class _Worker:
 
     def decode(self, request: bytes) -> bytes:
         """The decoded frame; raises ``CodecFailed``. After ``OSError`` or ``EOFError`` the worker is of no use."""
-        guard = threading.Timer(_LIMIT_S, self._process.kill)
+        guard = threading.Timer(min(_LIMIT_S, seconds_left()), self._process.kill)
         guard.start()
         try:
             sink, source = _pipes(self._process)
@@ -92,8 +93,9 @@ class CodecPool:
         """The decoded bytes of a frame of ``size`` (rows, columns) and ``bits`` (allocated, stored) per pixel.
 
         Raises ``CodecFailed`` where it cannot be decoded, and where the decoder dies over it or stands still;
-        ``InputTooLarge`` where it takes more time than it may.
+        ``InputTooLarge`` where it takes more time than it may; ``DeadlineExceeded`` once nobody waits for it.
         """
+        check_waited_for()
         request = HEADER.pack(syntax.encode("ascii"), *size, *bits, signed, len(frame)) + frame
         try:
             worker = self._idle.pop()
@@ -104,6 +106,7 @@ class CodecPool:
         except (OSError, EOFError) as error:
             if worker.close():
                 raise InputTooLarge(f"PixelData takes more than {self._cpu_s} seconds to decode.") from error
+            check_waited_for()
             raise CodecFailed("the decoder died") from error
         self._idle.append(worker)
         if not decoded:

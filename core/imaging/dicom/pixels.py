@@ -10,7 +10,7 @@ from pydicom import uid
 from pydicom.encaps import get_frame
 from pydicom.pixels.decoders.base import get_decoder
 
-from core.errors import InvalidDicom, RequestError, UnsupportedTransferSyntax
+from core.errors import FalxError, InvalidDicom, UnsupportedTransferSyntax
 from core.imaging.dicom import rle
 from core.imaging.dicom.file import READABLE
 from core.imaging.dicom.header import Layout
@@ -35,7 +35,7 @@ def decode_frame(data_set: Any, layout: Layout, index: int) -> npt.NDArray[Any]:
     syntax = data_set.file_meta.TransferSyntaxUID
     try:
         frame = _decode(data_set, syntax, layout, index)
-    except RequestError:
+    except FalxError:
         raise
     except BrokenContainer as error:
         raise InvalidDicom(f"PixelData is not {syntax.name}. {error}") from error

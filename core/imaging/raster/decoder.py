@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from typing import Final
 
 import cv2
 import numpy as np
 from PIL import Image
 
-from core.errors import InvalidImage, RequestError
+from core.errors import FalxError, InvalidImage
 from core.imaging import polyglot, sniff
 from core.imaging.limits import ImageLimits
+from core.imaging.patience import WaitedFor
 from core.imaging.quiet import hush_decoders
 from core.imaging.raster.containers import BrokenContainer, Container, read_container
 from core.imaging.raster.grey import Grey, from_bytes, stretched, turned, widened
@@ -34,7 +34,8 @@ def decode_raster(data: bytes, limits: ImageLimits) -> Slice:
     """The first frame or page of a raster file as a grey slice, upright.
 
     Raises ``InvalidImage`` where the file is broken or a polyglot, ``UnusableImage`` where it is sound but no slice,
-    ``DecompressionBomb`` and ``InputTooLarge`` beyond the limits; nothing else, whatever the bytes are.
+    ``DecompressionBomb`` and ``InputTooLarge`` beyond the limits, ``DeadlineExceeded`` once nobody waits; nothing else,
+    whatever the bytes are.
     """
     limits.check_bytes(len(data))
     media_type = sniff.sniff(data)
@@ -44,7 +45,7 @@ def decode_raster(data: bytes, limits: ImageLimits) -> Slice:
     hush_decoders()
     try:
         return _decode(data, media_type, limits)
-    except RequestError:
+    except FalxError:
         raise
     except BrokenContainer as error:
         raise InvalidImage(str(error)) from error
@@ -89,7 +90,7 @@ def _load_grey(container: Container, plugin: str) -> Grey:
 
 def _load(container: Container, plugin: str) -> Image.Image:
     """The first frame, decoded. Only the one plugin may run, and only on what the container calls essential."""
-    image = Image.open(io.BytesIO(container.essence), formats=[plugin])
+    image = Image.open(WaitedFor(container.essence), formats=[plugin])
     if image.size != (container.width, container.height):
         raise BrokenContainer("The file declares two different sizes.")
     image.load()

@@ -100,3 +100,34 @@ async def test_drain_waits_for_what_is_being_made() -> None:
         go.set()
         assert await task == ("made", 10.0)
         await asyncio.wait_for(drain, 5)
+
+
+@pytest.mark.parametrize("how", ["client", "deadline", "nothing"])
+async def test_who_makes_an_item_can_tell_for_how_long_it_is_waited_for(how: str) -> None:
+    begun, go, left_s = threading.Event(), threading.Event(), list[float]()
+
+    async with serving(make_batcher(Network())) as batcher:
+        with ThreadPoolExecutor(1) as pool:
+
+            async def ask() -> None:
+                with batcher.admit(time.monotonic() + (0.2 if how == "deadline" else 60)) as ticket:
+
+                    def make() -> tuple[None, Array]:
+                        left_s.append(ticket.left_s)
+                        begun.set()
+                        assert go.wait(10)
+                        left_s.append(ticket.left_s)
+                        return None, item(1)
+
+                    await ticket.submit_made(pool, make)
+
+            task = asyncio.create_task(ask())
+            assert await asyncio.to_thread(begun.wait, 10)
+            if how == "client":
+                task.cancel()
+            if how != "nothing":
+                await asyncio.wait([task])
+            go.set()
+            await asyncio.wait([task])
+    assert 0 < left_s[0] <= 60
+    assert (left_s[1] > 0) is (how == "nothing")
