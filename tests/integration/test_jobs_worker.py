@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from core.jobs.settings import WorkerSettings
 from core.jobs.store import JobStore
 from core.jobs.worker import JobWorker
 from tests.support.jobs import LEASE_S, reached, submit
+from tests.support.queue import docket_message
 
 HANDLER = "tests.support.jobs_handlers:work"
 
@@ -130,3 +132,34 @@ def test_a_worker_needs_an_address_and_a_handler(settings: WorkerSettings) -> No
         JobWorker(settings.model_copy(update={"redis_url": None}), HANDLER)
     with pytest.raises(StartupError, match="handler"):
         JobWorker(settings, "absent:work")
+
+
+class Touching:
+    """Once unpickled, it has left a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+        return Path.touch, (self.path,)
+
+
+async def test_a_message_of_another_hand_is_not_run_and_holds_nothing_up(
+    settings: WorkerSettings, tmp_path: Path
+) -> None:
+    assert settings.redis_url is not None
+    keys, trace = Keys(settings.jobs_name), tmp_path / "trace"
+    async with open_queue(settings.redis_url, settings) as queue:
+        job_id = await submit(queue, "slow")
+        async with open_dockets(settings.redis_url, keys) as dockets, open_client(dockets) as client:
+            message = await docket_message(JobStore(client, keys, 5.0), "routine")
+            for args in (pickle.dumps([Touching(trace)]), b"{", b"[1, 2]", b"{}", b'["no job"]'):
+                await client.xadd(
+                    f"{keys.docket('routine')}:stream", {**message, b"key": b"foreign", b"args": args, b"kwargs": args}
+                )
+        async with working(settings, Notes()):
+            await reached(queue, job_id, "succeeded")
+            await reached(queue, await submit(queue, "slow"), "succeeded")
+    assert not trace.exists()
+    pickle.loads(pickle.dumps(Touching(trace)))
+    assert trace.exists()
