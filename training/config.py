@@ -148,6 +148,9 @@ class ClassifierConfig:
     # Side of the slices that a teacher is shown where a phase is smaller, which are then shrunk for the student: what
     # was fine-tuned at one size answers worse at another, and a student learns most for its time from small ones.
     taught_size: int | None = None
+    # Weight of the loss that asks as many channels of the last map as the teacher has there to be the teacher's: a
+    # thousand targets a slice where the classes are a handful. Of one teacher, with no more channels than the student.
+    feature_weight: float = 0.0
 
 
 TEACHER = ClassifierConfig(

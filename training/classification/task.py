@@ -20,7 +20,7 @@ from training.data.labelled import Slices, check_labels, load_slices, slice_rows
 from training.evaluation.masks import volumetric_dice
 from training.evaluation.rates import accuracy, balanced_accuracy
 from training.loop.augment import augment, mix
-from training.loop.losses import distillation_loss, evidence_loss, mask_loss
+from training.loop.losses import distillation_loss, evidence_loss, feature_loss, mask_loss
 from training.networks.classifiers import MASK_STRIDE, ClassifierOutput
 from training.networks.registry import make_classifier
 
@@ -106,7 +106,7 @@ class ClassifierTask:
         """Images (N, 1, S, S), and what ``loss`` needs of them.
 
         Label shares (N, K), masks (N, 1, S/16, S/16), with two tasks (N, 1, S, S), whether each has a mask (N,), the
-        teacher's logits (N, K).
+        teacher's logits (N, K), its features (N, F, s, s).
         """
         slices = self.slices(self.drawn_size(phase))
         rows = self.draw(slices, phase.batch)
@@ -137,21 +137,37 @@ class ClassifierTask:
 
     @torch.no_grad()
     def taught(self, images: Tensor) -> tuple[Tensor, ...]:
-        """The teacher's logits (N, K) for a batch, or nothing without a teacher."""
+        """The teacher's logits (N, K) for a batch and, where they teach, its features; nothing without a teacher."""
         if self.teacher is None:
             return ()
         output: ClassifierOutput = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        return (output.logits,)
+        if self.config.feature_weight == 0:
+            return (output.logits,)
+        assert output.features is not None
+        return output.logits, output.features
 
     def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
         """Class loss, shared with the teacher's where there is one, + weighted mask loss where a mask is known."""
         labels, masks, has_mask, *taught = targets
+        return self._class_loss(output, labels, taught) + self._outline_loss(output, labels, masks, has_mask)
+
+    def _class_loss(self, output: ClassifierOutput, labels: Tensor, taught: Sequence[Tensor]) -> Tensor:
         logits = output.logits.float()
         smoothing = self.config.label_smoothing
         loss = functional.cross_entropy(logits, labels, self.class_weights, label_smoothing=smoothing)
-        for answers in taught:
-            share = self.config.distillation
-            loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
+        if not taught:
+            return loss
+        answers, *features = taught
+        share = self.config.distillation
+        loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
+        for wanted in features:
+            assert output.features is not None
+            loss = loss + self.config.feature_weight * feature_loss(output.features, wanted)
+        return loss
+
+    def _outline_loss(self, output: ClassifierOutput, labels: Tensor, masks: Tensor, has_mask: Tensor) -> Tensor:
+        """Weighted losses of the mask and of where the evidence lies, where a mask is known."""
+        loss = masks.new_zeros(())
         if not bool(has_mask.any()):
             return loss
         if self.config.mask_weight > 0 and output.mask_logits is not None:

@@ -44,6 +44,19 @@ def distillation_loss(logits: Tensor, taught: Tensor, temperature: float) -> Ten
     return functional.kl_div(student, teacher, reduction="batchmean", log_target=True) * temperature**2
 
 
+def feature_loss(features: Tensor, taught: Tensor) -> Tensor:
+    """Mean squared difference of the student's first channels from the teacher's, as a share of the latter's square.
+
+    ``features`` (N, G, s, s) and ``taught`` (N, F, t, t) with F <= G; the teacher's are pooled to the student's grid.
+    Raises ValueError where the teacher has more channels.
+    """
+    if taught.shape[1] > features.shape[1]:
+        raise ValueError(f"the teacher has {taught.shape[1]} features, the student {features.shape[1]}")
+    wanted = functional.adaptive_avg_pool2d(taught.float(), features.shape[-1])
+    difference = features[:, : wanted.shape[1]].float() - wanted
+    return difference.square().mean() / wanted.square().mean().clamp(min=1e-6)
+
+
 def evidence_loss(maps: Tensor, labels: Tensor, masks: Tensor) -> Tensor:
     """How far the evidence for each slice's own classes lies from its tumour: cross-entropy over the cells of the map.
 

@@ -26,11 +26,13 @@ MASK_STRIDE: Final = 16
 
 class ClassifierOutput(NamedTuple):
     """``logits`` (N, K), and of networks that have them ``mask_logits`` (N, 1, S/16, S/16) and ``maps``, the class
-    evidence (N, K, S/32, S/32) whose mean plus the bias is the logit."""
+    evidence (N, K, S/32, S/32) whose mean plus the bias is the logit. ``features`` (N, F, S/32, S/32) are what is
+    pooled."""
 
     logits: Tensor
     mask_logits: Tensor | None
     maps: Tensor | None = None
+    features: Tensor | None = None
 
 
 class Classifier(nn.Module):
@@ -60,7 +62,7 @@ class Classifier(nn.Module):
         logits = self.last(functional.dropout(maps[-1].mean(dim=(2, 3)), self.dropout, self.training))
         mask = None if self.mask_head is None else self.mask_head(maps[-2])
         evidence = functional.conv2d(maps[-1], self.last.weight[:, :, None, None]) if self.has_maps else None
-        return ClassifierOutput(logits, mask, evidence)
+        return ClassifierOutput(logits, mask, evidence, maps[-1])
 
 
 def after_each(stages: Iterable[nn.Module], x: Tensor) -> list[Tensor]:
@@ -192,4 +194,4 @@ class MultiTaskClassifier(Classifier):
     def forward(self, images: Tensor) -> ClassifierOutput:
         """Logits of the classes and of the mask at the input's own size."""
         maps = self.pyramid(images)
-        return ClassifierOutput(self.last(maps[-1].mean(dim=(2, 3))), self.decoder(maps))
+        return ClassifierOutput(self.last(maps[-1].mean(dim=(2, 3))), self.decoder(maps), features=maps[-1])

@@ -26,7 +26,7 @@ from training.bundle.onnx_files import (
 )
 from training.classification.task import ClassifierTask
 from training.config import TEACHER, ClassifierConfig, Phase, PretrainedName, SegmenterConfig
-from training.loop.losses import distillation_loss, mask_loss
+from training.loop.losses import distillation_loss, feature_loss, mask_loss
 from training.loop.trainer import seed_everything
 from training.networks.classifiers import Classifier, ClassifierOutput
 from training.networks.lite import (
@@ -54,6 +54,31 @@ def test_the_loss_is_zero_where_both_agree_and_positive_elsewhere() -> None:
     logits = torch.tensor([[2.0, -1.0, 0.5, 0.0]])
     assert distillation_loss(logits, logits + 3.0, 2.0).item() == pytest.approx(0.0, abs=1e-6)
     assert distillation_loss(logits, -logits, 2.0).item() > 0.1
+
+
+def test_the_loss_of_features_is_zero_where_the_first_channels_are_the_teachers() -> None:
+    taught = torch.rand(3, 4, 6, 6)
+    pooled = functional.avg_pool2d(taught, 2)
+    student = torch.cat([pooled, torch.rand(3, 5, 3, 3)], dim=1)
+    assert feature_loss(student, taught).item() == pytest.approx(0.0, abs=1e-6)
+    assert feature_loss(torch.zeros_like(student), taught).item() == pytest.approx(1.0)
+    with pytest.raises(ValueError, match="the teacher has 4 features, the student 3"):
+        feature_loss(student[:, :3], taught)
+
+
+@pytest.mark.usefixtures("in_workspace")
+def test_features_are_learnt_from_a_teacher(data: Path) -> None:
+    torch.manual_seed(0)
+    config = ClassifierConfig(width=8, feature_weight=1.0, distillation=0.0)
+    task = ClassifierTask(config, data, "cpu", LiteClassifier(6).eval())
+    task.model = LiteClassifier(6).eval()
+    images, *targets = task.batch(Phase(size=64, images=4, batch=4))
+    alike = task.loss(task.model(images), tuple(targets))
+    # The same network as its own student has nothing to learn of features; without them the loss is the same.
+    without = task.loss(task.model(images), tuple(targets[:-1]))
+    torch.testing.assert_close(alike, without)
+    other = task.model(images.flip(3))
+    assert task.loss(other, tuple(targets)) > task.loss(other, tuple(targets[:-1])) + 0.01
 
 
 def test_the_loss_pulls_towards_the_teacher() -> None:
