@@ -95,4 +95,7 @@ async def _classify(
         )
 
     # Probabilities take microseconds, less than a change of threads; a picture would hold up the event loop.
-    return await registry.offload(answer) if explain else answer()
+    classification = await registry.offload(answer) if explain else answer()
+    registry.metrics.answered(served.name, classification.label, classification.input_check)
+    registry.metrics.set_size.labels(served.name).observe(len(classification.prediction_set))
+    return classification

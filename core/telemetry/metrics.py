@@ -1,6 +1,7 @@
 """Prometheus metrics, in seconds and counts. Every service owns one registry object; nothing is global.
 
-Labels hold route templates, model names and error codes only: never a path, a file name or anything of a patient.
+Labels hold route templates, model names, what models may find, and error codes only: never a path, a file name or
+anything that says who a patient is.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
+from core.contracts.common import InputCheckResult
+
 METRICS_MEDIA_TYPE = CONTENT_TYPE_PLAIN_0_0_4
 
 # A small image on a GPU answers in a millisecond, a batch on a busy CPU in tens of seconds: three steps a decade.
 SECONDS_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 BATCH_SIZE_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
+SET_SIZE_BUCKETS = (0, 1, 2, 3, 4, 5, 6)
+SHARE_BUCKETS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+OUTLINED_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
 
 
 class Metrics:
@@ -94,6 +100,41 @@ class ModelMetrics(Metrics):
             ["model", "provider", "variant", "verdict"],
             registry=self.registry,
         )
+        # What is answered, so that another scanner or protocol shows before anybody complains of answers.
+        self.answers = Counter(
+            "falx_answers", "Slices answered, by what was found in them.", ["model", "finding"], registry=self.registry
+        )
+        self.unfamiliar = Counter(
+            "falx_unfamiliar", "Slices answered that the input check did not know.", ["model"], registry=self.registry
+        )
+        self.check_score = Histogram(
+            "falx_input_check_score",
+            "How familiar the slices answered are, 0 to 1.",
+            ["model"],
+            buckets=SHARE_BUCKETS,
+            registry=self.registry,
+        )
+        self.set_size = Histogram(
+            "falx_prediction_set_size",
+            "Labels in the prediction set of an answer.",
+            ["model"],
+            buckets=SET_SIZE_BUCKETS,
+            registry=self.registry,
+        )
+        self.outlined_share = Histogram(
+            "falx_outlined_share",
+            "Share of what the network saw that it outlined, where it outlined anything.",
+            ["model"],
+            buckets=OUTLINED_BUCKETS,
+            registry=self.registry,
+        )
+
+    def answered(self, model: str, finding: str, check: InputCheckResult) -> None:
+        """Count an answer about one slice: a label, or whether anything is outlined."""
+        self.answers.labels(model, finding).inc()
+        self.check_score.labels(model).observe(check.score)
+        if not check.in_distribution:
+            self.unfamiliar.labels(model).inc()
 
 
 class UpstreamMetrics(Metrics):

@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
+from core.contracts.common import InputCheckResult
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.operations.batches import SEGMENT_BATCH
 from core.contracts.operations.bodies import IMAGE_PART
@@ -22,6 +25,7 @@ from core.serving.batcher import Ticket
 from core.serving.batches import Work
 from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
 from core.serving.slice_requests import answer_files, answer_slices, image_limits, read_query
+from core.telemetry.metrics import ModelMetrics
 from segmenter_service.slices.answers import build_answer
 from segmenter_service.slices.model import prepare
 from segmenter_service.slices.negotiation import Representation, negotiate
@@ -96,13 +100,22 @@ async def _segment(
     ticket: Ticket[RowOutputs],
 ) -> Response:
     answered = await registry.prepare_and_run(ticket, prepare, uploads, limits, _spec(wish.served))
+    probability = answered.outputs[PROBABILITY][0]
+    _count(registry.metrics, wish, probability, answered.prepared.input_check)
     return await registry.offload(
         build_answer,
         answered.prepared,
-        answered.outputs[PROBABILITY][0],
+        probability,
         wish.threshold,
         wish.representation,
         identity=wish.served.identity,
         timing=answered.timing,
         request_id=wish.request_id,
     )
+
+
+def _count(metrics: ModelMetrics, wish: _Wish, probability: npt.NDArray[np.float32], check: InputCheckResult) -> None:
+    share = float((probability > wish.threshold).mean())
+    metrics.answered(wish.served.name, "tumor" if share else "nothing", check)
+    if share:
+        metrics.outlined_share.labels(wish.served.name).observe(share)
