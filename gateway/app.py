@@ -48,6 +48,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
     """
     auth = authenticator(settings)
     metrics = UpstreamMetrics()
+    metrics.key_ends.read = auth.key_ends
     connections = Connections(settings)
     upstreams = _upstreams(settings, connections, metrics)
     backend = JobBackend(settings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
+from datetime import datetime
 from ipaddress import ip_address
 from typing import Any
 
@@ -66,6 +67,10 @@ class Authenticator:
             held = ", ".join(sorted(record.scopes))
             raise Forbidden(f"This needs the scope '{scope}'; the key '{record.id}' has: {held}.")
         return caller
+
+    def key_ends(self) -> Mapping[str, datetime]:
+        """When keys end, by their ids."""
+        return {} if self._ring is None else self._ring.expiries()
 
     @staticmethod
     def _recognise(ring: KeyRing, headers: Mapping[str, str]) -> KeyRecord:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from pydantic import ValidationError
 
 from core.errors import StartupError
-from gateway.keys import NewKey, Scope, create_key, read_key_file
+from gateway.keys import KeyFile, KeyRecord, NewKey, Scope, create_key, read_key_file, rotate_key
 
 cli = typer.Typer(help="The gateway of Falx. Without a command it serves.", no_args_is_help=False, add_completion=False)
 keys = typer.Typer(help="API keys.", no_args_is_help=True)
 cli.add_typer(keys, name="keys")
+
+
+# A year: a key that nobody remembers ends by itself.
+_DAYS: Final = 365
+DaysOption = Annotated[int, typer.Option(min=1, help="Days until the key expires.")]
+NeverOption = Annotated[bool, typer.Option("--never", help="The key never expires.")]
 
 
 @cli.callback(invoke_without_command=True)
@@ -44,13 +51,13 @@ def serve(context: typer.Context) -> None:
 def create(
     key_id: Annotated[str, typer.Option("--id", help="Name of the caller: lower-case letters, digits and hyphens.")],
     scope: Annotated[list[Scope], typer.Option(help="What the key may do; may be repeated.")],
-    days: Annotated[int | None, typer.Option(min=1, help="Days until the key expires; without it, never.")] = None,
+    days: DaysOption = _DAYS,
+    never: NeverOption = False,
     file: Annotated[Path | None, typer.Option(help="TOML key file to append the record to.")] = None,
 ) -> None:
     """Make an API key: it is shown this once, and only its hash is kept."""
-    expires = datetime.now(UTC).replace(microsecond=0) + timedelta(days=days) if days else None
     try:
-        new = create_key(key_id, frozenset(scope), expires)
+        new = create_key(key_id, frozenset(scope), None if never else _in(days))
         if file is not None:
             _append(file, new)
     except ValidationError:
@@ -59,6 +66,69 @@ def create(
         raise _misuse(error.detail) from None
     typer.echo(f"Key (shown this once): {new.key}")
     typer.echo(f"Record added to {file}." if file else f"Record for the key file:\n\n{_toml(new)}")
+
+
+@keys.command()
+def rotate(
+    key_id: Annotated[str, typer.Option("--id", help="The caller who gets another key.")],
+    file: Annotated[Path, typer.Option(help="TOML key file that has the record.")],
+    overlap: Annotated[int, typer.Option(min=0, help="Days for which the old key stays good.")] = 7,
+    days: DaysOption = _DAYS,
+    never: NeverOption = False,
+) -> None:
+    """Make another key for a caller, who keeps id, scopes, quota and jobs. Both keys are good for a while."""
+    try:
+        record = read_key_file(file).get(key_id)
+        if record is None:
+            raise _misuse(f"{file} has no key with the id '{key_id}'")
+        new = rotate_key(record, _in(overlap), None if never else _in(days))
+        _replace(file, record, new)
+    except StartupError as error:
+        raise _misuse(error.detail) from None
+    typer.echo(f"Key (shown this once): {new.key}")
+    typer.echo(f"The old one is good for {overlap} days more, if it does not end before.")
+
+
+def _in(days: int) -> datetime:
+    return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
+
+
+def _replace(file: Path, record: KeyRecord, new: NewKey) -> None:
+    """Change the lines that rotating changes, and leave comments and order as they are.
+
+    Raises typer.BadParameter for a file in which they are not lines of their own, and leaves it alone.
+    """
+    names = ("sha256", "expires", "former")
+    kept, found = [], 0
+    inside = False
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if line.strip() == f'sha256 = "{record.sha256}"':
+            found, inside = found + 1, True
+            kept += _changing(new)
+            continue
+        inside = inside and not line.startswith("[")
+        if not (inside and line.partition("=")[0].strip() in names):
+            kept.append(line)
+    text = "\n".join(kept) + "\n"
+    if found != 1 or not _holds(text, _rotated(file, new)):
+        raise _misuse(f"{file} is not written as 'keys create' writes: change it by hand, as docs/api.md shows")
+    # In its place: a container has this very file mounted, and would not see another one of its name. Over what is
+    # there, since an empty file would lock everybody out for as long as it is read as one.
+    with file.open("r+b") as out:
+        out.write(text.encode())
+        out.truncate()
+
+
+def _holds(text: str, records: tuple[KeyRecord, ...]) -> bool:
+    try:
+        return KeyFile.model_validate(tomllib.loads(text)).keys == records
+    except ValueError:
+        return False
+
+
+def _rotated(file: Path, new: NewKey) -> tuple[KeyRecord, ...]:
+    records = read_key_file(file) | {new.record.id: new.record}
+    return tuple(records.values())
 
 
 def _append(file: Path, new: NewKey) -> None:
@@ -73,15 +143,19 @@ def _append(file: Path, new: NewKey) -> None:
 def _toml(new: NewKey) -> str:
     record = new.record
     scopes = ", ".join(f'"{scope}"' for scope in sorted(record.scopes))
-    lines = [
-        "[[keys]]",
-        f'id = "{record.id}"',
-        f'sha256 = "{record.sha256}"',
-        f"scopes = [{scopes}]",
-    ]
+    return "\n".join(["[[keys]]", f'id = "{record.id}"', f"scopes = [{scopes}]", *_changing(new)]) + "\n"
+
+
+def _changing(new: NewKey) -> list[str]:
+    """The lines of a record that another key changes."""
+    record = new.record
+    lines = [f'sha256 = "{record.sha256}"']
     if record.expires is not None:
         lines.append(f"expires = {record.expires.isoformat()}")
-    return "\n".join(lines) + "\n"
+    if record.former is not None:
+        former = record.former
+        lines.append(f'former = {{sha256 = "{former.sha256}", expires = {former.expires.isoformat()}}}')
+    return lines
 
 
 def _misuse(reason: str) -> typer.BadParameter:

@@ -34,6 +34,7 @@ KEY_PATTERN = re.compile(r"falx_([a-z0-9][a-z0-9-]{0,31})_[A-Za-z0-9_-]{43}")
 # A changed file is noticed within this time; revoking a key needs no restart.
 RELOAD_INTERVAL_S = 1.0
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 KeyId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")]
 
 
@@ -46,20 +47,34 @@ class Scope(StrEnum):
     ADMIN = "admin"
 
 
+class FormerKey(Contract):
+    """A key that another has taken the place of; until it ``expires`` both are good."""
+
+    sha256: Sha256
+    expires: AwareDatetime
+
+
 class KeyRecord(Contract):
-    """What the key file holds of one key: never the key itself."""
+    """What the key file holds of one key: never the key itself.
+
+    Whoever has the ``former`` key has the same id, and with it the same jobs, scopes and quota.
+    """
 
     id: KeyId
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    sha256: Sha256
     scopes: frozenset[Scope] = Field(min_length=1)
     expires: AwareDatetime | None = None
+    former: FormerKey | None = None
     quota: JobQuota = JobQuota()
 
     def allows(self, scope: Scope) -> bool:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
-    def expired(self, now: datetime) -> bool:
-        return self.expires is not None and now >= self.expires
+    def recognises(self, sha256: str, now: datetime) -> bool:
+        """Whether a key of this hash is good, in time that does not depend on how much of the hash is right."""
+        current = hmac.compare_digest(sha256, self.sha256) and (self.expires is None or now < self.expires)
+        former = self.former is not None and hmac.compare_digest(sha256, self.former.sha256)
+        return current or (former and self.former is not None and now < self.former.expires)
 
 
 class KeyFile(Contract):
@@ -76,6 +91,10 @@ class KeyFile(Contract):
         return keys
 
 
+# Stands for an unknown id, so that it takes as long as a known one.
+_NOBODY = KeyRecord(id="nobody", sha256="0" * 64, scopes=frozenset({Scope.INFER}))
+
+
 @dataclass(frozen=True, slots=True)
 class NewKey:
     """A key fresh from the generator; ``key`` is shown once and stored nowhere."""
@@ -88,6 +107,14 @@ def create_key(key_id: str, scopes: frozenset[Scope], expires: datetime | None =
     """Make a key of 256 random bits and the record that recognises it."""
     key = f"falx_{key_id}_{secrets.token_urlsafe(KEY_BYTES)}"
     return NewKey(key, KeyRecord(id=key_id, sha256=digest(key), scopes=scopes, expires=expires))
+
+
+def rotate_key(record: KeyRecord, former_until: datetime, expires: datetime | None) -> NewKey:
+    """Another key for the same caller; the one that he has is good until ``former_until``, or its own end."""
+    ends = former_until if record.expires is None else min(former_until, record.expires)
+    new = create_key(record.id, record.scopes, expires)
+    former = FormerKey(sha256=record.sha256, expires=ends)
+    return NewKey(new.key, new.record.model_copy(update={"former": former, "quota": record.quota}))
 
 
 def digest(key: str) -> str:
@@ -142,9 +169,13 @@ class KeyRing:
         if match is None:
             return None
         record = self._records.get(match[1])
-        expected = record.sha256 if record else "0" * 64
-        same = hmac.compare_digest(digest(key), expected)
-        return record if record and same and not record.expired(datetime.now(UTC)) else None
+        good = (record or _NOBODY).recognises(digest(key), datetime.now(UTC))
+        return record if record and good else None
+
+    def expiries(self) -> Mapping[str, datetime]:
+        """When each key that ends does, by its id."""
+        self._reload_if_changed()
+        return {name: record.expires for name, record in self._records.items() if record.expires is not None}
 
     def _reload_if_changed(self) -> None:
         now = self._clock()

@@ -1,10 +1,13 @@
 """Prometheus metrics, in seconds and counts. Every service owns one registry object; nothing is global.
 
-Labels hold route templates, model names, what models may find, and error codes only: never a path, a file name or
-anything that says who a patient is.
+Labels hold route templates, model names, what models may find, ids of API keys and error codes only: never a
+path, a file name or anything that says who a patient is.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,6 +20,8 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from core.contracts.common import InputCheckResult
 
@@ -148,3 +153,19 @@ class UpstreamMetrics(Metrics):
         self.circuit_open = Gauge(
             "falx_circuit_open", "1 while a model server is not tried.", ["upstream"], registry=self.registry
         )
+        self.key_ends = KeyEnds()
+        self.registry.register(self.key_ends)
+
+
+class KeyEnds(Collector):
+    """When API keys end, looked up when metrics are asked for; ``read`` gives it by id, and nothing until it is set."""
+
+    def __init__(self) -> None:
+        self.read: Callable[[], Mapping[str, datetime]] = dict
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """One gauge, in Unix time."""
+        family = GaugeMetricFamily("falx_key_ends_seconds", "When an API key ends, in Unix time.", labels=["key"])
+        for key, ends in self.read().items():
+            family.add_metric([key], ends.timestamp())
+        yield family

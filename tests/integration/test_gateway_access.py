@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -116,6 +117,20 @@ class TestKeys:
         reply = guarded.request("GET", "/metrics", headers={"Authorization": f"Bearer {admin_key}"})
         assert reply.status == 200
         assert b"falx_circuit_open" in reply.body
+        ends = re.search(rb'^falx_key_ends_seconds\{key="pacs"\} (.+)$', reply.body, re.MULTILINE)
+        assert ends
+        assert 364 < (float(ends[1]) - time.time()) / 86_400 <= 365
+
+    def test_another_key_locks_nobody_out(self, guarded: Server, key_file: Path) -> None:
+        old = add_key(key_file, "rotated", Scope.INFER)
+        _wait_for_status(guarded, old, 200)
+        done = command("keys", "rotate", "--id", "rotated", "--file", str(key_file))
+        new = next(word for word in done.stdout.split() if word.startswith("falx_"))
+        _wait_for_status(guarded, new, 200)
+        _wait_for_status(guarded, old, 200)
+        assert command("keys", "rotate", "--id", "rotated", "--overlap", "0", "--file", str(key_file)).returncode == 0
+        _wait_for_status(guarded, old, 401)
+        _wait_for_status(guarded, new, 401)
 
     def test_keys_are_followed_and_never_logged(self, guarded: Server, key_file: Path) -> None:
         late = add_key(key_file, "late", Scope.INFER)

@@ -77,7 +77,7 @@ def test_each_alert_is_made_fire_by_a_test() -> None:
 
 
 def test_prometheus_takes_configuration_and_rules_and_they_fire_when_they_should() -> None:
-    assert "12 rules found" in promtool("check", "config", "prometheus.yml")
+    assert "13 rules found" in promtool("check", "config", "prometheus.yml")
     assert "SUCCESS" in promtool("test", "rules", *(file.name for file in TESTS))
 
 

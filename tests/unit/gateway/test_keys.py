@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import structlog
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from core.errors import UnsafeConfiguration
 from gateway.cli import cli
@@ -170,6 +170,89 @@ def test_where_a_key_is_looked_for(headers: dict[str, str], key: str | None) -> 
     assert presented_key(headers) == key
 
 
+class TestRotation:
+    """Another key for the same caller, who is never locked out."""
+
+    def create(self, file: Path, name: str, *more: str) -> str:
+        return shown(
+            CliRunner().invoke(cli, ["keys", "create", "--id", name, "--scope", "jobs", "--file", str(file), *more])
+        )
+
+    def rotate(self, file: Path, name: str, *more: str) -> str:
+        return shown(CliRunner().invoke(cli, ["keys", "rotate", "--id", name, "--file", str(file), *more]))
+
+    def test_both_keys_are_good_for_a_while_and_are_the_same_caller(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys.toml"
+        old, other = self.create(file, "pacs"), self.create(file, "viewer", "--never")
+        file.write_text(f"# ours\n{file.read_text()}quota = {{waiting = 3}}\n# the end\n")
+        clock = Clock()
+        ring = KeyRing(file, clock)
+        new = self.rotate(file, "pacs", "--days", "30")
+        clock.now_s += 2
+        found = [ring.find(key) for key in (old, new, other)]
+        assert [record and record.id for record in found] == ["pacs", "pacs", "viewer"]
+        assert found[0] == found[1]
+        assert found[1]
+        assert found[1].scopes == {Scope.JOBS}
+        assert found[1].former
+        assert found[1].former.expires - datetime.now(UTC) <= timedelta(days=7)
+        assert ring.expiries().keys() == {"pacs"}
+        assert file.read_text().startswith("# ours\n")
+        assert file.read_text().endswith("quota = {waiting = 3}\n# the end\n")
+        assert read_key_file(file)["viewer"].quota.waiting == 3
+
+    def test_the_old_key_ends_with_the_overlap_and_the_one_before_it_at_once(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys.toml"
+        first = self.create(file, "pacs")
+        second = self.rotate(file, "pacs")
+        third = self.rotate(file, "pacs", "--overlap", "0", "--never")
+        ring = KeyRing(file)
+        assert [bool(ring.find(key)) for key in (first, second, third)] == [False, False, True]
+        assert ring.expiries() == {}
+        assert not any(key in file.read_text() for key in (first, second, third))
+
+    def test_the_overlap_makes_no_key_live_longer(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys.toml"
+        self.create(file, "pacs", "--days", "1")
+        ends = read_key_file(file)["pacs"].expires
+        self.rotate(file, "pacs", "--overlap", "9")
+        former = read_key_file(file)["pacs"].former
+        assert former
+        assert former.expires == ends
+
+    def test_the_file_is_the_same_one_with_the_same_rights(self, tmp_path: Path) -> None:
+        # A container has the file itself mounted.
+        file = tmp_path / "keys.toml"
+        self.create(file, "pacs")
+        file.chmod(0o640)
+        before = file.stat()
+        self.rotate(file, "pacs")
+        assert (file.stat().st_ino, file.stat().st_mode) == (before.st_ino, before.st_mode)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            '[[keys]]\nid = "pacs"\nscopes = ["jobs"]\nexpires = 2090-01-01T00:00:00Z\nsha256 = "HASH"\n',
+            'keys = [{id = "pacs", scopes = ["jobs"], sha256 = "HASH"}]\n',
+            '[[keys]]\nid = "another"\nscopes = ["jobs"]\nsha256 = "HASH"\n',
+        ],
+        ids=["another order", "inline", "no such key"],
+    )
+    def test_a_file_that_it_cannot_change_stays_as_it_is(self, tmp_path: Path, text: str) -> None:
+        file = tmp_path / "keys.toml"
+        file.write_text(text.replace("HASH", "ab" * 32))
+        before = file.read_text()
+        result = CliRunner().invoke(cli, ["keys", "rotate", "--id", "pacs", "--file", str(file)])
+        assert result.exit_code == 2
+        assert file.read_text() == before
+
+
+def shown(result: Result) -> str:
+    """The key that a command has shown."""
+    assert result.exit_code == 0, result.output
+    return next(word for word in result.output.split() if word.startswith("falx_"))
+
+
 class TestCommand:
     def run(self, *arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli, ["keys", "create", *arguments])
@@ -187,6 +270,15 @@ class TestCommand:
         assert record.scopes == {Scope.INFER, Scope.JOBS}
         assert record.expires
         assert timedelta(days=29) < record.expires - datetime.now(UTC) <= timedelta(days=30)
+
+    def test_a_key_ends_after_a_year_unless_it_is_said_that_it_never_does(self, tmp_path: Path) -> None:
+        file = tmp_path / "keys.toml"
+        assert self.run("--id", "usual", "--scope", "infer", "--file", str(file))[0] == 0
+        assert self.run("--id", "for-ever", "--scope", "infer", "--never", "--file", str(file))[0] == 0
+        records = read_key_file(file)
+        assert records["usual"].expires
+        assert timedelta(days=364) < records["usual"].expires - datetime.now(UTC) <= timedelta(days=365)
+        assert records["for-ever"].expires is None
 
     def test_appends_to_a_private_file(self, tmp_path: Path) -> None:
         file = tmp_path / "keys.toml"
