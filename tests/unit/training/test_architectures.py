@@ -209,7 +209,11 @@ def test_classifiers_export(name: str, tmp_path: Path) -> None:
     images = torch.from_numpy(patches(2, 1, 64, 64))
     folded = fold_normalisation(model)
     with torch.no_grad():
-        torch.testing.assert_close(folded(images), model(images), atol=1e-4, rtol=1e-3)
+        *answers, features = model(images)
+        *folded_answers, folded_features = folded(images)
+    torch.testing.assert_close(folded_answers, answers, atol=1e-4, rtol=1e-3)
+    # Sums of a thousand values, of which some nearly cancel.
+    torch.testing.assert_close(folded_features, features, atol=1e-3, rtol=1e-3)
     half = half_weights(folded)
     graph = ClassifierGraph(half, TEMPERATURE, feature_space(half.channels[-1]))
     given = exported(graph, (1, 64, 64), tmp_path / "model.onnx", TENSORS["classification"].outputs)
