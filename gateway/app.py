@@ -47,8 +47,7 @@ def create_app(settings: GatewaySettings) -> FastAPI:
         UnsafeConfiguration: it would serve other machines without keys, or a file that it is given is unusable.
     """
     auth = authenticator(settings)
-    metrics = UpstreamMetrics()
-    metrics.key_ends.read = auth.key_ends
+    metrics = UpstreamMetrics(auth.key_ends)
     connections = Connections(settings)
     upstreams = _upstreams(settings, connections, metrics)
     backend = JobBackend(settings)

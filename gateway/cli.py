@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Final
@@ -78,11 +79,11 @@ def rotate(
 ) -> None:
     """Make another key for a caller, who keeps id, scopes, quota and jobs. Both keys are good for a while."""
     try:
-        record = read_key_file(file).get(key_id)
-        if record is None:
+        records = read_key_file(file)
+        if key_id not in records:
             raise _misuse(f"{file} has no key with the id '{key_id}'")
-        new = rotate_key(record, _in(overlap), None if never else _in(days))
-        _replace(file, record, new)
+        new = rotate_key(records[key_id], _in(overlap), None if never else _in(days))
+        _replace(file, records, new)
     except StartupError as error:
         raise _misuse(error.detail) from None
     typer.echo(f"Key (shown this once): {new.key}")
@@ -93,8 +94,8 @@ def _in(days: int) -> datetime:
     return datetime.now(UTC).replace(microsecond=0) + timedelta(days=days)
 
 
-def _replace(file: Path, record: KeyRecord, new: NewKey) -> None:
-    """Change the lines that rotating changes, and leave comments and order as they are.
+def _replace(file: Path, records: Mapping[str, KeyRecord], new: NewKey) -> None:
+    """Change the lines of the file's ``records`` that rotating changes, and leave comments and order as they are.
 
     Raises typer.BadParameter for a file in which they are not lines of their own, and leaves it alone.
     """
@@ -102,7 +103,7 @@ def _replace(file: Path, record: KeyRecord, new: NewKey) -> None:
     kept, found = [], 0
     inside = False
     for line in file.read_text(encoding="utf-8").splitlines():
-        if line.strip() == f'sha256 = "{record.sha256}"':
+        if line.strip() == f'sha256 = "{records[new.record.id].sha256}"':
             found, inside = found + 1, True
             kept += _changing(new)
             continue
@@ -110,7 +111,7 @@ def _replace(file: Path, record: KeyRecord, new: NewKey) -> None:
         if not (inside and line.partition("=")[0].strip() in names):
             kept.append(line)
     text = "\n".join(kept) + "\n"
-    if found != 1 or not _holds(text, _rotated(file, new)):
+    if found != 1 or not _holds(text, {**records, new.record.id: new.record}):
         raise _misuse(f"{file} is not written as 'keys create' writes: change it by hand, as docs/api.md shows")
     # In its place: a container has this very file mounted, and would not see another one of its name. Over what is
     # there, since an empty file would lock everybody out for as long as it is read as one.
@@ -119,16 +120,11 @@ def _replace(file: Path, record: KeyRecord, new: NewKey) -> None:
         out.truncate()
 
 
-def _holds(text: str, records: tuple[KeyRecord, ...]) -> bool:
+def _holds(text: str, records: Mapping[str, KeyRecord]) -> bool:
     try:
-        return KeyFile.model_validate(tomllib.loads(text)).keys == records
+        return KeyFile.model_validate(tomllib.loads(text)).keys == tuple(records.values())
     except ValueError:
         return False
-
-
-def _rotated(file: Path, new: NewKey) -> tuple[KeyRecord, ...]:
-    records = read_key_file(file) | {new.record.id: new.record}
-    return tuple(records.values())
 
 
 def _append(file: Path, new: NewKey) -> None:

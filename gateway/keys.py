@@ -72,9 +72,9 @@ class KeyRecord(Contract):
 
     def recognises(self, sha256: str, now: datetime) -> bool:
         """Whether a key of this hash is good, in time that does not depend on how much of the hash is right."""
-        current = hmac.compare_digest(sha256, self.sha256) and (self.expires is None or now < self.expires)
-        former = self.former is not None and hmac.compare_digest(sha256, self.former.sha256)
-        return current or (former and self.former is not None and now < self.former.expires)
+        keys: list[KeyRecord | FormerKey] = [self] if self.former is None else [self, self.former]
+        good = [hmac.compare_digest(sha256, key.sha256) and (key.expires is None or now < key.expires) for key in keys]
+        return any(good)
 
 
 class KeyFile(Contract):

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import sys
-from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
-_NAME = "cloudpickle"
+_NAME: Final = "cloudpickle"
 
 
 def dumps(value: object) -> bytes:
@@ -40,20 +39,13 @@ def loads(data: bytes) -> Arguments:
     try:
         value = json.loads(data)
     except (ValueError, RecursionError):
-        value = ()
+        value = None
     return Arguments(value if isinstance(value, list) else ())
 
 
 def install() -> None:
-    """Put this in the place of ``cloudpickle``. Raises RuntimeError if docket has been imported before."""
-    if "docket" in sys.modules and sys.modules.get(_NAME) is not _stand_in:
+    """Put this module in the place of ``cloudpickle``. Raises RuntimeError if docket has been imported before."""
+    here = sys.modules[__name__]
+    if "docket" in sys.modules and sys.modules.get(_NAME) is not here:
         raise RuntimeError("docket was imported before core.jobs, and would read pickles")
-    sys.modules[_NAME] = _stand_in
-
-
-class _StandIn(ModuleType):
-    dumps = staticmethod(dumps)
-    loads = staticmethod(loads)
-
-
-_stand_in = _StandIn(_NAME, "JSON in the place of pickles, for docket: core.jobs.plain.")
+    sys.modules[_NAME] = here

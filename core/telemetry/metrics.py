@@ -1,12 +1,12 @@
 """Prometheus metrics, in seconds and counts. Every service owns one registry object; nothing is global.
 
-Labels hold route templates, model names, what models may find, ids of API keys and error codes only: never a
-path, a file name or anything that says who a patient is.
+Labels hold route templates, model names, what models may find, ids of API keys and error codes only: never a path,
+a file name or anything that says who a patient is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from prometheus_client import (
@@ -54,15 +54,18 @@ class Metrics:
             ["route", "method", "status"],
             registry=self.registry,
         )
-        self.request_seconds = self._seconds(
+        self.request_seconds = self.histogram(
             "falx_request_seconds", "From the head of the request to the end of the answer.", "route"
         )
         self.rejections = Counter(
             "falx_rejections", "Requests answered with a problem, by its code.", ["reason"], registry=self.registry
         )
 
-    def _seconds(self, name: str, documentation: str, *labels: str) -> Histogram:
-        return Histogram(name, documentation, labels, buckets=SECONDS_BUCKETS, registry=self.registry)
+    def histogram(
+        self, name: str, documentation: str, *labels: str, buckets: Sequence[float] = SECONDS_BUCKETS
+    ) -> Histogram:
+        """A histogram of this service, of seconds where no other ``buckets`` are given."""
+        return Histogram(name, documentation, labels, buckets=buckets, registry=self.registry)
 
     def render(self) -> bytes:
         """Everything in the Prometheus text format, media type ``METRICS_MEDIA_TYPE``."""
@@ -74,16 +77,10 @@ class ModelMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self.decode_seconds = self._seconds("falx_decode_seconds", "From the bytes of one image to its pixels.")
-        self.queue_seconds = self._seconds("falx_queue_seconds", "From admission to the start of the batch.", "model")
-        self.inference_seconds = self._seconds("falx_inference_seconds", "One run of a batch.", "model")
-        self.batch_size = Histogram(
-            "falx_batch_size",
-            "Images in one run.",
-            ["model"],
-            buckets=BATCH_SIZE_BUCKETS,
-            registry=self.registry,
-        )
+        self.decode_seconds = self.histogram("falx_decode_seconds", "From the bytes of one image to its pixels.")
+        self.queue_seconds = self.histogram("falx_queue_seconds", "From admission to the start of the batch.", "model")
+        self.inference_seconds = self.histogram("falx_inference_seconds", "One run of a batch.", "model")
+        self.batch_size = self.histogram("falx_batch_size", "Images in one run.", "model", buckets=BATCH_SIZE_BUCKETS)
         self.queue_depth = Gauge(
             "falx_queue_depth", "Images admitted and not yet running.", ["model"], registry=self.registry
         )
@@ -112,26 +109,14 @@ class ModelMetrics(Metrics):
         self.unfamiliar = Counter(
             "falx_unfamiliar", "Slices answered that the input check did not know.", ["model"], registry=self.registry
         )
-        self.check_score = Histogram(
-            "falx_input_check_score",
-            "How familiar the slices answered are, 0 to 1.",
-            ["model"],
-            buckets=SHARE_BUCKETS,
-            registry=self.registry,
+        self.check_score = self.histogram(
+            "falx_input_check_score", "How familiar the slices answered are, 0 to 1.", "model", buckets=SHARE_BUCKETS
         )
-        self.set_size = Histogram(
-            "falx_prediction_set_size",
-            "Labels in the prediction set of an answer.",
-            ["model"],
-            buckets=SET_SIZE_BUCKETS,
-            registry=self.registry,
+        self.set_size = self.histogram(
+            "falx_prediction_set_size", "Labels in the prediction set of an answer.", "model", buckets=SET_SIZE_BUCKETS
         )
-        self.outlined_share = Histogram(
-            "falx_outlined_share",
-            "Share of what the network saw that it outlined, where it outlined anything.",
-            ["model"],
-            buckets=OUTLINED_BUCKETS,
-            registry=self.registry,
+        self.outlined_share = self.histogram(
+            "falx_outlined_share", "Share of a slice that is outlined, where any is.", "model", buckets=OUTLINED_BUCKETS
         )
 
     def answered(self, model: str, finding: str, check: InputCheckResult) -> None:
@@ -143,29 +128,30 @@ class ModelMetrics(Metrics):
 
 
 class UpstreamMetrics(Metrics):
-    """What the gateway measures on top; ``upstream`` is the name of a model server."""
+    """What the gateway measures on top; ``upstream`` is the name of a model server.
 
-    def __init__(self) -> None:
+    ``key_ends`` tells by its id when each API key ends that does; it is asked for every time that metrics are read.
+    """
+
+    def __init__(self, key_ends: Callable[[], Mapping[str, datetime]] = dict) -> None:
         super().__init__()
-        self.upstream_seconds = self._seconds(
+        self.upstream_seconds = self.histogram(
             "falx_upstream_seconds", "From sending a request to a model server to the end of its answer.", "upstream"
         )
         self.circuit_open = Gauge(
             "falx_circuit_open", "1 while a model server is not tried.", ["upstream"], registry=self.registry
         )
-        self.key_ends = KeyEnds()
-        self.registry.register(self.key_ends)
+        self.registry.register(_KeyEnds(key_ends))
 
 
-class KeyEnds(Collector):
-    """When API keys end, looked up when metrics are asked for; ``read`` gives it by id, and nothing until it is set."""
+class _KeyEnds(Collector):
+    """One gauge, in Unix time."""
 
-    def __init__(self) -> None:
-        self.read: Callable[[], Mapping[str, datetime]] = dict
+    def __init__(self, key_ends: Callable[[], Mapping[str, datetime]]) -> None:
+        self._key_ends = key_ends
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """One gauge, in Unix time."""
         family = GaugeMetricFamily("falx_key_ends_seconds", "When an API key ends, in Unix time.", labels=["key"])
-        for key, ends in self.read().items():
+        for key, ends in self._key_ends().items():
             family.add_metric([key], ends.timestamp())
         yield family

@@ -7,7 +7,7 @@ from starlette.responses import Response
 from core.contracts.common import ModelIdentity, TimingMs
 from core.contracts.operations.slices import in_header, input_check_headers
 from segmenter_service.slices.masks import count_pixels
-from segmenter_service.slices.model import FloatArray, Outlined, Prepared, finish, outline
+from segmenter_service.slices.model import Outlined, Prepared, finish
 from segmenter_service.slices.negotiation import Representation
 from segmenter_service.slices.render import render_image, render_mask, render_overlay
 
@@ -17,7 +17,7 @@ _VARY = {"Vary": "Accept"}
 
 def build_answer(
     prepared: Prepared,
-    probability: FloatArray,
+    outlined: Outlined,
     threshold: float,
     representation: Representation,
     *,
@@ -26,7 +26,6 @@ def build_answer(
     request_id: str,
 ) -> Response:
     """The answer for one request; walks over every pixel of the original: run it in a thread."""
-    outlined = outline(prepared, probability, threshold)
     if representation is Representation.JSON:
         answer = finish(prepared, outlined, threshold, identity=identity, timing=timing, request_id=request_id)
         return Response(answer.model_dump_json(), media_type=representation.value, headers=_VARY)

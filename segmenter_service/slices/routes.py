@@ -6,13 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.contracts.common import InputCheckResult
 from core.contracts.manifest import SegmentationPreprocessing
 from core.contracts.operations.batches import SEGMENT_BATCH
 from core.contracts.operations.bodies import IMAGE_PART
@@ -27,7 +24,8 @@ from core.serving.model_server import ModelRegistry, RowOutputs, ServedModel
 from core.serving.slice_requests import answer_files, answer_slices, image_limits, read_query
 from core.telemetry.metrics import ModelMetrics
 from segmenter_service.slices.answers import build_answer
-from segmenter_service.slices.model import prepare
+from segmenter_service.slices.masks import count_pixels
+from segmenter_service.slices.model import Outlined, Prepared, outline, prepare
 from segmenter_service.slices.negotiation import Representation, negotiate
 from segmenter_service.slices.settings import SegmenterSettings
 
@@ -100,22 +98,25 @@ async def _segment(
     ticket: Ticket[RowOutputs],
 ) -> Response:
     answered = await registry.prepare_and_run(ticket, prepare, uploads, limits, _spec(wish.served))
-    probability = answered.outputs[PROBABILITY][0]
-    _count(registry.metrics, wish, probability, answered.prepared.input_check)
-    return await registry.offload(
-        build_answer,
-        answered.prepared,
-        probability,
-        wish.threshold,
-        wish.representation,
-        identity=wish.served.identity,
-        timing=answered.timing,
-        request_id=wish.request_id,
-    )
+
+    def answer() -> Response:
+        outlined = outline(answered.prepared, answered.outputs[PROBABILITY][0], wish.threshold)
+        _count(registry.metrics, wish.served.name, answered.prepared, outlined)
+        return build_answer(
+            answered.prepared,
+            outlined,
+            wish.threshold,
+            wish.representation,
+            identity=wish.served.identity,
+            timing=answered.timing,
+            request_id=wish.request_id,
+        )
+
+    return await registry.offload(answer)
 
 
-def _count(metrics: ModelMetrics, wish: _Wish, probability: npt.NDArray[np.float32], check: InputCheckResult) -> None:
-    share = float((probability > wish.threshold).mean())
-    metrics.answered(wish.served.name, "tumor" if share else "nothing", check)
+def _count(metrics: ModelMetrics, model: str, prepared: Prepared, outlined: Outlined) -> None:
+    share = count_pixels(outlined.mask) / outlined.mask.size
+    metrics.answered(model, "tumor" if share else "nothing", prepared.input_check)
     if share:
-        metrics.outlined_share.labels(wish.served.name).observe(share)
+        metrics.outlined_share.labels(model).observe(share)

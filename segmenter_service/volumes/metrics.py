@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge
 
 from core.contracts.jobs import JobRecord, JobStatus, Priority
 from core.telemetry.metrics import Metrics
@@ -19,10 +19,15 @@ class WorkerMetrics(Metrics):
 
     def __init__(self) -> None:
         super().__init__()
-        self._wait = self._histogram("falx_job_wait_seconds", "From taking a job in to its first attempt.", "priority")
-        self._stage = self._histogram("falx_job_stage_seconds", "One stage of an attempt.", "stage")
-        self._run = self._histogram(
-            "falx_job_run_seconds", "One attempt, by what the job is after it: queued is tried again.", "status"
+        self._wait = self.histogram(
+            "falx_job_wait_seconds", "From taking a job in to its first attempt.", "priority", buckets=_SECONDS
+        )
+        self._stage = self.histogram("falx_job_stage_seconds", "One stage of an attempt.", "stage", buckets=_SECONDS)
+        self._run = self.histogram(
+            "falx_job_run_seconds",
+            "One attempt, by what the job is after it: queued is tried again.",
+            "status",
+            buckets=_SECONDS,
         )
         self._attempts = Counter("falx_job_attempts", "Attempts begun.", ["priority"], registry=self.registry)
         self._deaths = Counter(
@@ -36,9 +41,6 @@ class WorkerMetrics(Metrics):
         self._waiting = Gauge("falx_jobs_waiting", "Jobs that wait in the queue.", ["priority"], registry=self.registry)
         self._jobs = Gauge("falx_jobs", "Jobs that are kept, by status.", ["status"], registry=self.registry)
         self._dead = Gauge("falx_dead_letters", "Jobs in the list of those given up.", registry=self.registry)
-
-    def _histogram(self, name: str, documentation: str, *labels: str) -> Histogram:
-        return Histogram(name, documentation, labels, buckets=_SECONDS, registry=self.registry)
 
     def started(self, record: JobRecord, wait_s: float) -> None:
         """See ``Observer``."""

@@ -35,6 +35,10 @@ def command(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 def add_key(file: Path, key_id: str, *scopes: Scope) -> str:
     wanted = [argument for scope in scopes for argument in ("--scope", scope)]
     done = command("keys", "create", "--id", key_id, *wanted, "--file", str(file))
+    return shown_key(done)
+
+
+def shown_key(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr
     return next(word for word in done.stdout.split() if word.startswith("falx_"))
 
@@ -124,8 +128,7 @@ class TestKeys:
     def test_another_key_locks_nobody_out(self, guarded: Server, key_file: Path) -> None:
         old = add_key(key_file, "rotated", Scope.INFER)
         _wait_for_status(guarded, old, 200)
-        done = command("keys", "rotate", "--id", "rotated", "--file", str(key_file))
-        new = next(word for word in done.stdout.split() if word.startswith("falx_"))
+        new = shown_key(command("keys", "rotate", "--id", "rotated", "--file", str(key_file)))
         _wait_for_status(guarded, new, 200)
         _wait_for_status(guarded, old, 200)
         assert command("keys", "rotate", "--id", "rotated", "--overlap", "0", "--file", str(key_file)).returncode == 0

@@ -7,9 +7,8 @@ import io
 import json
 import os
 import socket
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from tests.fixtures.servers import Reply
 from tests.fixtures.volumes import to_nifti, to_zip
 from tests.support.gateway import scripted_upstream
 from tests.support.gateway_jobs import JOBS, LIMIT_S, Volumes, body, digest, unfinished, volume, volumes
+from tests.support.watching import until
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -49,15 +49,7 @@ def _nothing_is_left(served: Volumes) -> Iterator[None]:
     yield
     for job in served.ask("GET", f"{JOBS}?limit=200").json()["jobs"]:
         served.ask("DELETE", f"{JOBS}/{job['id']}")
-    until(lambda: not served.files(), "an empty store")
-
-
-def until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
-    """Return once ``condition`` holds."""
-    end_s = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.05)
+    until(lambda: not served.files(), "an empty store", LIMIT_S)
 
 
 def refused(served: Volumes, reply: Reply) -> tuple[int, str]:
@@ -266,22 +258,22 @@ def begun(served: Volumes, headers: str = "") -> socket.socket:
     half = unfinished(data[: -MIB // 2], MIB // 2)
     connection = served.gateway.connect(LIMIT_S)
     connection.sendall(half.replace(b"Host: localhost\r\n", b"Host: localhost\r\n" + headers.encode()))
-    until(lambda: any(path.name == "t1" for path in served.files()), "the first part in the store")
+    until(lambda: any(path.name == "t1" for path in served.files()), "the first part in the store", LIMIT_S)
     return connection
 
 
 class TestBrokenOff:
     def test_a_client_that_hangs_up(self, served: Volumes) -> None:
         begun(served).close()
-        until(lambda: not served.files(), "the parts erased")
+        until(lambda: not served.files(), "the parts erased", LIMIT_S)
         assert served.ask("GET", JOBS).json()["total"] == 0
 
     def test_a_key_is_held_while_its_body_comes_in(self, served: Volumes) -> None:
         with begun(served, "Idempotency-Key: mine\r\n"):
             reply = served.submit(headers={"Idempotency-Key": "mine"})
             assert (reply.status, reply.json()["code"]) == (409, "idempotency-conflict")
-        until(lambda: not served.files(), "the parts erased")
-        until(lambda: served.submit(headers={"Idempotency-Key": "mine"}).status == 202, "the key let go")
+        until(lambda: not served.files(), "the parts erased", LIMIT_S)
+        until(lambda: served.submit(headers={"Idempotency-Key": "mine"}).status == 202, "the key let go", LIMIT_S)
 
     def test_a_client_that_stops_sending(self, served: Volumes) -> None:
         with begun(served) as connection:
@@ -300,7 +292,7 @@ class TestBrokenOff:
             data, _ = body(None, t1=volume(), flair=volume(compress=False) + bytes(9 * MIB))
             with doomed.connect() as connection:
                 connection.sendall(unfinished(data[: -MIB // 2], MIB // 2))
-                until(lambda: any(path.name == "t1" for path in served.files()), "the first part in the store")
+                until(lambda: any(path.name == "t1" for path in served.files()), "the first part in the store", LIMIT_S)
                 doomed.kill()
         kept = send(served, flair=volume()).json()["id"]
         assert len(served.files()) >= 2

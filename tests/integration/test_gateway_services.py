@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fixtures.images import make_png
 from tests.fixtures.models import CARD
 from tests.fixtures.servers import ROOT, Reply, Server, running
 from tests.fixtures.slow_models import write_slow_classifier
 from tests.support.gateway import gateway_before
+from tests.support.watching import measure
 
 CLASSIFY = "/v1/classifications"
 SEGMENT = "/v1/segmentations"
@@ -165,16 +165,6 @@ def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     env = {"FALX_MODELS_DIR": str(models), "FALX_MAX_BATCH": "1"}
     with running("classifier_service", env) as classifier, gateway_before(classifier.base_url) as gateway:
         yield Stack(gateway, classifier, classifier)
-
-
-def measure(server: Server, name: str, **labels: str) -> float:
-    text = server.request("GET", "/metrics").body.decode()
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 def wait_for(condition: Callable[[], bool], limit_s: float = 20.0) -> None:

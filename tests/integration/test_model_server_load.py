@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fixtures.images import make_png
 from tests.fixtures.servers import Reply, Server, running, wait_until_ready
 from tests.fixtures.slow_models import write_slow_classifier
+from tests.support.watching import measure
 
 PATHS = {"classifier_service": "/v1/classifications", "segmenter_service": "/v1/segmentations"}
 PNG = {"Content-Type": "image/png"}
@@ -65,17 +65,6 @@ def slow_classifier(models: Path, **env: str) -> Iterator[Server]:
 def classify(server: Server, image: bytes = IMAGE, **headers: str) -> Reply:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return server.request("POST", "/v1/classifications", image, {**PNG, **named}, timeout_s=60.0)
-
-
-def measure(server: Server, name: str, **labels: str) -> float:
-    """The sum of a metric over every label set that holds ``labels``; 0 before it is first touched."""
-    text = server.request("GET", "/metrics").body.decode()
-    return sum(
-        sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-        if sample.name == name and labels.items() <= sample.labels.items()
-    )
 
 
 def runs(server: Server) -> float:

@@ -23,6 +23,7 @@ from training.loop.augment import augment, mix
 from training.loop.losses import distillation_loss, evidence_loss, feature_loss, mask_loss
 from training.networks.classifiers import MASK_STRIDE, ClassifierOutput
 from training.networks.registry import make_classifier
+from training.networks.together import shrunk
 
 Strata = Sequence[Sequence[npt.NDArray[np.intp]]]
 
@@ -57,13 +58,6 @@ def draw_balanced(groups: Strata, count: int) -> npt.NDArray[np.intp]:
         sources = groups[label]
         rows[index] = np.random.choice(sources[np.random.randint(len(sources))])  # noqa: NPY002
     return rows
-
-
-def shrunk(images: Tensor, size: int) -> Tensor:
-    """(N, C, S, S) as (N, C, size, size), by a filter that averages; as it is where S is ``size``."""
-    if images.shape[-1] == size:
-        return images
-    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
 
 
 class ClassifierTask:
@@ -141,10 +135,7 @@ class ClassifierTask:
         if self.teacher is None:
             return ()
         output: ClassifierOutput = self.teacher(images.contiguous(memory_format=torch.channels_last))
-        if self.config.feature_weight == 0:
-            return (output.logits,)
-        assert output.features is not None
-        return output.logits, output.features
+        return (output.logits, output.features) if self.config.feature_weight > 0 else (output.logits,)
 
     def loss(self, output: ClassifierOutput, targets: tuple[Tensor, ...]) -> Tensor:
         """Class loss, shared with the teacher's where there is one, + weighted mask loss where a mask is known."""
@@ -161,7 +152,6 @@ class ClassifierTask:
         share = self.config.distillation
         loss = (1 - share) * loss + share * distillation_loss(logits, answers, self.config.distillation_temperature)
         for wanted in features:
-            assert output.features is not None
             loss = loss + self.config.feature_weight * feature_loss(output.features, wanted)
         return loss
 

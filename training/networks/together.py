@@ -33,6 +33,13 @@ class InTurns(nn.Module):
         return self.members[np.random.randint(len(self.members))](images)  # noqa: NPY002  (one seed for a run)
 
 
+def shrunk(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, S, S) as (N, C, size, size), by a filter that averages; as they are where S is no larger."""
+    if images.shape[-1] <= size:
+        return images
+    return functional.interpolate(images, size=(size, size), mode="bilinear", antialias=True)
+
+
 class AtOwnSize(nn.Module):
     """A classifier that is shown images of at most the side that it was trained on, whatever its student sees."""
 
@@ -43,9 +50,7 @@ class AtOwnSize(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """What the member returns for images (N, C, S, S), shrunk if need be."""
-        if images.shape[-1] > self.size:
-            images = functional.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        return self.member(images)
+        return self.member(shrunk(images, self.size))
 
 
 class SideBySide(Classifier):

@@ -250,7 +250,11 @@ class TestRotation:
 def shown(result: Result) -> str:
     """The key that a command has shown."""
     assert result.exit_code == 0, result.output
-    return next(word for word in result.output.split() if word.startswith("falx_"))
+    return key_in(result.output)
+
+
+def key_in(output: str) -> str:
+    return next(word for word in output.split() if word.startswith("falx_"))
 
 
 class TestCommand:
@@ -261,7 +265,7 @@ class TestCommand:
     def test_shows_the_key_once_and_its_record(self, tmp_path: Path) -> None:
         code, output = self.run("--id", "pacs", "--scope", "infer", "--scope", "jobs", "--days", "30")
         assert code == 0
-        key = next(word for word in output.split() if word.startswith("falx_"))
+        key = key_in(output)
         assert output.count(key) == 1
         file = tmp_path / "keys.toml"
         file.write_text(output[output.index("[[keys]]") :])
@@ -286,7 +290,7 @@ class TestCommand:
         for name in ("one", "two"):
             code, output = self.run("--id", name, "--scope", "infer", "--file", str(file))
             assert code == 0
-            keys.append(next(word for word in output.split() if word.startswith("falx_")))
+            keys.append(key_in(output))
         assert file.stat().st_mode & 0o077 == 0
         ring = KeyRing(file)
         assert all(ring.find(key) for key in keys)

@@ -15,7 +15,7 @@ from core.contracts.manifest import SegmentationPreprocessing
 from core.http.bodies import Upload
 from core.imaging.limits import ImageLimits
 from segmenter_service.slices.answers import build_answer
-from segmenter_service.slices.model import Prepared, prepare
+from segmenter_service.slices.model import Prepared, outline, prepare
 from segmenter_service.slices.negotiation import Representation
 from tests.fixtures.images import encode, make_dicom, make_head_slice, make_png
 from tests.support.make_samples import SAMPLES, SLICES
@@ -36,7 +36,7 @@ def two_frames() -> bytes:
 def build(prepared: Prepared, representation: Representation) -> Response:
     return build_answer(
         prepared,
-        np.full((64, 64), 0.75, np.float32),
+        outline(prepared, np.full((64, 64), 0.75, np.float32), 0.5),
         0.5,
         representation,
         identity=IDENTITY,
